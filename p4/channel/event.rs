@@ -1,0 +1,105 @@
+//! Events: what happened in the data plane that control must know.
+
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Something happened to one object.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct Event {
+    /// An [`EventKind`].
+    pub kind: U16,
+    /// A reason that depends on the kind.
+    pub reason: U16,
+    /// The object: QPN, CNTLID, drive or port number.
+    pub object: U32,
+}
+
+/// Kinds of [`Event`].
+#[repr(u16)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// The QP's first valid RC packet came: as good as an RTU. Object: QPN.
+    QpEstablished = 1,
+    /// The QP failed and is fenced. Object: QPN; reason: [`QpFailure`]. Control destroys it.
+    QpFailed = 2,
+    /// The destroyed QP is drained and its resources are free again. Object: QPN.
+    QpRetired = 3,
+    /// No traffic for the keep-alive timeout; the controller's QPs are fenced. Object: CNTLID.
+    KeepAliveExpired = 4,
+    /// The drive is up. Object: drive. Tail: [`DriveReady`], then a [`DriveNamespace`] each.
+    DriveReady = 5,
+    /// The drive could not be brought up or has failed. Object: drive. Tail: a line of text.
+    DriveFailed = 6,
+    /// The port is open. Object: port. Tail: its MAC address, six bytes.
+    PortUp = 7,
+}
+
+impl EventKind {
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub fn from_u16(n: u16) -> Option<Self> {
+        use EventKind::*;
+        [QpEstablished, QpFailed, QpRetired, KeepAliveExpired, DriveReady, DriveFailed, PortUp]
+            .into_iter()
+            .find(|k| *k as u16 == n)
+    }
+}
+
+/// Reasons of [`EventKind::QpFailed`].
+#[repr(u16)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QpFailure {
+    /// The host did not acknowledge within the retries of its REQ.
+    RetryExceeded = 1,
+    /// The host stayed not ready for longer than the RNR retries allow.
+    RnrRetryExceeded = 2,
+    /// The host answered with a NAK that ends the connection.
+    Nak = 3,
+    /// The host broke the transport's or the capsule's rules.
+    Protocol = 4,
+    /// A drive under it failed.
+    Drive = 5,
+    /// Fenced because its controller's keep-alive timeout expired.
+    KeepAlive = 6,
+}
+
+/// A drive's identity and limits, from its Identify Controller.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct DriveReady {
+    /// Serial number, ASCII, space-padded.
+    pub serial: [u8; 20],
+    /// Model number, ASCII, space-padded.
+    pub model: [u8; 40],
+    /// Firmware revision, ASCII, space-padded.
+    pub firmware: [u8; 8],
+    /// ONCS: optional commands.
+    pub oncs: U16,
+    /// VWC: bit 0 is set when it has a volatile write cache.
+    pub vwc: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Number of [`DriveNamespace`]s that follow.
+    pub namespaces: U32,
+}
+
+/// One namespace of a drive.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct DriveNamespace {
+    /// The drive's NSID.
+    pub nsid: U32,
+    /// log2 of the block size in bytes.
+    pub block_shift: u8,
+    /// Bit 0: deallocated blocks read as zeroes.
+    pub flags: u8,
+    /// Zero.
+    pub reserved: U16,
+    /// Number of blocks.
+    pub blocks: U64,
+    /// NGUID, zero when it has none.
+    pub nguid: [u8; 16],
+    /// EUI-64, zero when it has none.
+    pub eui64: [u8; 8],
+}
