@@ -1,0 +1,30 @@
+//! The two places where a core and a device must agree on order, by name.
+//!
+//! On x86-64 the processor keeps loads with loads and stores with stores, for write-back and for uncached (BAR) memory,
+//! so only the compiler must be held; nothing here uses non-temporal stores or write-combined BARs, which would need
+//! SFENCE. On arm64 the device is in the outer shareable domain, which Rust's own fences (inner shareable) do not reach.
+
+/// After the phase bit of a completion was seen, before the rest of that entry or the data it stands for is read
+/// (NVMe Base 2.0 §4.2.4).
+#[inline(always)]
+pub fn read_after_phase() {
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: a barrier touches no register or memory; without `nomem` it also holds the compiler.
+    unsafe {
+        core::arch::asm!("dmb oshld", options(nostack, preserves_flags));
+    }
+    #[cfg(any(not(target_arch = "aarch64"), miri))]
+    core::sync::atomic::fence(core::sync::atomic::Ordering::Acquire);
+}
+
+/// After submission entries (and the data they name) were stored, before the doorbell that shows them to the device.
+#[inline(always)]
+pub fn store_before_doorbell() {
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as in read_after_phase.
+    unsafe {
+        core::arch::asm!("dmb oshst", options(nostack, preserves_flags));
+    }
+    #[cfg(any(not(target_arch = "aarch64"), miri))]
+    core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
+}

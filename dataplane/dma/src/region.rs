@@ -1,0 +1,206 @@
+//! One span of shared memory: how it comes to be and how it goes.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::ptr::{self, NonNull};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::Error;
+
+/// A span of memory that a device, another thread or another process may read and write at any time.
+///
+/// Offsets are bytes from its start. An access outside it is a broken invariant of ours and panics.
+#[derive(Debug)]
+pub struct Region {
+    pub(crate) base: NonNull<u8>,
+    length: usize,
+    iova: u64,
+    writable: bool,
+    owner: Owner,
+}
+
+/// What keeps the memory there.
+enum Owner {
+    /// A mapping of ours, with the file behind it when it is to be handed over.
+    Mapping { length: usize, file: Option<OwnedFd> },
+    /// Someone else's memory: dropped when the region goes.
+    Other { _keep: Box<dyn Send + Sync> },
+}
+
+impl core::fmt::Debug for Owner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Owner::Mapping { file, .. } => f.debug_struct("Mapping").field("file", file).finish_non_exhaustive(),
+            Owner::Other { .. } => f.write_str("Other"),
+        }
+    }
+}
+
+// SAFETY: the memory is reached by raw copies and atomics only, so any thread may do so at any time; the owner is
+// Send + Sync by its bound.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// New memory of `length` bytes, zeroed, page-aligned, present (no lcore faults on it) and backed by a memfd, so
+    /// that it can be handed to another process; sealed against resizing, so that nobody it is handed to can take it
+    /// away. Its device address is its virtual address.
+    pub fn shared(length: usize) -> Result<Arc<Region>, Error> {
+        if length == 0 || length > isize::MAX as usize {
+            return Err(Error::Length(length));
+        }
+        // SAFETY: a NUL-terminated name and flags; the result is checked.
+        let fd = unsafe { libc::memfd_create(c"gantry-dma".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
+        if fd < 0 {
+            return Err(Error::last("memfd_create"));
+        }
+        // SAFETY: a descriptor just opened, owned by nobody else.
+        let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: plain calls on a descriptor that is open.
+        if unsafe { libc::ftruncate(fd, length as libc::off_t) } != 0 {
+            return Err(Error::last("ftruncate"));
+        }
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: as above.
+        if unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) } != 0 {
+            return Err(Error::last("fcntl(F_ADD_SEALS)"));
+        }
+        let base = map(file.as_fd(), length, true)?;
+        Ok(Arc::new(Region {
+            base,
+            length,
+            iova: base.as_ptr() as u64,
+            writable: true,
+            owner: Owner::Mapping { length, file: Some(file) },
+        }))
+    }
+
+    /// The first `length` bytes of `file` (a memfd that another process handed over, the statistics segment), mapped
+    /// shared. A store to a region that is not `writable` panics. The file must not shrink while it is mapped; one
+    /// from [`Region::shared`] cannot.
+    pub fn file(file: impl AsFd, length: usize, writable: bool) -> Result<Arc<Region>, Error> {
+        if length == 0 || length > isize::MAX as usize {
+            return Err(Error::Length(length));
+        }
+        let file = file.as_fd();
+        // SAFETY: `stat` is plain data, filled by the call; the descriptor is open.
+        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+        // SAFETY: as above.
+        if unsafe { libc::fstat(file.as_raw_fd(), &raw mut stat) } != 0 {
+            return Err(Error::last("fstat"));
+        }
+        let found = usize::try_from(stat.st_size).unwrap_or(0);
+        if found < length {
+            return Err(Error::FileTooShort { wanted: length, found });
+        }
+        let kept = file.try_clone_to_owned().map_err(|_| Error::last("dup"))?;
+        let base = map(file, length, writable)?;
+        Ok(Arc::new(Region {
+            base,
+            length,
+            iova: base.as_ptr() as u64,
+            writable,
+            owner: Owner::Mapping { length, file: Some(kept) },
+        }))
+    }
+
+    /// Memory that someone else made: DPDK's, a mapped BAR. `iova` is where a device sees its first byte; `owner` is
+    /// dropped with the region.
+    ///
+    /// # Safety
+    /// `base` is readable and writable for `length` bytes until `owner` is dropped, and no Rust reference to it exists
+    /// meanwhile.
+    ///
+    /// # Panics
+    /// When `base` is null or `length` zero.
+    pub unsafe fn from_raw(base: *mut u8, length: usize, iova: u64, owner: Box<dyn Send + Sync>) -> Arc<Region> {
+        assert!(length != 0 && length <= isize::MAX as usize, "a region of {length} bytes");
+        let base = NonNull::new(base).expect("a region at null");
+        Arc::new(Region { base, length, iova, writable: true, owner: Owner::Other { _keep: owner } })
+    }
+
+    /// Bytes in the region.
+    #[inline]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The address at which a device reaches the byte at `offset`.
+    ///
+    /// # Panics
+    /// When `offset` is past the end (the end itself is allowed).
+    #[inline]
+    pub fn iova(&self, offset: usize) -> u64 {
+        assert!(offset <= self.length, "offset {offset} of a region of {} bytes", self.length);
+        self.iova + offset as u64
+    }
+
+    /// The first byte's address in this process, for those who hand it to a device or a kernel (VFIO maps by virtual
+    /// address). Reading or writing through it is the caller's unsafe.
+    #[inline]
+    pub fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Whether stores are allowed.
+    #[inline]
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// The file behind the region, to be handed over a socket; none for memory that someone else made.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.owner {
+            Owner::Mapping { file, .. } => file.as_ref().map(AsFd::as_fd),
+            Owner::Other { .. } => None,
+        }
+    }
+
+    /// The address of `length` bytes at `offset` that may be loaded.
+    #[inline]
+    pub(crate) fn readable(&self, offset: usize, length: usize) -> *mut u8 {
+        match offset.checked_add(length) {
+            // SAFETY: offset is within the allocation, as just checked.
+            Some(end) if end <= self.length => unsafe { self.base.as_ptr().add(offset) },
+            _ => out_of_bounds(offset, length, self.length),
+        }
+    }
+
+    /// The address of `length` bytes at `offset` that may be stored to.
+    #[inline]
+    pub(crate) fn writable(&self, offset: usize, length: usize) -> *mut u8 {
+        assert!(self.writable, "a store to a region mapped for reading");
+        self.readable(offset, length)
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if let Owner::Mapping { length, .. } = self.owner {
+            // SAFETY: the mapping was made with this length and no pointer to it outlives the region.
+            unsafe { libc::munmap(self.base.as_ptr().cast(), length) };
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn out_of_bounds(offset: usize, length: usize, region: usize) -> ! {
+    panic!("{length} bytes at {offset} of a region of {region} bytes")
+}
+
+/// Maps and makes present the first `length` bytes of `file`.
+fn map(file: BorrowedFd<'_>, length: usize, writable: bool) -> Result<NonNull<u8>, Error> {
+    let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+    let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
+    // SAFETY: a new mapping at an address of the kernel's choice disturbs none that exists.
+    let base = unsafe { libc::mmap(ptr::null_mut(), length, protection, flags, file.as_raw_fd(), 0) };
+    if base == libc::MAP_FAILED {
+        return Err(Error::last("mmap"));
+    }
+    // A successor maps what it was handed; a child of a fork must not share a device's memory by accident.
+    // SAFETY: the span was mapped just above. A refusal costs nothing but the hint.
+    unsafe { libc::madvise(base, length, libc::MADV_DONTFORK) };
+    Ok(NonNull::new(base.cast()).expect("mmap gave null"))
+}
