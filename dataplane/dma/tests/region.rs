@@ -1,0 +1,243 @@
+//! Regions: bounds, words, CRC in the pass, hand-over by descriptor, and two threads at once.
+
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use gantry_cpu::Cpu;
+use gantry_dma::{Error, Region};
+
+/// A region over heap memory: what miri can run too.
+fn heap(length: usize) -> Arc<Region> {
+    let words: Arc<Vec<AtomicU64>> = Arc::new((0..length.div_ceil(8)).map(|_| AtomicU64::new(0)).collect());
+    let base = words.as_ptr().cast_mut().cast();
+    // SAFETY: the vector owns at least `length` bytes, inside UnsafeCells, and lives in the owner; nobody refers to it.
+    unsafe { Region::from_raw(base, length, 0x10_0000, Box::new(words)) }
+}
+
+fn refuses<R>(access: impl FnOnce() -> R) -> bool {
+    catch_unwind(AssertUnwindSafe(access)).is_err()
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let region = heap(4096);
+    let bytes: Vec<u8> = (0..600).map(|i| (i * 7) as u8).collect();
+    region.write(13, &bytes);
+    let mut back = vec![0; 600];
+    region.read(13, &mut back);
+    assert_eq!(back, bytes);
+    assert!(region.compare(13, &bytes));
+    assert!(!region.compare(14, &bytes));
+    let mut last_differs = bytes.clone();
+    last_differs[599] ^= 1;
+    assert!(!region.compare(13, &last_differs));
+
+    region.fill(100, 50, 0xee);
+    region.read(99, &mut back[..52]);
+    assert_eq!(back[0], bytes[86]);
+    assert!(back[1..51].iter().all(|&b| b == 0xee));
+    assert_eq!(back[51], bytes[137]);
+
+    let other = heap(1000);
+    other.copy(300, &region, 13, 600);
+    assert!(other.compare(300, &bytes[..87]));
+    // Within one region, overlapping.
+    region.write(0, &[1, 2, 3, 4, 5]);
+    region.copy(2, &region, 0, 5);
+    assert!(region.compare(0, &[1, 2, 1, 2, 3, 4, 5]));
+}
+
+#[test]
+fn the_crc_is_of_what_was_copied() {
+    let region = heap(9000);
+    let bytes: Vec<u8> = (0..4103u32).map(|i| (i * i >> 3) as u8).collect();
+    for cpu in [Cpu::detect(), Cpu::portable()] {
+        let expected = cpu.crc32(77, &bytes);
+        assert_eq!(region.write_crc32(&cpu, 901, &bytes, 77), expected);
+        assert!(region.compare(901, &bytes));
+        let mut back = vec![0; bytes.len()];
+        assert_eq!(region.read_crc32(&cpu, 901, &mut back, 77), expected);
+        assert_eq!(back, bytes);
+        region.prefetch(&cpu, 8999);
+        region.fill(0, 9000, 0);
+    }
+}
+
+#[test]
+fn words_are_little_machine_words() {
+    let region = heap(64);
+    region.store_u32(8, 0x1122_3344, Ordering::Relaxed);
+    region.store_u16(12, 0x5566, Ordering::Relaxed);
+    assert_eq!(region.load_u64(8, Ordering::Acquire), 0x5566_1122_3344);
+    region.store_u64(16, u64::MAX - 1, Ordering::Release);
+    assert_eq!(region.load_u16(16, Ordering::Relaxed), 0xfffe);
+    assert_eq!(region.load_u32(20, Ordering::Relaxed), u32::MAX);
+    assert!(region.compare(8, &0x1122_3344u32.to_ne_bytes()));
+}
+
+#[test]
+fn every_access_outside_or_off_alignment_panics() {
+    let region = heap(64);
+    let cpu = Cpu::detect();
+    assert!(refuses(|| region.read(60, &mut [0; 5])));
+    assert!(refuses(|| region.read(usize::MAX, &mut [0; 5])));
+    assert!(refuses(|| region.write(64, &[0])));
+    assert!(refuses(|| region.fill(1, 64, 0)));
+    assert!(refuses(|| region.copy(0, &heap(10), 5, 6)));
+    assert!(refuses(|| heap(10).copy(5, &region, 0, 6)));
+    assert!(refuses(|| region.write_crc32(&cpu, 62, &[0; 3], 0)));
+    assert!(refuses(|| region.read_crc32(&cpu, 62, &mut [0; 3], 0)));
+    assert!(refuses(|| region.compare(60, &[9; 5])));
+    assert!(refuses(|| region.load_u32(62, Ordering::Relaxed)));
+    assert!(refuses(|| region.load_u32(2, Ordering::Relaxed)));
+    assert!(refuses(|| region.load_u64(60, Ordering::Relaxed)));
+    assert!(refuses(|| region.store_u64(4, 0, Ordering::Relaxed)));
+    assert!(refuses(|| region.store_u32(64, 0, Ordering::Relaxed)));
+    assert!(refuses(|| region.prefetch(&cpu, 64)));
+    assert!(refuses(|| region.iova(65)));
+    // The very end is fine.
+    region.write(64, &[]);
+    region.store_u32(60, 1, Ordering::Relaxed);
+    assert_eq!(region.iova(64), 0x10_0040);
+}
+
+#[test]
+fn the_owner_goes_with_the_last_handle() {
+    struct Flag(Arc<AtomicBool>);
+    impl Drop for Flag {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let gone = Arc::new(AtomicBool::new(false));
+    let memory = Box::leak(Box::new([0u64; 4]));
+    // SAFETY: leaked, so it lives for ever; the reference ends here.
+    let region = unsafe { Region::from_raw(memory.as_mut_ptr().cast(), 32, 0, Box::new(Flag(Arc::clone(&gone)))) };
+    let second = Arc::clone(&region);
+    drop(region);
+    assert!(!gone.load(Ordering::SeqCst));
+    assert!(second.fd().is_none());
+    drop(second);
+    assert!(gone.load(Ordering::SeqCst));
+}
+
+/// A queue of one entry between two threads: data by copy, order by the phase word, as a drive and a core do.
+#[test]
+fn a_phase_word_orders_the_copies_of_two_threads() {
+    let rounds: u32 = if cfg!(miri) { 20 } else { 20_000 };
+    let region = heap(256);
+    let device = Arc::clone(&region);
+    let other = std::thread::spawn(move || {
+        for round in 1..=rounds {
+            while device.load_u32(0, Ordering::Acquire) != round {
+                std::thread::yield_now();
+            }
+            let mut entry = [0; 64];
+            device.read(64, &mut entry);
+            assert_eq!(entry, [round as u8; 64]);
+            device.fill(128, 64, !(round as u8));
+            device.store_u32(4, round, Ordering::Release);
+        }
+    });
+    for round in 1..=rounds {
+        region.write(64, &[round as u8; 64]);
+        region.store_u32(0, round, Ordering::Release);
+        while region.load_u32(4, Ordering::Acquire) != round {
+            std::thread::yield_now();
+        }
+        assert!(region.compare(128, &[!(round as u8); 64]));
+    }
+    other.join().unwrap();
+}
+
+#[cfg(not(miri))]
+mod mapped {
+    use super::*;
+
+    #[test]
+    fn shared_memory_is_zeroed_present_aligned_and_its_own_address() {
+        let region = Region::shared(3 * 4096 + 5).unwrap();
+        assert_eq!(region.length(), 3 * 4096 + 5);
+        assert!(region.compare(0, &vec![0; region.length()]));
+        assert_eq!(region.base() as usize % 4096, 0);
+        assert_eq!(region.iova(7), region.base() as u64 + 7);
+        assert!(refuses(|| region.write(3 * 4096 + 5, &[0])));
+    }
+
+    #[test]
+    fn no_page_of_shared_memory_faults_on_first_use() {
+        fn minor_faults() -> i64 {
+            // SAFETY: plain data filled by the call, for this thread.
+            unsafe {
+                let mut usage: libc::rusage = std::mem::zeroed();
+                assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &mut usage), 0);
+                usage.ru_minflt
+            }
+        }
+        let region = Region::shared(512 * 4096).unwrap();
+        let before = minor_faults();
+        for page in 0..512 {
+            region.store_u32(page * 4096, 1, Ordering::Relaxed);
+        }
+        let faults = minor_faults() - before;
+        assert!(faults < 16, "{faults} faults over 512 pages that were to be present");
+    }
+
+    #[test]
+    fn another_mapping_of_the_descriptor_sees_the_same_bytes() {
+        let ours = Region::shared(8192).unwrap();
+        let theirs = Region::file(ours.fd().unwrap(), 8192, true).unwrap();
+        ours.write(4090, b"statistics");
+        assert!(theirs.compare(4090, b"statistics"));
+        theirs.store_u32(0, 9, Ordering::Relaxed);
+        assert_eq!(ours.load_u32(0, Ordering::Relaxed), 9);
+        // The mapping outlives whoever made the memory.
+        drop(ours);
+        assert!(theirs.compare(4090, b"statistics"));
+        assert!(theirs.fd().is_some());
+    }
+
+    #[test]
+    fn a_reader_cannot_store() {
+        let ours = Region::shared(4096).unwrap();
+        let reader = Region::file(ours.fd().unwrap(), 4096, false).unwrap();
+        ours.write(0, b"x");
+        assert!(reader.compare(0, b"x"));
+        assert!(!reader.is_writable());
+        assert!(refuses(|| reader.write(0, b"y")));
+        assert!(refuses(|| reader.store_u64(0, 1, Ordering::Relaxed)));
+        assert!(refuses(|| reader.fill(0, 1, 1)));
+        assert!(ours.compare(0, b"x"));
+    }
+
+    #[test]
+    fn nobody_can_shrink_what_was_handed_over() {
+        use std::os::fd::AsRawFd;
+        let ours = Region::shared(8192).unwrap();
+        let handed = ours.fd().unwrap().try_clone_to_owned().unwrap();
+        // SAFETY: a plain call on an open descriptor.
+        assert_eq!(unsafe { libc::ftruncate(handed.as_raw_fd(), 0) }, -1);
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EPERM));
+    }
+
+    #[test]
+    fn errors_say_what_was_wrong() {
+        assert_eq!(Region::shared(0).unwrap_err(), Error::Length(0));
+        assert_eq!(Region::shared(usize::MAX).unwrap_err(), Error::Length(usize::MAX));
+        let small = Region::shared(100).unwrap();
+        let fd = small.fd().unwrap().try_clone_to_owned().unwrap();
+        assert_eq!(Region::file(&fd, 4096, false).unwrap_err(), Error::FileTooShort { wanted: 4096, found: 100 });
+        assert_eq!(Region::file(&fd, 0, false).unwrap_err(), Error::Length(0));
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(Region::file(null.as_fd(), 1, false).unwrap_err(), Error::FileTooShort { wanted: 1, found: 0 });
+        let path = std::env::temp_dir().join(format!("gantry-dma-{}", std::process::id()));
+        std::fs::write(&path, [0; 64]).unwrap();
+        let read_only = std::fs::File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let refused = Region::file(&read_only, 64, true).unwrap_err();
+        assert_eq!(refused, Error::System { operation: "mmap", errno: libc::EACCES });
+        assert_eq!(refused.to_string(), "mmap: errno 13");
+    }
+}
