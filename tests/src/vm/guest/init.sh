@@ -1,0 +1,25 @@
+#!/bin/busybox sh
+# First process of a test machine: mounts, drivers, then one agent for each virtio port named "agentN" and a
+# login shell on the second serial line.
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mkdir -p /dev/shm
+mount -t tmpfs run /run
+mount -t tmpfs tmp /tmp
+mount -t tmpfs shm /dev/shm
+modprobe -a virtio_pci virtio_console virtio_net virtio_rng configfs
+mount -t configfs config /sys/kernel/config
+ip link set lo up
+for port in /sys/class/virtio-ports/*; do
+    read -r name <"$port/name"
+    case "$name" in
+    agent*) setsid sh /agent.sh "/dev/${port##*/}" "$name" & ;;
+    esac
+done
+# A shell for whoever connects to the second serial line (see `cargo xtask shell`).
+while :; do
+    setsid cttyhack sh -c 'cd /root; exec sh -l' </dev/ttyS1 >/dev/ttyS1 2>&1
+    sleep 1
+done

@@ -1,0 +1,149 @@
+//! The root that a machine boots from: an archive of Debian's own tools, their libraries, the kernel's modules
+//! and two scripts. Built here, kept in the cache under a hash of everything that goes into it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::UNIX_EPOCH;
+
+use super::cpio::Archive;
+use super::modules::Modules;
+use super::{Error, Kernel, Result, cache};
+
+/// Programs in the machine and the Debian packages that bring them.
+const TOOLS: &[(&str, &str)] = &[
+    ("nvme", "nvme-cli"),
+    ("fio", "fio"),
+    ("rdma", "iproute2"),
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("blkdiscard", "util-linux"),
+];
+
+/// Where programs may lie on the machine that builds, in the order of a login shell's PATH.
+const PATH: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+const INIT: &str = include_str!("guest/init.sh");
+const AGENT: &str = include_str!("guest/agent.sh");
+
+/// Small files that the tools look for.
+const FILES: &[(&str, &str)] = &[
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+    ("etc/group", "root:x:0:\n"),
+    ("etc/nvme/hostnqn", "nqn.2014-08.org.nvmexpress:uuid:8f4b9e42-1c1b-4c39-8f0b-6d1c5a3e7d10\n"),
+    ("etc/nvme/hostid", "8f4b9e42-1c1b-4c39-8f0b-6d1c5a3e7d10\n"),
+    ("etc/mtab", ""),
+];
+
+/// Identity that the machine's `/etc/nvme/hostnqn` gives it.
+pub const HOST_NQN: &str = "nqn.2014-08.org.nvmexpress:uuid:8f4b9e42-1c1b-4c39-8f0b-6d1c5a3e7d10";
+
+/// A built archive.
+#[derive(Clone, Debug)]
+pub struct Initramfs {
+    /// The file to hand to QEMU.
+    pub path: PathBuf,
+}
+
+impl Initramfs {
+    /// Builds the archive for `kernel`, or finds it in the cache.
+    pub fn build(kernel: &Kernel) -> Result<Self> {
+        let busybox = program("busybox", "busybox-static")?;
+        let mut programs = vec![(busybox.clone(), Vec::new())];
+        for (tool, package) in TOOLS {
+            let path = program(tool, package)?;
+            let libraries = libraries(&path)?;
+            programs.push((path, libraries));
+        }
+        let files: BTreeSet<&Path> =
+            programs.iter().flat_map(|(program, libraries)| libraries.iter().chain([program])).map(PathBuf::as_path).collect();
+
+        let path = cache()?.join(format!("initramfs-{:016x}.cpio", fingerprint(kernel, &files)?));
+        if !path.exists() {
+            let bytes = archive(kernel, &busybox, &files)?.emit();
+            let partial = path.with_extension(format!("{}", std::process::id()));
+            fs::write(&partial, bytes).map_err(Error::on("writing", &partial))?;
+            fs::rename(&partial, &path).map_err(Error::on("renaming to", &path))?;
+        }
+        Ok(Self { path })
+    }
+}
+
+fn program(tool: &str, package: &str) -> Result<PathBuf> {
+    PATH.iter()
+        .map(|folder| Path::new(folder).join(tool))
+        .find(|path| path.exists())
+        .ok_or_else(|| Error::Missing { tool: tool.to_owned(), package: package.to_owned() })
+}
+
+/// What the dynamic linker would load for `program`, the linker included.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output().map_err(Error::doing("starting ldd"))?;
+    if !output.status.success() {
+        return Err(Error::Unexpected(format!("ldd {} failed", program.display())));
+    }
+    // "libx.so.1 => /lib/libx.so.1 (0x...)", "/lib64/ld-linux-x86-64.so.2 (0x...)" or "linux-vdso.so.1 (0x...)".
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(PathBuf::from)
+        .collect())
+}
+
+/// Changes whenever something that goes in does. Library and module contents are taken by size and time.
+fn fingerprint(kernel: &Kernel, files: &BTreeSet<&Path>) -> Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    (&kernel.release, INIT, AGENT, FILES).hash(&mut hasher);
+    (include_str!("modules.rs"), include_str!("initramfs.rs"), include_str!("cpio.rs")).hash(&mut hasher);
+    for path in files.iter().copied().chain([kernel.image.as_path()]) {
+        let metadata = fs::metadata(path).map_err(Error::on("reading", path))?;
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        (path, metadata.len(), modified.unwrap_or_default().as_secs()).hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}
+
+fn archive(kernel: &Kernel, busybox: &Path, files: &BTreeSet<&Path>) -> Result<Archive> {
+    let mut archive = Archive::default();
+    for folder in ["dev", "proc", "sys", "run", "tmp", "mnt", "root", "var", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"] {
+        archive.directory(folder);
+    }
+    // As Debian has it: one tree below /usr.
+    for folder in ["bin", "sbin", "lib", "lib64"] {
+        archive.symlink(folder, &format!("usr/{folder}"));
+    }
+    archive.symlink("var/run", "/run");
+    for path in files {
+        let name = path.to_string_lossy();
+        let name = name.trim_start_matches("/usr").trim_start_matches('/');
+        let bytes = fs::read(path).map_err(Error::on("reading", path))?;
+        archive.file(&format!("usr/{name}"), 0o755, bytes);
+    }
+    let list = Command::new(busybox).arg("--list").output().map_err(Error::doing("starting busybox"))?;
+    for applet in String::from_utf8_lossy(&list.stdout).lines() {
+        let (bin, sbin) = (format!("usr/bin/{applet}"), format!("usr/sbin/{applet}"));
+        if !archive.has(&bin) && !archive.has(&sbin) {
+            archive.symlink(&bin, "/usr/bin/busybox");
+        }
+    }
+    archive.file("init", 0o755, INIT.into());
+    archive.file("agent.sh", 0o755, AGENT.into());
+    for (path, text) in FILES {
+        archive.file(path, 0o644, (*text).into());
+    }
+    if let Ok(bytes) = fs::read("/etc/mke2fs.conf") {
+        archive.file("etc/mke2fs.conf", 0o644, bytes);
+    }
+    let modules = Modules::of(kernel)?;
+    let folder = format!("usr/lib/modules/{}", kernel.release);
+    for (name, path) in &modules.files {
+        let bytes = fs::read(path).map_err(Error::on("reading", path))?;
+        archive.file(&format!("{folder}/{name}"), 0o644, bytes);
+    }
+    archive.file(&format!("{folder}/modules.dep"), 0o644, modules.dependencies.into());
+    archive.file(&format!("{folder}/modules.alias"), 0o644, modules.aliases.into());
+    Ok(archive)
+}
