@@ -82,9 +82,8 @@ impl ConnectAccepted {
     }
 }
 
-/// Dword 0 of a Connect that failed with
-/// [`CONNECT_INVALID_PARAMETERS`](super::status::CONNECT_INVALID_PARAMETERS) or an invalid host (§3.3): the first
-/// byte that is wrong.
+/// Dword 0 of a Connect that failed with Connect Invalid Parameters or Connect Invalid Host (§3.3): the first byte
+/// that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectInvalid {
     /// IATTR 0: this byte of the SQE.

@@ -1,7 +1,7 @@
 //! NVMe over Fabrics: the commands of opcode 0x7f, Connect's data, the RDMA transport's private data, discovery.
 //!
 //! A Fabrics command is a 64-byte SQE with other fields: [`Command::parse`] names which and views it. Control answers
-//! them; the data plane only tells them apart. NVMe-oF 1.1 §3 (commands), §5 (discovery), §7.3 (RDMA);
+//! them; the data plane only tells them apart. Their statuses are among [`Status`](crate::nvme::Status)'s. NVMe-oF 1.1 §3 (commands), §5 (discovery), §7.3 (RDMA);
 //! NVMe RDMA Transport 1.0 §3.
 
 mod commands;
@@ -25,7 +25,7 @@ pub use nqn::{DISCOVERY_NQN, InvalidNqn, NQN_FIELD_LEN, NQN_LEN_MAX, check_nqn, 
 pub use private_data::{CmAccept, CmReject, CmRequest, MalformedRequest, reject};
 
 /// Opcode of every Fabrics command (NVMe-oF 1.1 §3).
-pub const OPCODE: u8 = 0x7f;
+pub const OPCODE: u8 = crate::nvme::admin::FABRICS;
 
 /// Fabrics command types (NVMe-oF 1.1 §3, figure 11).
 pub mod fctype {
@@ -41,27 +41,6 @@ pub mod fctype {
     pub const AUTH_RECEIVE: u8 = 0x06;
     /// Disconnect.
     pub const DISCONNECT: u8 = 0x08;
-}
-
-/// Status codes of Fabrics commands (NVMe-oF 1.1 §2.2.2), as a CQE's status without the phase bit: `SCT << 8 | SC`
-/// with SCT 1, command specific.
-pub mod status {
-    /// Connect: the record format is not supported.
-    pub const INCOMPATIBLE_FORMAT: u16 = 0x180;
-    /// Connect: the controller has a host, or has no room.
-    pub const CONTROLLER_BUSY: u16 = 0x181;
-    /// Connect: a parameter is wrong; dword 0 says which ([`ConnectInvalid`](super::ConnectInvalid)).
-    pub const CONNECT_INVALID_PARAMETERS: u16 = 0x182;
-    /// Connect: the subsystem is elsewhere now; ask discovery again.
-    pub const CONNECT_RESTART_DISCOVERY: u16 = 0x183;
-    /// Connect: this host is not allowed here.
-    pub const CONNECT_INVALID_HOST: u16 = 0x184;
-    /// Disconnect on an admin queue.
-    pub const INVALID_QUEUE_TYPE: u16 = 0x185;
-    /// Get Log Page: the discovery log changed between two parts.
-    pub const DISCOVER_RESTART: u16 = 0x190;
-    /// The queue must authenticate before this command.
-    pub const AUTHENTICATION_REQUIRED: u16 = 0x191;
 }
 
 /// A Fabrics command where it lies: a view of a 64-byte SQE.
