@@ -52,7 +52,7 @@ fn what_is_written_is_read_back() {
 #[test]
 fn the_crc_is_of_what_was_copied() {
     let region = heap(9000);
-    let bytes: Vec<u8> = (0..4103u32).map(|i| (i * i >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..4103u32).map(|i| ((i * i) >> 3) as u8).collect();
     for cpu in [Cpu::detect(), Cpu::portable()] {
         let expected = cpu.crc32(77, &bytes);
         assert_eq!(region.write_crc32(&cpu, 901, &bytes, 77), expected);

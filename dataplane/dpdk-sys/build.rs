@@ -1,0 +1,110 @@
+//! Generates the bindings of `wrapper.h` from the DPDK that is installed, and compiles its inline functions.
+//!
+//! Nothing generated is checked in: layouts differ by architecture (the cache line is 128 bytes on arm64) and release.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, exit};
+
+/// What is bound, and nothing else.
+const FUNCTIONS: &str = "rte_(eal_(init|cleanup|remote_launch|wait_lcore|mp_wait_lcore|iova_mode|has_hugepages)\
+|get_(main_lcore|next_lcore|tsc_hz)|lcore_(to_socket_id|count)|socket_id|strerror|version\
+|pktmbuf_(pool_create|alloc|alloc_bulk|free|free_bulk)|mempool_(free|lookup|avail_count|in_use_count)\
+|ring_(create|free|count|enqueue_burst|dequeue_burst)\
+|memzone_(reserve_aligned|free)|dev_(probe|remove|name)|thread_(register|unregister)\
+|eth_(dev_(configure|start|stop|close|info_get|get_port_by_name|set_mtu|get_mtu|adjust_nb_rx_tx_desc|socket_id)\
+|dev_is_valid_port|find_next|macaddr_get|promiscuous_enable|allmulticast_enable|stats_get\
+|rx_queue_setup|tx_queue_setup|call_rx_callbacks|call_tx_callbacks))|dpdk_sys_.*";
+const VARIABLES: &str = "rte_eth_fp_ops|RTE_(MAX_ETHPORTS|MAX_QUEUES_PER_PORT|PKTMBUF_HEADROOM|MBUF_DEFAULT_DATAROOM\
+|MEMZONE_IOVA_CONTIG|MEMZONE_NAMESIZE|MEMPOOL_NAMESIZE|RING_NAMESIZE|ETH_NAME_MAX_LEN|MAX_LCORE\
+|ETHER_HDR_LEN|ETHER_CRC_LEN|MEMPOOL_CACHE_MAX_SIZE|CACHE_LINE_SIZE)\
+|RING_F_(SC_DEQ|SP_ENQ|EXACT_SZ|MP_RTS_ENQ)|DPDK_SYS_.*";
+
+/// The libraries called by name. Everything else, PMDs and the mempool's ring driver included, EAL loads by dlopen.
+const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mempool", "rte_mbuf", "rte_ring"];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=wrapper.h");
+    for name in ["PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR", "LIBCLANG_PATH"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    // Raw: the flags carry `-include rte_config.h` and `-march`, which the inline functions depend on.
+    let cflags = pkg_config(&["--cflags", "libdpdk"]);
+    let version = pkg_config(&["--modversion", "libdpdk"]);
+    let search = pkg_config(&["--libs-only-L", "libdpdk"]);
+
+    // bindgen panics when it finds no libclang; an operator needs the package's name instead.
+    let quiet = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let clang = std::panic::catch_unwind(bindgen::clang_version);
+    std::panic::set_hook(quiet);
+    if clang.is_err() {
+        refuse("libclang is missing: apt-get install libclang-14-dev (or set LIBCLANG_PATH)");
+    }
+
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let target = env::var("TARGET").expect("cargo sets TARGET");
+    let inlines = out.join("inlines.c");
+    let bindings = bindgen::Builder::default()
+        .header("wrapper.h")
+        .clang_args(cflags.split_whitespace())
+        .clang_arg(format!("--target={}", clang_target(&target)))
+        .clang_macro_fallback()
+        .clang_macro_fallback_build_dir(&out)
+        .wrap_static_fns(true)
+        .wrap_static_fns_path(&inlines)
+        .allowlist_function(FUNCTIONS)
+        .allowlist_var(VARIABLES)
+        // Seen through pointers only; their layouts vary or cannot be told in Rust.
+        .opaque_type("rte_(mempool|ring|memzone|device|eth_dev.*_ops|eth_rxtx_callback|eth_conf_tmp)")
+        .opaque_type("rte_eth_(dcb|vmdq|fdir|intr).*|rte_ether_hdr|rte_arp.*|rte_ip.*")
+        .prepend_enum_name(false)
+        .use_core()
+        .generate_comments(false)
+        .merge_extern_blocks(true)
+        .rust_target(bindgen::RustTarget::stable(85, 0).expect("a release bindgen knows"))
+        .rust_edition(bindgen::RustEdition::Edition2024)
+        .generate();
+    let bindings = match bindings {
+        Ok(bindings) => bindings,
+        Err(error) => refuse(&format!("DPDK {} cannot be bound: {error}", version.trim())),
+    };
+    bindings.write_to_file(out.join("bindings.rs")).expect("OUT_DIR is writable");
+
+    let mut compiler = cc::Build::new();
+    compiler.file(&inlines).include(".").opt_level(2).warnings(false);
+    for flag in cflags.split_whitespace() {
+        compiler.flag(flag);
+    }
+    compiler.compile("dpdk_sys_inlines");
+
+    for path in search.split_whitespace().filter_map(|flag| flag.strip_prefix("-L")) {
+        println!("cargo::rustc-link-search=native={path}");
+    }
+    for library in LIBRARIES {
+        println!("cargo::rustc-link-lib=dylib={library}");
+    }
+    println!("cargo::metadata=version={}", version.trim());
+}
+
+/// What pkg-config answers about the DPDK of the target.
+fn pkg_config(arguments: &[&str]) -> String {
+    let program = env::var_os("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into());
+    match Command::new(&program).args(arguments).output() {
+        Ok(output) if output.status.success() => String::from_utf8(output.stdout).expect("pkg-config prints text"),
+        Ok(_) => refuse("DPDK is missing: apt-get install libdpdk-dev libclang-14-dev (or set PKG_CONFIG_PATH)"),
+        Err(_) => refuse("pkg-config is missing: apt-get install pkg-config libdpdk-dev libclang-14-dev"),
+    }
+}
+
+/// Clang's name for a Rust target of Linux.
+fn clang_target(target: &str) -> String {
+    target.replace("-unknown-", "-")
+}
+
+/// Ends the build with one line that says what to do.
+fn refuse(line: &str) -> ! {
+    println!("cargo::error={line}");
+    exit(1)
+}
