@@ -1,1 +1,39 @@
-//! (being built)
+//! The NVMe driver: a drive's registers, admin queue and I/O queues, over a BAR and memory that the drive
+//! reaches by DMA. Used by s6_submit and s7_complete (one [`IoQueue`] a drive on each lcore) and by the
+//! housekeeping thread (one [`Controller`] a drive). NVMe Base 2.0, PCIe Transport 1.0, NVM Command Set 1.0.
+//!
+//! Sans-IO: time comes in as `now_ns`, work happens in `poll`, nothing blocks. What a drive puts in memory
+//! is bytes from outside: it is checked, counted and at worst fails the drive; it never panics.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`Controller`] | reset, enable, inventory, I/O queues, async events, shutdown, failure |
+//! | [`IoQueue`] | submit, one doorbell a burst, completions by phase bit, age of what is outstanding |
+//! | [`command`] | SQEs of the NVM command set |
+//! | [`prp`] | PRP1, PRP2 and the list from a command's pages |
+//! | [`split`] | one range of blocks as pieces that the drive takes |
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod command;
+mod controller;
+mod failure;
+mod inventory;
+mod jobs;
+pub mod prp;
+mod queue;
+pub mod split;
+
+use alloc::sync::Arc;
+use gantry_dma::Region;
+
+pub use controller::{Config, Controller, Event, Ticket};
+pub use failure::{Failure, Reason};
+pub use inventory::{Inventory, Namespace, Unusable};
+pub use queue::{Counters, IoQueue, QueueFull};
+
+/// A drive's registers and doorbells.
+pub type Bar = Arc<Region>;

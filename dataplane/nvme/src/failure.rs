@@ -1,0 +1,98 @@
+//! Why a drive was given up, in words that an event or a log line can carry.
+
+use gantry_wire::nvme::{Nsid, Status};
+
+/// A drive failed and was disabled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}{}", if *stopped { "" } else { "; it did not confirm that it stopped, its memory must not be reused" })]
+pub struct Failure {
+    /// Why.
+    pub reason: Reason,
+    /// Whether the controller confirmed (CSTS.RDY = 0) that it will use no more memory.
+    pub stopped: bool,
+}
+
+/// Why a drive was given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Its registers read all ones.
+    #[error("the drive is gone: its registers read all ones")]
+    Removed,
+    /// CSTS.CFS.
+    #[error("the controller reports a fatal error (CSTS.CFS)")]
+    Fatal,
+    /// CAP.MPSMIN.
+    #[error("the controller's smallest page is {} bytes; 4096 are needed", 4096u64 << mpsmin)]
+    PageSize {
+        /// CAP.MPSMIN.
+        mpsmin: u8,
+    },
+    /// CAP.CSS.
+    #[error("the controller does not offer the NVM command set (CAP.CSS {css:#x})")]
+    CommandSet {
+        /// CAP.CSS.
+        css: u8,
+    },
+    /// The doorbells do not fit.
+    #[error("the BAR has {length} bytes; {needed} are needed for the doorbells")]
+    BarTooShort {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes there.
+        length: usize,
+    },
+    /// CSTS.RDY did not become 0.
+    #[error("the controller did not become disabled within {timeout_ns} ns")]
+    NotDisabled {
+        /// How long it had.
+        timeout_ns: u64,
+    },
+    /// CSTS.RDY did not become 1.
+    #[error("the controller did not become ready within {timeout_ns} ns")]
+    NotReady {
+        /// How long it had.
+        timeout_ns: u64,
+    },
+    /// A command of the bring-up failed.
+    #[error("{what} failed: {status}")]
+    Command {
+        /// Which.
+        what: &'static str,
+        /// With what.
+        status: Status,
+    },
+    /// An admin command was not answered.
+    #[error("{what} was not answered within {timeout_ns} ns")]
+    Timeout {
+        /// Which.
+        what: &'static str,
+        /// How long it had.
+        timeout_ns: u64,
+    },
+    /// An I/O command was not answered; the lcore that owns the queue says so.
+    #[error("an I/O command on queue {qid} was not answered in time")]
+    IoTimeout {
+        /// The queue.
+        qid: u16,
+    },
+    /// Fewer I/O queues than lcores.
+    #[error("the drive grants {granted} I/O queue pairs; {wanted} are needed, one an lcore")]
+    QueueCount {
+        /// Needed.
+        wanted: u16,
+        /// Granted.
+        granted: u16,
+    },
+    /// What Identify says cannot be.
+    #[error("Identify of namespace {} makes no sense: {what}", nsid.0)]
+    Identify {
+        /// Of which namespace; 0 for the controller.
+        nsid: Nsid,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The owner asked for it.
+    #[error("stopped on request")]
+    Requested,
+}

@@ -1,0 +1,255 @@
+//! The admin commands that the driver sends of its own accord, one after the other: which command each is,
+//! what it asks, and what its answer means. Bring-up is such a list (NVMe Base 2.0 §3.5.1 steps 5 to 10), and so is
+//! what follows an asynchronous event (§5.2).
+
+use crate::failure::Reason;
+use crate::inventory::{Inventory, Namespace, Unusable};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use gantry_wire::nvme::feature::{AsyncEvent, NumberOfQueues, aec, fid};
+use gantry_wire::nvme::identify::{self, IdentifyController, IdentifyNamespace, NsidList, cns};
+use gantry_wire::nvme::log::lid;
+use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, admin};
+
+/// One command, or a point in the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Job {
+    IdentifyController,
+    ActiveNamespaces {
+        after: Nsid,
+    },
+    Namespace(Nsid),
+    Descriptors(Nsid),
+    QueueCount,
+    EventConfiguration,
+    CreateCq(u16),
+    CreateSq(u16),
+    ReadLog(AsyncEvent),
+    /// The namespaces found become the inventory's.
+    Adopt,
+    /// Bring-up is over.
+    BecomeReady,
+    /// A rescan is over.
+    SayNamespacesChanged,
+}
+
+/// Where an I/O queue pair lies, as its create commands say it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueAddresses {
+    pub(crate) sq: u64,
+    pub(crate) cq: u64,
+    pub(crate) entries: u16,
+}
+
+/// What the jobs know and find.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    pub(crate) queue: VecDeque<Job>,
+    pub(crate) inventory: Inventory,
+    pub(crate) io_queues: u16,
+    /// From CAP and VS.
+    pub(crate) version: u32,
+    pub(crate) mpsmin: u8,
+    /// OAES: events that the controller can send.
+    oaes: u32,
+    /// AERL + 1.
+    pub(crate) async_limit: u16,
+    found: Vec<Namespace>,
+    left_out: Vec<(Nsid, Unusable)>,
+    rescan_waits: bool,
+}
+
+impl Job {
+    /// The command's name, for a failure's text.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Job::IdentifyController => "Identify Controller",
+            Job::ActiveNamespaces { .. } => "Identify Active Namespace ID list",
+            Job::Namespace(_) => "Identify Namespace",
+            Job::Descriptors(_) => "Identify Namespace Identification Descriptors",
+            Job::QueueCount => "Set Features Number of Queues",
+            Job::EventConfiguration => "Set Features Asynchronous Event Configuration",
+            Job::CreateCq(_) => "Create I/O Completion Queue",
+            Job::CreateSq(_) => "Create I/O Submission Queue",
+            Job::ReadLog(_) => "Get Log Page",
+            Job::Adopt | Job::BecomeReady | Job::SayNamespacesChanged => "no command",
+        }
+    }
+}
+
+impl Jobs {
+    /// The list of a bring-up.
+    pub(crate) fn bring_up(io_queues: u16, version: u32, mpsmin: u8) -> Jobs {
+        let mut jobs = Jobs { io_queues, version, mpsmin, ..Jobs::default() };
+        jobs.queue.push_back(Job::IdentifyController);
+        jobs.queue.push_back(Job::ActiveNamespaces { after: Nsid(0) });
+        jobs.queue.extend([Job::Adopt, Job::QueueCount, Job::EventConfiguration]);
+        for qid in 1..=io_queues {
+            jobs.queue.extend([Job::CreateCq(qid), Job::CreateSq(qid)]);
+        }
+        jobs.queue.push_back(Job::BecomeReady);
+        jobs
+    }
+
+    /// An asynchronous event came: reading its log lets the controller send the next of that type.
+    pub(crate) fn event(&mut self, event: AsyncEvent) {
+        self.queue.push_back(Job::ReadLog(event));
+        if event == AsyncEvent::NAMESPACE_CHANGED && !self.rescan_waits {
+            self.rescan_waits = true;
+            self.queue.extend([Job::ActiveNamespaces { after: Nsid(0) }, Job::Adopt, Job::SayNamespacesChanged]);
+        }
+    }
+
+    /// The namespaces found by a scan become the inventory's.
+    pub(crate) fn adopt(&mut self) {
+        self.inventory.namespaces = core::mem::take(&mut self.found);
+        self.inventory.left_out = core::mem::take(&mut self.left_out);
+        self.rescan_waits = false;
+    }
+
+    /// The command of `job`, with `page` as its data buffer.
+    pub(crate) fn command(&self, job: Job, cid: Cid, page: u64, addresses: QueueAddresses) -> Sqe {
+        let identify = |cns: u8, nsid: Nsid| {
+            let mut sqe = Sqe::new(admin::IDENTIFY, cid, nsid);
+            sqe.set_prps(page, 0);
+            sqe.cdw10 = u32::from(cns).into();
+            sqe
+        };
+        let set_feature = |fid: u8, value: u32| {
+            let mut sqe = Sqe::new(admin::SET_FEATURES, cid, Nsid(0));
+            sqe.cdw10 = u32::from(fid).into();
+            sqe.cdw11 = value.into();
+            sqe
+        };
+        let create = |opcode: u8, qid: u16, at: u64, flags: u32| {
+            let mut sqe = Sqe::new(opcode, cid, Nsid(0));
+            sqe.set_prps(at, 0);
+            sqe.cdw10 = (u32::from(qid) | u32::from(addresses.entries - 1) << 16).into();
+            sqe.cdw11 = flags.into();
+            sqe
+        };
+        match job {
+            Job::IdentifyController => identify(cns::CONTROLLER, Nsid(0)),
+            Job::ActiveNamespaces { after } => identify(cns::ACTIVE_NSIDS, after),
+            Job::Namespace(nsid) => identify(cns::NAMESPACE, nsid),
+            Job::Descriptors(nsid) => identify(cns::NAMESPACE_DESCRIPTORS, nsid),
+            Job::QueueCount => {
+                let count = self.io_queues - 1;
+                set_feature(fid::NUMBER_OF_QUEUES, NumberOfQueues { submission: count, completion: count }.emit())
+            }
+            // OAES's notices have the same bits here; the critical warnings need no capability.
+            Job::EventConfiguration => set_feature(
+                fid::ASYNC_EVENT_CONFIGURATION,
+                aec::SMART_MASK & 0x1f | self.oaes & (aec::NAMESPACE_ATTRIBUTE | aec::FIRMWARE_ACTIVATION),
+            ),
+            // Physically contiguous, no interrupts: the queue is polled (§5.4, §5.5).
+            Job::CreateCq(qid) => create(admin::CREATE_IO_CQ, qid, addresses.cq, 1),
+            Job::CreateSq(qid) => create(admin::CREATE_IO_SQ, qid, addresses.sq, 1 | u32::from(qid) << 16),
+            Job::ReadLog(event) => {
+                let mut sqe = Sqe::new(admin::LOG_PAGE, cid, Nsid::ALL);
+                sqe.set_prps(page, 0);
+                // 512 bytes, but the whole of the changed namespaces: it is cleared only when read to its end.
+                let length = if event.log == lid::CHANGED_NAMESPACES { 4096 } else { 512 };
+                sqe.cdw10 = (u32::from(event.log) | (length / 4 - 1) << 16).into();
+                sqe
+            }
+            Job::Adopt | Job::BecomeReady | Job::SayNamespacesChanged => unreachable!("{job:?} is no command"),
+        }
+    }
+
+    /// Takes the answer of `job`; `page` is what the controller put in the data buffer.
+    pub(crate) fn answer(&mut self, job: Job, cqe: &Cqe, page: &[u8; identify::LEN]) -> Result<(), Reason> {
+        let status = cqe.status();
+        if !status.is_success() {
+            return match job {
+                // Optional before 1.3; without the events and the logs the drive still serves.
+                Job::Descriptors(_) | Job::EventConfiguration | Job::ReadLog(_) => Ok(()),
+                // It went away between the list and the question.
+                Job::Namespace(nsid) => {
+                    self.left_out.push((nsid, Unusable::Empty));
+                    Ok(())
+                }
+                _ => Err(Reason::Command { what: job.what(), status }),
+            };
+        }
+        match job {
+            Job::IdentifyController => self.controller(page),
+            Job::ActiveNamespaces { after } => self.active(after, page),
+            Job::Namespace(nsid) => self.namespace(nsid, page),
+            Job::Descriptors(nsid) => self.descriptors(nsid, page),
+            Job::QueueCount => self.queue_count(NumberOfQueues::parse(cqe.dw0.get())),
+            _ => Ok(()),
+        }
+    }
+
+    fn controller(&mut self, page: &[u8]) -> Result<(), Reason> {
+        let controller = IdentifyController::parse(page).expect("a whole page");
+        let makes_no_sense = |what| Err(Reason::Identify { nsid: Nsid(0), what });
+        if controller.sqes & 0xf != 6 {
+            return makes_no_sense("its submission entries are not 64 bytes (SQES)");
+        }
+        if controller.cqes & 0xf != 4 {
+            return makes_no_sense("its completion entries are not 16 bytes (CQES)");
+        }
+        let io_entries = self.inventory.io_entries;
+        self.inventory = Inventory::of(controller, self.version, self.mpsmin);
+        self.inventory.io_entries = io_entries;
+        self.oaes = controller.oaes.get();
+        self.async_limit = u16::from(controller.aerl) + 1;
+        Ok(())
+    }
+
+    /// A piece of the list: what it names is asked before the next piece is.
+    fn active(&mut self, after: Nsid, page: &[u8]) -> Result<(), Reason> {
+        let list = NsidList::parse(page).expect("a whole page");
+        let mut last = after;
+        let mut jobs = Vec::new();
+        for nsid in list.iter() {
+            if nsid <= last {
+                return Err(Reason::Identify { nsid, what: "the active NSID list does not ascend" });
+            }
+            last = nsid;
+            // Those of this piece and those before it: bounded, whatever the drive says.
+            if self.found.len() + self.left_out.len() + jobs.len() / 2 >= Inventory::NAMESPACES_MAX {
+                self.left_out.push((nsid, Unusable::TooMany));
+                break;
+            }
+            jobs.extend([Job::Namespace(nsid), Job::Descriptors(nsid)]);
+        }
+        let whole = jobs.len() / 2 == list.nsid.len();
+        if whole {
+            jobs.push(Job::ActiveNamespaces { after: last });
+        }
+        for job in jobs.into_iter().rev() {
+            self.queue.push_front(job);
+        }
+        Ok(())
+    }
+
+    fn namespace(&mut self, nsid: Nsid, page: &[u8]) -> Result<(), Reason> {
+        let identify = IdentifyNamespace::parse(page).expect("a whole page");
+        match Namespace::of(nsid, identify) {
+            Ok(namespace) => self.found.push(namespace),
+            Err(why) => self.left_out.push((nsid, why)),
+        }
+        Ok(())
+    }
+
+    fn descriptors(&mut self, nsid: Nsid, page: &[u8]) -> Result<(), Reason> {
+        if let Some(namespace) = self.found.last_mut().filter(|namespace| namespace.nsid == nsid)
+            && let Err(why) = namespace.describe(page)
+        {
+            self.found.pop();
+            self.left_out.push((nsid, why));
+        }
+        Ok(())
+    }
+
+    fn queue_count(&mut self, granted: NumberOfQueues) -> Result<(), Reason> {
+        let granted = granted.submission.min(granted.completion).saturating_add(1);
+        if granted < self.io_queues {
+            return Err(Reason::QueueCount { wanted: self.io_queues, granted });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! A submission and a completion queue that belong together: an lcore's way to one drive, and the admin
+//! queue of the housekeeping thread. Called by s6_submit and s7_complete, a burst at a time.
+//! NVMe Base 2.0 §3.3.1 (queues over memory), §3.3.3 (entries); doorbells: PCIe Transport 1.0 §3.1.2.
+//!
+//! After construction nothing here allocates. The commands that are outstanding are a byte a CID: 0 for
+//! none, else the age class it was submitted in, from which [`IoQueue::expired`] follows without a clock
+//! read or a list per command.
+
+use crate::Bar;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec;
+use core::sync::atomic::Ordering;
+use gantry_dma::Region;
+use gantry_wire::nvme::register::{cq_doorbell, sq_doorbell};
+use gantry_wire::nvme::{Cid, Cqe, Sqe};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// There is no free entry; poll and try again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the submission queue is full")]
+pub struct QueueFull;
+
+/// What happened on a queue so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Commands submitted.
+    pub submitted: u64,
+    /// Completions handed out.
+    pub completed: u64,
+    /// Tail doorbells written.
+    pub sq_doorbells: u64,
+    /// Head doorbells written.
+    pub cq_doorbells: u64,
+    /// Completions refused: no such command is outstanding on this queue.
+    pub unknown_cid: u64,
+    /// Completions whose SQHD points where the controller cannot be; the pointer was ignored.
+    pub bad_sqhd: u64,
+}
+
+/// Age classes: the one that commands get now, and those before it.
+const CLASSES: usize = 4;
+
+/// One queue pair of one drive, owned by one thread.
+#[derive(Debug)]
+pub struct IoQueue {
+    bar: Bar,
+    memory: Arc<Region>,
+    qid: u16,
+    entries: u16,
+    sq: usize,
+    cq: usize,
+    sq_doorbell: usize,
+    cq_doorbell: usize,
+    sq_tail: u16,
+    sq_tail_rung: u16,
+    sq_head: u16,
+    cq_head: u16,
+    cq_head_rung: u16,
+    phase: bool,
+    outstanding: u16,
+    /// By CID: 0, or the class of the command outstanding, 1 to [`CLASSES`].
+    class_of: Box<[u8]>,
+    class: u8,
+    class_since_ns: Option<u64>,
+    in_class: [u16; CLASSES],
+    expired: bool,
+    timeout_ns: u64,
+    counters: Counters,
+}
+
+/// Where a queue lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) qid: u16,
+    pub(crate) entries: u16,
+    pub(crate) sq: usize,
+    pub(crate) cq: usize,
+    pub(crate) dstrd: u8,
+}
+
+impl IoQueue {
+    /// An empty queue pair; clears its completion queue, so that no old phase bit is taken for a new one.
+    pub(crate) fn new(bar: Bar, memory: Arc<Region>, place: Place, timeout_ns: u64) -> IoQueue {
+        let Place { qid, entries, sq, cq, dstrd } = place;
+        assert!(entries >= 2, "a queue has two entries at least");
+        memory.fill(cq, usize::from(entries) * Cqe::LEN, 0);
+        IoQueue {
+            bar,
+            memory,
+            qid,
+            entries,
+            sq,
+            cq,
+            sq_doorbell: sq_doorbell(qid, dstrd),
+            cq_doorbell: cq_doorbell(qid, dstrd),
+            sq_tail: 0,
+            sq_tail_rung: 0,
+            sq_head: 0,
+            cq_head: 0,
+            cq_head_rung: 0,
+            phase: true,
+            outstanding: 0,
+            class_of: vec![0; 1 << 16].into_boxed_slice(),
+            class: 1,
+            class_since_ns: None,
+            in_class: [0; CLASSES],
+            expired: false,
+            timeout_ns,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Queue identifier; lcore `index` has `index + 1`.
+    #[must_use]
+    pub fn qid(&self) -> u16 {
+        self.qid
+    }
+
+    /// Entries of each queue; one less can be outstanding.
+    #[must_use]
+    pub fn entries(&self) -> u16 {
+        self.entries
+    }
+
+    /// Commands that [`IoQueue::submit`] takes now.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> u16 {
+        let used = self.distance(self.sq_head, self.sq_tail);
+        self.entries - 1 - used.max(self.outstanding)
+    }
+
+    /// Commands submitted and not completed.
+    #[inline]
+    #[must_use]
+    pub fn outstanding(&self) -> u16 {
+        self.outstanding
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Puts a command in the queue; the drive learns of it at [`IoQueue::ring`]. Its CID must not be
+    /// outstanding here (any other 16-bit value will do).
+    ///
+    /// # Errors
+    /// [`QueueFull`] when [`IoQueue::room`] is 0.
+    ///
+    /// # Panics
+    /// When its CID is outstanding already: the owner of the CIDs is broken.
+    #[inline]
+    pub fn submit(&mut self, sqe: &Sqe) -> Result<(), QueueFull> {
+        if self.room() == 0 {
+            return Err(QueueFull);
+        }
+        let class = &mut self.class_of[usize::from(sqe.cid.get())];
+        assert!(*class == 0, "CID {:#x} is outstanding on queue {}", sqe.cid.get(), self.qid);
+        *class = self.class;
+        self.in_class[usize::from(self.class) - 1] += 1;
+        self.outstanding += 1;
+        self.memory.write(self.sq + usize::from(self.sq_tail) * Sqe::LEN, sqe.as_bytes());
+        self.sq_tail = self.next(self.sq_tail);
+        self.counters.submitted += 1;
+        Ok(())
+    }
+
+    /// Shows the drive what was submitted since the last time: one doorbell, or none.
+    #[inline]
+    pub fn ring(&mut self) {
+        if self.sq_tail != self.sq_tail_rung {
+            gantry_cpu::store_before_doorbell();
+            self.bar.store_u32(self.sq_doorbell, u32::from(self.sq_tail), Ordering::Relaxed);
+            self.sq_tail_rung = self.sq_tail;
+            self.counters.sq_doorbells += 1;
+        }
+    }
+
+    /// The next completion, if the drive has posted one. Its CID is free again.
+    #[inline]
+    pub fn poll(&mut self) -> Option<Cqe> {
+        // At most one lap: a drive that floods the queue with nonsense does not keep the caller.
+        for _ in 0..self.entries {
+            let at = self.cq + usize::from(self.cq_head) * Cqe::LEN;
+            let dword3 = self.memory.load_u32(at + 12, Ordering::Relaxed);
+            if (dword3 & 1 << 16 != 0) != self.phase {
+                return None;
+            }
+            gantry_cpu::read_after_phase();
+            let mut bytes = [0; Cqe::LEN];
+            self.memory.read(at, &mut bytes[..12]);
+            bytes[12..].copy_from_slice(&dword3.to_le_bytes());
+            self.cq_head = self.next(self.cq_head);
+            self.phase ^= self.cq_head == 0;
+            let cqe = Cqe::read_from_bytes(&bytes).expect("16 bytes");
+            if self.accept(&cqe) {
+                return Some(cqe);
+            }
+        }
+        None
+    }
+
+    /// Gives the entries polled so far back to the drive: one doorbell, or none.
+    #[inline]
+    pub fn release(&mut self) {
+        if self.cq_head != self.cq_head_rung {
+            self.bar.store_u32(self.cq_doorbell, u32::from(self.cq_head), Ordering::Relaxed);
+            self.cq_head_rung = self.cq_head;
+            self.counters.cq_doorbells += 1;
+        }
+    }
+
+    /// Whether a command has been outstanding for the controller's `command_timeout_ns`; found at one and a
+    /// half times that at the latest. To be asked every now and then (at least eight times a timeout); a
+    /// pause in asking makes nothing look older. Once true it stays so: the drive is to be failed.
+    pub fn expired(&mut self, now_ns: u64) -> bool {
+        let since = *self.class_since_ns.get_or_insert(now_ns);
+        if now_ns.saturating_sub(since) >= self.timeout_ns / 2 {
+            self.class_since_ns = Some(now_ns);
+            self.class = self.class % CLASSES as u8 + 1;
+            // Two whole spans lie between this class's end and now; and the class that is used anew must
+            // hold nothing old, or its commands would look young.
+            let old = usize::from(self.class) % CLASSES;
+            self.expired |= self.in_class[old] != 0 || self.in_class[usize::from(self.class) - 1] != 0;
+        }
+        self.expired
+    }
+
+    /// The CIDs outstanding, for whoever ends them when the drive has failed.
+    pub fn outstanding_cids(&self) -> impl Iterator<Item = Cid> + '_ {
+        (0..=u16::MAX).filter(|&cid| self.class_of[usize::from(cid)] != 0).map(Cid)
+    }
+
+    /// Whether a completion answers a command of ours; counts what is wrong with it.
+    #[inline]
+    fn accept(&mut self, cqe: &Cqe) -> bool {
+        let class = &mut self.class_of[usize::from(cqe.cid.get())];
+        if *class == 0 || cqe.sqid.get() != self.qid {
+            self.counters.unknown_cid += 1;
+            return false;
+        }
+        self.in_class[usize::from(*class) - 1] -= 1;
+        *class = 0;
+        self.outstanding -= 1;
+        self.counters.completed += 1;
+        let sqhd = cqe.sqhd.get();
+        // The head moves forward, over entries that were rung.
+        let fetched = self.distance(self.sq_head, self.sq_tail_rung);
+        if sqhd < self.entries && self.distance(self.sq_head, sqhd) <= fetched {
+            self.sq_head = sqhd;
+        } else {
+            self.counters.bad_sqhd += 1;
+        }
+        true
+    }
+
+    #[inline]
+    fn next(&self, index: u16) -> u16 {
+        if index + 1 == self.entries { 0 } else { index + 1 }
+    }
+
+    /// Entries from `from` up to `to`, going forward.
+    #[inline]
+    fn distance(&self, from: u16, to: u16) -> u16 {
+        if to >= from { to - from } else { self.entries - from + to }
+    }
+}
