@@ -1,0 +1,156 @@
+//! The completer: ACKs, NAKs and READ responses that come in for the requester's work (IBA 1.5 §9.7.6). Two things
+//! are known of the peer: `acked`, up to where it has received; and each READ's progress, up to where its data has
+//! landed here. Work completes in PSN order.
+
+use gantry_wire::ib::{NakCode, Opcode, Psn, Syndrome, Transport, rnr_timer_ns};
+
+use crate::qp::{DropReason, Failure, Path, Plan};
+use crate::requester::Requester;
+use crate::timer::Timer;
+use crate::work::{NIL, WorkPool};
+
+/// An RNR retry count that never ends.
+const RNR_ENDLESS: u8 = 7;
+
+impl Requester {
+    pub(crate) fn plan_response(&self, path: &Path, t: &Transport, payload_len: u32, works: &WorkPool) -> Plan {
+        match t.opcode {
+            Opcode::Acknowledge => self.plan_acknowledge(t),
+            Opcode::AtomicAcknowledge => Plan::Drop(DropReason::GhostAck),
+            _ => self.plan_read_response(path, t, payload_len, works),
+        }
+    }
+
+    fn plan_acknowledge(&self, t: &Transport) -> Plan {
+        let Some(aeth) = t.aeth else { return Plan::Drop(DropReason::Syndrome) };
+        if t.psn.distance_from(self.sent_end) >= 0 {
+            Plan::Drop(DropReason::GhostAck)
+        } else if matches!(aeth.syndrome, Syndrome::Reserved(_)) {
+            Plan::Drop(DropReason::Syndrome)
+        } else if t.psn.distance_from(self.acked) <= 0 {
+            Plan::Drop(DropReason::StaleAck)
+        } else {
+            Plan::Acknowledge
+        }
+    }
+
+    fn plan_read_response(&self, path: &Path, t: &Transport, payload_len: u32, works: &WorkPool) -> Plan {
+        if self.read == NIL || t.psn.distance_from(self.sent_end) >= 0 {
+            return Plan::Drop(DropReason::GhostResponse);
+        }
+        let read = works.slot(self.read);
+        match t.psn.distance_from(read.first_psn.add(read.progress)) {
+            0 => {}
+            ahead if ahead > 0 => return Plan::OutOfSequence,
+            _ => return Plan::Drop(DropReason::StaleResponse),
+        }
+        // After going back, the same packet can come as the first of the new answer or in the midst of the old.
+        let mtu = u32::from(path.mtu);
+        let offset = read.progress * mtu;
+        let last = read.progress + 1 == read.packets;
+        let expected = if last { read.length - offset } else { mtu };
+        let pad = payload_len.wrapping_neg() & 3;
+        if t.opcode.ends() != last || payload_len != expected || u32::from(t.pad) != pad {
+            return Plan::Drop(DropReason::BadResponse);
+        }
+        Plan::ReadResponse { cookie: read.cookie, offset, last }
+    }
+
+    /// An ACK, NAK or RNR NAK beyond what was known.
+    pub(crate) fn acknowledged(
+        &mut self,
+        now_ns: u64,
+        t: &Transport,
+        works: &mut WorkPool,
+        timer: &mut Timer,
+    ) -> Result<(), Failure> {
+        let syndrome = t.aeth.expect("seen by the plan").syndrome;
+        let received = if matches!(syndrome, Syndrome::Ack { .. }) { t.psn } else { t.psn.sub(1) };
+        if received.distance_from(self.acked) > 0 {
+            self.acked = received;
+            self.rnr_retries = 0;
+            timer.rnr_over();
+            self.advance(now_ns, works, timer);
+        }
+        match syndrome {
+            // The peer answers in order: an ACK beyond a READ that is not complete says that data was lost.
+            Syndrome::Ack { .. } | Syndrome::Nak(NakCode::PsnSequenceError) => {
+                self.go_back_once(works, timer, t.psn);
+                Ok(())
+            }
+            Syndrome::Nak(code) => Err(Failure::RemoteNak(code)),
+            Syndrome::Rnr { timer: code } => {
+                if self.rnr_retry_count != RNR_ENDLESS {
+                    if self.rnr_retries >= self.rnr_retry_count {
+                        return Err(Failure::RnrRetryExceeded);
+                    }
+                    self.rnr_retries += 1;
+                }
+                self.go_back(works, timer);
+                timer.rnr(now_ns, rnr_timer_ns(code));
+                Ok(())
+            }
+            Syndrome::Reserved(_) => panic!("dropped by the plan"),
+        }
+    }
+
+    /// The expected READ response has landed.
+    pub(crate) fn landed(&mut self, now_ns: u64, psn: Psn, works: &mut WorkPool, timer: &mut Timer) {
+        let read = works.slot_mut(self.read);
+        read.progress += 1;
+        if read.is_complete() {
+            self.reads_in_flight -= 1;
+            loop {
+                self.read = works.next(self.read);
+                if self.read == NIL || works.slot(self.read).is_read() {
+                    break;
+                }
+            }
+        }
+        if psn.distance_from(self.acked) > 0 {
+            self.acked = psn;
+            self.rnr_retries = 0;
+        }
+        self.advance(now_ns, works, timer);
+    }
+
+    /// A READ response beyond the expected one.
+    pub(crate) fn response_lost(&mut self, psn: Psn, works: &mut WorkPool, timer: &mut Timer) {
+        self.go_back_once(works, timer, psn);
+    }
+
+    /// Sends again if something older than `psn` is missing, unless that was done for it already.
+    fn go_back_once(&mut self, works: &WorkPool, timer: &mut Timer, psn: Psn) {
+        let missing = self.oldest_missing(works);
+        if missing.distance_from(psn) <= 0 && self.went_back_for != Some(missing) {
+            self.go_back(works, timer);
+        }
+    }
+
+    /// Completes what is complete, now that more has arrived.
+    fn advance(&mut self, now_ns: u64, works: &mut WorkPool, timer: &mut Timer) {
+        self.settle(works);
+        loop {
+            let head = self.in_flight.head();
+            if head == NIL {
+                break;
+            }
+            let slot = works.slot_mut(head);
+            if !slot.is_read() {
+                let arrived = self.acked.next().distance_from(slot.first_psn).max(0).min(slot.packets as i32) as u32;
+                self.window_used -= arrived - slot.progress;
+                slot.progress = arrived;
+            }
+            if !slot.is_complete() {
+                break;
+            }
+            works.pop(&mut self.in_flight);
+            works.push(&mut self.done, head);
+        }
+        self.rebase(works);
+        let missing = self.oldest_missing(works);
+        self.went_back_for = self.went_back_for.filter(|&psn| psn == missing);
+        let outstanding = self.sent_end.distance_from(missing) > 0;
+        timer.progress(now_ns, self.acked, outstanding);
+    }
+}

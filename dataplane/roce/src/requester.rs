@@ -1,0 +1,322 @@
+//! The requester: work that goes out (IBA 1.5 §9.7.3). SENDs and WRITEs leave in the order of posting. A READ takes
+//! its PSNs when it starts; while it waits for its turn it delays no SEND or WRITE. A message once begun is finished
+//! before another begins. Going back starts at the oldest work that is not complete, and sends only what the peer is
+//! not known to have.
+
+use gantry_wire::ib::{Opcode, Psn, Reth, Transport};
+
+use crate::qp::{Path, Payload, QpConfig, Transmit};
+use crate::responder::MESSAGE_PACKETS_MAX;
+use crate::timer::Timer;
+use crate::work::{Kind, List, NIL, PoolFull, Slot, Work, WorkKind, WorkPool};
+
+/// Packets of SENDs and WRITEs that may be unacknowledged.
+pub const WINDOW_PACKETS: u32 = 128;
+/// Packets of one message after which an acknowledgement is asked for before its end.
+pub const ACK_REQUEST_PACKETS: u32 = 64;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Requester {
+    /// SENDs and WRITEs that have no PSN yet.
+    sends: List,
+    /// READs that have no PSN yet.
+    reads: List,
+    /// Work that has PSNs and is not complete, by PSN.
+    pub(crate) in_flight: List,
+    /// Work that is complete and waits to be told.
+    pub(crate) done: List,
+    /// The work to send from next, in flight; [`NIL`] when all of it was sent.
+    cursor: u32,
+    /// The oldest READ in flight: the only one whose responses are taken. [`NIL`] for none.
+    pub(crate) read: u32,
+    /// The PSN to send next, within `cursor`.
+    send_psn: Psn,
+    /// The PSN behind the highest one ever sent (for READs: asked for).
+    pub(crate) sent_end: Psn,
+    /// The PSN behind all work in flight.
+    end_psn: Psn,
+    /// First PSN of the oldest work in flight; `end_psn` when there is none.
+    pub(crate) base: Psn,
+    /// The highest PSN that the peer is known to have received, with all before it.
+    pub(crate) acked: Psn,
+    /// The oldest missing PSN for which packets were last sent again: not again for the same one, but by timeout.
+    pub(crate) went_back_for: Option<Psn>,
+    /// Packets of SENDs and WRITEs sent and not acknowledged.
+    pub(crate) window_used: u32,
+    /// Packets sent since an acknowledgement was last asked for.
+    since_ack_request: u32,
+    /// Counts posts, to keep READs in order with the rest when they need not wait.
+    posts: u32,
+    pub(crate) reads_in_flight: u8,
+    reads_max: u8,
+    pub(crate) rnr_retries: u8,
+    pub(crate) rnr_retry_count: u8,
+}
+
+impl Requester {
+    pub(crate) fn new(config: &QpConfig) -> Requester {
+        Requester {
+            sends: List::EMPTY,
+            reads: List::EMPTY,
+            in_flight: List::EMPTY,
+            done: List::EMPTY,
+            cursor: NIL,
+            read: NIL,
+            send_psn: config.send_psn,
+            sent_end: config.send_psn,
+            end_psn: config.send_psn,
+            base: config.send_psn,
+            acked: config.send_psn.sub(1),
+            went_back_for: None,
+            window_used: 0,
+            since_ack_request: 0,
+            posts: 0,
+            reads_in_flight: 0,
+            reads_max: config.reads_max.max(1),
+            rnr_retries: 0,
+            rnr_retry_count: config.rnr_retry_count,
+        }
+    }
+
+    pub(crate) fn post(&mut self, works: &mut WorkPool, path: &Path, work: Work) -> Result<(), PoolFull> {
+        let packets = path.packets(work.length);
+        assert!(packets <= MESSAGE_PACKETS_MAX, "{} bytes are more than PSNs can count", work.length);
+        if let WorkKind::Send { invalidate: Some(_), immediate: Some(_) } = work.kind {
+            panic!("no SEND has both immediate data and an R_Key to invalidate");
+        }
+        let slot = Slot { packets, post: self.posts, ..Slot::new(Kind::Work(work.kind), work.cookie, work.length) };
+        let list = if slot.is_read() { &mut self.reads } else { &mut self.sends };
+        works.add(list, slot)?;
+        self.posts = self.posts.wrapping_add(1);
+        Ok(())
+    }
+
+    fn window_open(&self) -> bool {
+        self.window_used < WINDOW_PACKETS
+    }
+
+    /// A READ may take its PSNs: the peer has room for it.
+    fn read_may_start(&self) -> bool {
+        !self.reads.is_empty() && self.reads_in_flight < self.reads_max
+    }
+
+    /// Another message may take PSNs at all: all in flight stay within half of their number.
+    fn psns_left(&self) -> bool {
+        self.end_psn.distance_from(self.base) <= MESSAGE_PACKETS_MAX as i32
+    }
+
+    /// The next packet comes for the first time.
+    fn is_fresh(&self) -> bool {
+        self.send_psn.distance_from(self.sent_end) >= 0
+    }
+
+    pub(crate) fn wants_transmit(&self) -> bool {
+        if self.cursor == NIL {
+            self.psns_left() && (self.read_may_start() || !self.sends.is_empty() && self.window_open())
+        } else {
+            // A READ is sent in one go, so that only a SEND or WRITE can be met half-sent.
+            !self.is_fresh() || self.window_open()
+        }
+    }
+
+    /// Starts the next message: the oldest one that need not wait.
+    fn begin(&mut self, works: &mut WorkPool) {
+        let send = if self.window_open() { self.sends.head() } else { NIL };
+        let read = if self.read_may_start() { self.reads.head() } else { NIL };
+        let read_is_older =
+            read != NIL && (send == NIL || (works.slot(read).post.wrapping_sub(works.slot(send).post) as i32) < 0);
+        let list = if read_is_older { &mut self.reads } else { &mut self.sends };
+        let index = works.pop(list).expect("one of the two may start");
+        works.push(&mut self.in_flight, index);
+        let slot = works.slot_mut(index);
+        slot.first_psn = self.end_psn;
+        self.cursor = index;
+        self.send_psn = self.end_psn;
+        self.end_psn = slot.end_psn();
+        if read_is_older {
+            self.reads_in_flight += 1;
+            if self.read == NIL {
+                self.read = index;
+            }
+        }
+    }
+
+    /// The next packet to send.
+    pub(crate) fn poll(
+        &mut self,
+        now_ns: u64,
+        path: &Path,
+        works: &mut WorkPool,
+        timer: &mut Timer,
+    ) -> Option<Transmit> {
+        if timer.rnr_waits() || !self.wants_transmit() {
+            return None;
+        }
+        if self.cursor == NIL {
+            self.begin(works);
+        }
+        let fresh = self.is_fresh();
+        let slot = works.slot(self.cursor);
+        let Kind::Work(kind) = slot.kind else { panic!("work in flight is {:?}", slot.kind) };
+        let transmit = match kind {
+            WorkKind::Read { address, rkey } => {
+                // From the first packet that is missing.
+                let offset = slot.progress * u32::from(path.mtu);
+                let mut transport = path.transport(Opcode::ReadRequest, self.send_psn, &Payload::None);
+                transport.reth = Some(Reth {
+                    virtual_address: address.wrapping_add(u64::from(offset)),
+                    rkey,
+                    dma_length: slot.length - offset,
+                });
+                transport.ack_request = true;
+                self.send_psn = slot.end_psn();
+                Transmit { transport, payload: Payload::None }
+            }
+            WorkKind::Send { .. } | WorkKind::Write { .. } => {
+                let at = self.send_psn.distance_from(slot.first_psn) as u32;
+                let transmit = segment(path, slot, kind, at, self.since_ack_request + 1 >= ACK_REQUEST_PACKETS);
+                self.since_ack_request = if transmit.transport.ack_request { 0 } else { self.since_ack_request + 1 };
+                self.send_psn = self.send_psn.next();
+                self.window_used += u32::from(fresh);
+                transmit
+            }
+        };
+        if fresh {
+            self.sent_end = self.send_psn;
+            if transmit.transport.ack_request {
+                timer.measure(now_ns, transmit.transport.psn);
+            }
+        }
+        timer.sent(now_ns);
+        self.settle(works);
+        Some(transmit)
+    }
+
+    /// Moves on over what need not be sent, so that what `send_psn` and `cursor` point at is to be sent.
+    pub(crate) fn settle(&mut self, works: &WorkPool) {
+        while self.cursor != NIL {
+            let slot = works.slot(self.cursor);
+            let unsent = self.send_psn.distance_from(slot.end_psn()) < 0;
+            if slot.is_read() {
+                if unsent && !slot.is_complete() {
+                    self.send_psn = slot.first_psn.add(slot.progress);
+                    return;
+                }
+            } else {
+                if self.send_psn.distance_from(self.acked) <= 0 {
+                    self.send_psn = self.acked.next();
+                }
+                if self.send_psn.distance_from(slot.end_psn()) < 0 {
+                    return;
+                }
+            }
+            self.cursor = works.next(self.cursor);
+            self.send_psn = slot.end_psn();
+        }
+        self.send_psn = self.end_psn;
+    }
+
+    /// Sends again from the oldest work that is not complete.
+    pub(crate) fn go_back(&mut self, works: &WorkPool, timer: &mut Timer) {
+        self.went_back_for = Some(self.oldest_missing(works));
+        self.cursor = self.in_flight.head();
+        self.send_psn = self.base;
+        timer.go_back();
+        self.settle(works);
+    }
+
+    /// The first PSN of which nothing is known to have arrived.
+    pub(crate) fn oldest_missing(&self, works: &WorkPool) -> Psn {
+        match self.in_flight.head() {
+            NIL => self.end_psn,
+            head => {
+                let slot = works.slot(head);
+                slot.first_psn.add(slot.progress)
+            }
+        }
+    }
+
+    /// Takes PSNs forward past complete work: the oldest in flight begins at the new base.
+    pub(crate) fn rebase(&mut self, works: &WorkPool) {
+        self.base = match self.in_flight.head() {
+            NIL => self.end_psn,
+            head => works.slot(head).first_psn,
+        };
+    }
+
+    /// Takes the oldest completed work.
+    pub(crate) fn pop_done(&mut self, works: &mut WorkPool) -> Option<(u32, WorkKind)> {
+        let index = works.pop(&mut self.done)?;
+        Some(give_back(works, index))
+    }
+
+    /// Takes the oldest work that is not complete. Nothing can be sent any more.
+    pub(crate) fn pop_any(&mut self, works: &mut WorkPool) -> Option<(u32, WorkKind)> {
+        self.cursor = NIL;
+        self.read = NIL;
+        if let Some(index) = works.pop(&mut self.in_flight) {
+            return Some(give_back(works, index));
+        }
+        let (send, read) = (self.sends.head(), self.reads.head());
+        let read_is_older =
+            send == NIL || read != NIL && (works.slot(read).post.wrapping_sub(works.slot(send).post) as i32) < 0;
+        let index = works.pop(if read_is_older { &mut self.reads } else { &mut self.sends })?;
+        Some(give_back(works, index))
+    }
+}
+
+fn give_back(works: &mut WorkPool, index: u32) -> (u32, WorkKind) {
+    let slot = works.slot(index);
+    let Kind::Work(kind) = slot.kind else { panic!("work of the requester is {:?}", slot.kind) };
+    let cookie = slot.cookie;
+    works.release(index);
+    (cookie, kind)
+}
+
+/// Packet `at` of a SEND or WRITE.
+fn segment(path: &Path, slot: &Slot, kind: WorkKind, at: u32, ack_request: bool) -> Transmit {
+    let (first, last) = (at == 0, at + 1 == slot.packets);
+    let offset = at * u32::from(path.mtu);
+    let length = (slot.length - offset).min(u32::from(path.mtu));
+    let payload = match length {
+        0 => Payload::None,
+        _ => Payload::Work { cookie: slot.cookie, offset, length },
+    };
+    let (opcode, immediate, invalidate, reth) = match kind {
+        WorkKind::Send { invalidate, immediate } => {
+            let opcode = match (first, last) {
+                (true, false) => Opcode::SendFirst,
+                (false, false) => Opcode::SendMiddle,
+                (false, true) if invalidate.is_some() => Opcode::SendLastInvalidate,
+                (false, true) if immediate.is_some() => Opcode::SendLastImmediate,
+                (false, true) => Opcode::SendLast,
+                (true, true) if invalidate.is_some() => Opcode::SendOnlyInvalidate,
+                (true, true) if immediate.is_some() => Opcode::SendOnlyImmediate,
+                (true, true) => Opcode::SendOnly,
+            };
+            (opcode, immediate, invalidate, None)
+        }
+        WorkKind::Write { address, rkey, immediate } => {
+            let opcode = match (first, last) {
+                (true, false) => Opcode::WriteFirst,
+                (false, false) => Opcode::WriteMiddle,
+                (false, true) if immediate.is_some() => Opcode::WriteLastImmediate,
+                (false, true) => Opcode::WriteLast,
+                (true, true) if immediate.is_some() => Opcode::WriteOnlyImmediate,
+                (true, true) => Opcode::WriteOnly,
+            };
+            let reth = Reth { virtual_address: address, rkey, dma_length: slot.length };
+            (opcode, immediate, None, Some(reth))
+        }
+        WorkKind::Read { .. } => panic!("a READ has no segments"),
+    };
+    let psn = slot.first_psn.add(at);
+    let transport = Transport {
+        ack_request: last || ack_request,
+        reth: reth.filter(|_| opcode.has_reth()),
+        immediate: immediate.filter(|_| opcode.has_immediate()),
+        invalidate: invalidate.filter(|_| opcode.has_invalidate()),
+        ..path.transport(opcode, psn, &payload)
+    };
+    Transmit { transport, payload }
+}

@@ -1,0 +1,228 @@
+//! When to send again, and when to give up.
+//!
+//! The retransmission timeout follows the measured round trip (RFC 6298's estimator), doubles while nothing
+//! moves, and never exceeds the peer's ACK timeout. Giving up counts elapsed time without progress, not
+//! tries: an adaptive timeout retries far more often than the peer's retry count foresees.
+
+use gantry_wire::ib::Psn;
+
+/// The shortest retransmission timeout, in nanoseconds.
+pub const RETRY_MIN_NS: u64 = 2_000_000;
+/// The retransmission timeout before a round trip was measured, in nanoseconds.
+pub const RETRY_INITIAL_NS: u64 = 100_000_000;
+/// The longest retransmission timeout of a peer that names none, in nanoseconds.
+const RETRY_MAX_NS: u64 = 1_000_000_000;
+/// No deadline.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timer {
+    /// When to go back, unless something arrives; [`NEVER`] when nothing is outstanding.
+    retry_at_ns: u64,
+    /// The last progress, or when the first outstanding packet was sent.
+    stalled_since_ns: u64,
+    /// End of the delay that an RNR NAK asked for; [`NEVER`] when none runs.
+    rnr_until_ns: u64,
+    /// How long nothing may move until the queue pair fails; [`NEVER`] for endless.
+    stall_limit_ns: u64,
+    /// The longest retransmission timeout.
+    retry_max_ns: u64,
+    /// When the packet at `timed_psn` was sent; [`NEVER`] when none is timed.
+    timed_at_ns: u64,
+    timed_psn: Psn,
+    /// Smoothed round trip; 0 before the first measurement.
+    round_trip_ns: u64,
+    /// Its mean deviation.
+    deviation_ns: u64,
+    /// Timeouts since the last progress.
+    backoff: u8,
+}
+
+/// What an expired deadline asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expired {
+    /// Nothing: it has moved.
+    Nothing,
+    /// The delay of an RNR NAK is over.
+    Rnr,
+    /// Go back and send again.
+    Retry,
+    /// Too long without progress.
+    Exhausted,
+}
+
+impl Timer {
+    /// `ack_timeout_ns` 0: never gives up.
+    pub(crate) fn new(ack_timeout_ns: u64, retry_count: u8) -> Timer {
+        let named = ack_timeout_ns != 0;
+        let stall_limit_ns = ack_timeout_ns.saturating_mul(u64::from(retry_count) + 1);
+        Timer {
+            retry_at_ns: NEVER,
+            stalled_since_ns: 0,
+            rnr_until_ns: NEVER,
+            stall_limit_ns: if named { stall_limit_ns } else { NEVER },
+            retry_max_ns: if named { ack_timeout_ns } else { RETRY_MAX_NS },
+            timed_at_ns: NEVER,
+            timed_psn: Psn::new(0),
+            round_trip_ns: 0,
+            deviation_ns: 0,
+            backoff: 0,
+        }
+    }
+
+    /// The next moment at which something is due.
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        let exhausted_ns = match self.retry_at_ns {
+            NEVER => NEVER,
+            _ => self.stalled_since_ns.saturating_add(self.stall_limit_ns),
+        };
+        self.retry_at_ns.min(exhausted_ns).min(self.rnr_until_ns)
+    }
+
+    /// A delay that an RNR NAK asked for is running.
+    pub(crate) fn rnr_waits(&self) -> bool {
+        self.rnr_until_ns != NEVER
+    }
+
+    /// A packet that will be acknowledged has left.
+    pub(crate) fn sent(&mut self, now_ns: u64) {
+        if self.retry_at_ns == NEVER {
+            self.stalled_since_ns = now_ns;
+            self.retry_at_ns = now_ns.saturating_add(self.retry_timeout_ns());
+        }
+    }
+
+    /// Measures the round trip of a packet that asks for an answer and is sent for the first time.
+    pub(crate) fn measure(&mut self, now_ns: u64, psn: Psn) {
+        if self.timed_at_ns == NEVER {
+            self.timed_at_ns = now_ns;
+            self.timed_psn = psn;
+        }
+    }
+
+    /// Everything up to `acked` has arrived, or a READ response has.
+    pub(crate) fn progress(&mut self, now_ns: u64, acked: Psn, outstanding: bool) {
+        if self.timed_at_ns != NEVER && acked.distance_from(self.timed_psn) >= 0 {
+            self.learn(now_ns.saturating_sub(self.timed_at_ns).max(1));
+            self.timed_at_ns = NEVER;
+        }
+        self.backoff = 0;
+        self.stalled_since_ns = now_ns;
+        if !self.rnr_waits() {
+            self.retry_at_ns = if outstanding { now_ns.saturating_add(self.retry_timeout_ns()) } else { NEVER };
+        }
+    }
+
+    /// Packets are about to be sent again: their answers measure nothing (Karn).
+    pub(crate) fn go_back(&mut self) {
+        self.timed_at_ns = NEVER;
+    }
+
+    /// The peer asks for a delay. It is alive, so that giving up starts anew behind the delay.
+    pub(crate) fn rnr(&mut self, now_ns: u64, delay_ns: u64) {
+        self.retry_at_ns = NEVER;
+        self.timed_at_ns = NEVER;
+        self.rnr_until_ns = now_ns.saturating_add(delay_ns);
+    }
+
+    /// The request that the peer was not ready for has arrived after all.
+    pub(crate) fn rnr_over(&mut self) {
+        self.rnr_until_ns = NEVER;
+    }
+
+    /// What is due at `now_ns`.
+    pub(crate) fn expire(&mut self, now_ns: u64) -> Expired {
+        if now_ns >= self.rnr_until_ns {
+            self.rnr_until_ns = NEVER;
+            return Expired::Rnr;
+        }
+        if self.retry_at_ns == NEVER {
+            return Expired::Nothing;
+        }
+        if now_ns >= self.stalled_since_ns.saturating_add(self.stall_limit_ns) {
+            return Expired::Exhausted;
+        }
+        if now_ns < self.retry_at_ns {
+            return Expired::Nothing;
+        }
+        self.backoff = self.backoff.saturating_add(1);
+        self.retry_at_ns = now_ns.saturating_add(self.retry_timeout_ns());
+        Expired::Retry
+    }
+
+    /// Nothing is due any more.
+    pub(crate) fn stop(&mut self) {
+        self.retry_at_ns = NEVER;
+        self.rnr_until_ns = NEVER;
+        self.timed_at_ns = NEVER;
+    }
+
+    fn learn(&mut self, sample_ns: u64) {
+        if self.round_trip_ns == 0 {
+            self.round_trip_ns = sample_ns;
+            self.deviation_ns = sample_ns / 2;
+        } else {
+            let error_ns = self.round_trip_ns.abs_diff(sample_ns);
+            self.deviation_ns = (3 * self.deviation_ns + error_ns) / 4;
+            self.round_trip_ns = (7 * self.round_trip_ns + sample_ns) / 8;
+        }
+    }
+
+    fn retry_timeout_ns(&self) -> u64 {
+        let base_ns = match self.round_trip_ns {
+            0 => RETRY_INITIAL_NS,
+            round_trip_ns => (round_trip_ns + 4 * self.deviation_ns).max(RETRY_MIN_NS),
+        };
+        base_ns.saturating_mul(1 << self.backoff.min(20)).min(self.retry_max_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACK_TIMEOUT_NS: u64 = 2_147_483_648;
+
+    #[test]
+    fn the_timeout_follows_the_round_trip_and_doubles() {
+        let mut timer = Timer::new(ACK_TIMEOUT_NS, 7);
+        timer.sent(0);
+        assert_eq!(timer.deadline_ns(), RETRY_INITIAL_NS);
+        timer.measure(0, Psn::new(1));
+        timer.progress(8_000_000, Psn::new(1), true);
+        // 8 ms + 4 × 4 ms.
+        assert_eq!(timer.deadline_ns(), 32_000_000);
+        assert_eq!(timer.expire(32_000_000), Expired::Retry);
+        assert_eq!(timer.deadline_ns(), 32_000_000 + 48_000_000);
+        assert_eq!(timer.expire(80_000_000), Expired::Retry);
+        assert_eq!(timer.deadline_ns(), 80_000_000 + 96_000_000);
+        timer.progress(100_000_000, Psn::new(2), false);
+        assert_eq!(timer.deadline_ns(), NEVER);
+    }
+
+    #[test]
+    fn the_timeout_stays_within_floor_and_cap() {
+        let mut timer = Timer::new(ACK_TIMEOUT_NS, 7);
+        timer.measure(0, Psn::new(1));
+        timer.progress(1_000, Psn::new(1), true);
+        assert_eq!(timer.deadline_ns(), 1_000 + RETRY_MIN_NS);
+        for _ in 0..40 {
+            let now_ns = timer.deadline_ns();
+            if timer.expire(now_ns) == Expired::Exhausted {
+                assert_eq!(now_ns, 1_000 + 8 * ACK_TIMEOUT_NS);
+                return;
+            }
+            assert!(timer.deadline_ns() - now_ns <= ACK_TIMEOUT_NS);
+        }
+        panic!("never exhausted");
+    }
+
+    #[test]
+    fn a_packet_sent_again_measures_nothing() {
+        let mut timer = Timer::new(ACK_TIMEOUT_NS, 7);
+        timer.measure(0, Psn::new(1));
+        timer.go_back();
+        timer.progress(1_000, Psn::new(1), true);
+        assert_eq!(timer.deadline_ns(), 1_000 + RETRY_INITIAL_NS);
+    }
+}

@@ -1,0 +1,214 @@
+//! The arena of work requests that the queue pairs of one lcore share. A queue pair holds lists of indices
+//! into it: work that waits, is in flight or is done, and READ requests that it answers as responder.
+
+use alloc::vec::Vec;
+
+use gantry_wire::ib::{Psn, Rkey};
+
+/// A work request of the requester.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The caller's name for it: comes back with packets to fill, bytes to land and the completion.
+    pub cookie: u32,
+    /// What to do.
+    pub kind: WorkKind,
+    /// Bytes to send, or to READ.
+    pub length: u32,
+}
+
+/// What a work request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkKind {
+    /// SEND; at most one of the two extensions.
+    Send {
+        /// The peer's R_Key that the SEND invalidates.
+        invalidate: Option<Rkey>,
+        /// Immediate data.
+        immediate: Option<u32>,
+    },
+    /// RDMA WRITE.
+    Write {
+        /// Where, in the peer's memory.
+        address: u64,
+        /// The peer's R_Key.
+        rkey: Rkey,
+        /// Immediate data.
+        immediate: Option<u32>,
+    },
+    /// RDMA READ.
+    Read {
+        /// Where from, in the peer's memory.
+        address: u64,
+        /// The peer's R_Key.
+        rkey: Rkey,
+    },
+}
+
+/// The arena holds as much work as it was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolFull;
+
+/// What a slot of the arena holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Free,
+    /// A work request of the requester.
+    Work(WorkKind),
+    /// A READ request that the responder answers.
+    Respond {
+        address: u64,
+        rkey: Rkey,
+        /// It was answered before; the peer may have got the answer meanwhile.
+        again: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    pub(crate) kind: Kind,
+    pub(crate) next: u32,
+    pub(crate) cookie: u32,
+    pub(crate) length: u32,
+    /// When it was posted, relative to other work of its queue pair.
+    pub(crate) post: u32,
+    /// PSN of its first packet (for a READ, of its first response), once it has one.
+    pub(crate) first_psn: Psn,
+    /// PSNs that it takes.
+    pub(crate) packets: u32,
+    /// Packets known to have arrived: at the responder, or here for a READ; packets sent for `Respond`.
+    pub(crate) progress: u32,
+}
+
+impl Slot {
+    pub(crate) fn new(kind: Kind, cookie: u32, length: u32) -> Slot {
+        Slot { kind, next: NIL, cookie, length, post: 0, first_psn: Psn::new(0), packets: 0, progress: 0 }
+    }
+
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.kind, Kind::Work(WorkKind::Read { .. }))
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.progress == self.packets
+    }
+
+    /// The PSN behind its last one.
+    pub(crate) fn end_psn(&self) -> Psn {
+        self.first_psn.add(self.packets)
+    }
+}
+
+/// No slot.
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// A list of slots: first and last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl List {
+    pub(crate) const EMPTY: List = List { head: NIL, tail: NIL };
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == NIL
+    }
+
+    /// The first slot, or [`NIL`].
+    pub(crate) fn head(&self) -> u32 {
+        self.head
+    }
+}
+
+/// A fixed number of work requests, shared by the queue pairs of one lcore.
+#[derive(Debug)]
+pub struct WorkPool {
+    slots: Vec<Slot>,
+    free: List,
+    available: u32,
+}
+
+impl WorkPool {
+    /// An arena for `capacity` work requests. The only allocation of this crate.
+    ///
+    /// # Panics
+    /// When `capacity` is `u32::MAX`.
+    pub fn new(capacity: u32) -> WorkPool {
+        assert!(capacity < NIL, "that many slots cannot be told apart");
+        let slots = (0..capacity).map(|_| Slot::new(Kind::Free, 0, 0)).collect();
+        let mut pool = WorkPool { slots, free: List::EMPTY, available: capacity };
+        let mut free = List::EMPTY;
+        for index in 0..capacity {
+            pool.push(&mut free, index);
+        }
+        pool.free = free;
+        pool
+    }
+
+    /// How many more work requests fit.
+    pub fn available(&self) -> u32 {
+        self.available
+    }
+
+    /// How many work requests it was made for.
+    pub fn capacity(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    pub(crate) fn slot(&self, index: u32) -> &Slot {
+        &self.slots[index as usize]
+    }
+
+    pub(crate) fn slot_mut(&mut self, index: u32) -> &mut Slot {
+        &mut self.slots[index as usize]
+    }
+
+    /// The slot behind `index` in its list, or [`NIL`].
+    pub(crate) fn next(&self, index: u32) -> u32 {
+        self.slots[index as usize].next
+    }
+
+    /// Takes a slot and puts it at the end of `list`.
+    pub(crate) fn add(&mut self, list: &mut List, slot: Slot) -> Result<u32, PoolFull> {
+        let mut free = self.free;
+        let index = self.pop(&mut free).ok_or(PoolFull)?;
+        self.free = free;
+        self.available -= 1;
+        self.slots[index as usize] = slot;
+        self.push(list, index);
+        Ok(index)
+    }
+
+    /// Gives a slot back that is in no list any more.
+    pub(crate) fn release(&mut self, index: u32) {
+        let slot = self.slot_mut(index);
+        assert!(!matches!(slot.kind, Kind::Free), "slot {index} is released twice");
+        slot.kind = Kind::Free;
+        let mut free = self.free;
+        self.push(&mut free, index);
+        self.free = free;
+        self.available += 1;
+    }
+
+    pub(crate) fn push(&mut self, list: &mut List, index: u32) {
+        self.slots[index as usize].next = NIL;
+        match list.tail {
+            NIL => list.head = index,
+            tail => self.slots[tail as usize].next = index,
+        }
+        list.tail = index;
+    }
+
+    pub(crate) fn pop(&mut self, list: &mut List) -> Option<u32> {
+        if list.head == NIL {
+            return None;
+        }
+        let index = list.head;
+        list.head = self.slots[index as usize].next;
+        if list.head == NIL {
+            list.tail = NIL;
+        }
+        Some(index)
+    }
+}
