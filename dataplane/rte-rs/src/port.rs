@@ -156,8 +156,11 @@ impl Port {
             None => {
                 // SAFETY: a NUL-terminated string, which DPDK copies.
                 let ret = unsafe { dpdk_sys::rte_dev_probe(string.as_ptr()) };
-                if ret < 0 {
-                    return Err(refused(Errno::from_raw(ret)));
+                match Errno::from_raw(ret) {
+                    _ if ret >= 0 => {}
+                    // EFAULT: no bus and no driver knows the name.
+                    Errno::Io if ret == -14 => return Err(refused(Errno::NotFound)),
+                    errno => return Err(refused(errno)),
                 }
                 // A card with several ports shows more than one: the first is this one, the others can be attached by
                 // their own.
