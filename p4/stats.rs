@@ -3,7 +3,7 @@
 //! It describes itself, so that a reader needs neither this crate's version nor the writer's:
 //!
 //! ```text
-//! 0                64                       64 + names*64
+//! 0                64                       rows
 //! | Preamble       | names: [CounterName]   | lcore 0: [u64; stride] | lcore 1: ... |
 //! ```
 //!
@@ -31,12 +31,14 @@ pub struct Preamble {
     pub lcores: U32,
     /// Counters in a row.
     pub names: U32,
+    /// Offset of the first row in bytes.
+    pub rows: U32,
     /// `u64`s from one row to the next.
     pub stride: U32,
     /// Process id of the writer.
     pub pid: U32,
     /// Zero.
-    pub reserved: [u8; 36],
+    pub reserved: [u8; 32],
 }
 
 /// `stage.counter`, NUL-padded ASCII.

@@ -1,0 +1,91 @@
+//! An lcore's queue pair of one drive: what is in flight on it and what waits for room.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use gantry_dma::Region;
+use gantry_nvme::IoQueue;
+
+use crate::command::{List, NONE};
+use crate::exchange::{DriveQueueParts, PRP_LIST_BYTES};
+
+/// How long a drive may take over a command before it counts as failed.
+pub const COMMAND_TIMEOUT_NS: u64 = 10_000_000_000;
+
+/// One drive, as one lcore sees it.
+pub struct DriveQueue {
+    /// The queue pair.
+    pub queue: IoQueue,
+    /// Commands that wait for room in it.
+    pub ready: List,
+    /// Largest transfer of one NVMe command in bytes.
+    pub transfer_max: u32,
+    /// PRP lists, one for each CID.
+    pub prp_lists: Arc<Region>,
+    /// The drive does not answer; nothing more is submitted.
+    pub failed: bool,
+    block_shifts: Vec<u8>,
+    /// By CID.
+    in_flight: Box<[u32]>,
+    free: Vec<u16>,
+}
+
+impl DriveQueue {
+    /// From what housekeeping hands over.
+    #[must_use]
+    pub fn new(parts: DriveQueueParts) -> Self {
+        // A queue of n entries holds n - 1 commands (NVMe Base 2.0 §3.3.1.2.1).
+        let depth = parts.entries - 1;
+        assert!(parts.prp_lists.length() >= usize::from(depth) * PRP_LIST_BYTES, "PRP lists too short");
+        Self {
+            queue: parts.queue,
+            ready: List::EMPTY,
+            transfer_max: parts.transfer_max,
+            prp_lists: parts.prp_lists,
+            failed: false,
+            block_shifts: parts.block_shifts,
+            in_flight: (0..depth).map(|_| NONE).collect(),
+            free: (0..depth).rev().collect(),
+        }
+    }
+
+    /// log2 of the block size of one of the drive's namespaces.
+    #[must_use]
+    pub fn block_shift(&self, nsid: u32) -> Option<u8> {
+        self.block_shifts.get(nsid.checked_sub(1)? as usize).copied().filter(|shift| *shift != 0)
+    }
+
+    /// Reserves a CID for a command; `None` when the queue is full.
+    pub fn begin(&mut self, command: u32) -> Option<u16> {
+        if self.queue.room() == 0 {
+            return None;
+        }
+        let cid = self.free.pop()?;
+        self.in_flight[usize::from(cid)] = command;
+        Some(cid)
+    }
+
+    /// The command behind a CID that came back; `None` when none is in flight under it.
+    pub fn end(&mut self, cid: u16) -> Option<u32> {
+        let entry = self.in_flight.get_mut(usize::from(cid))?;
+        let command = core::mem::replace(entry, NONE);
+        if command == NONE {
+            return None;
+        }
+        self.free.push(cid);
+        Some(command)
+    }
+
+    /// Any command in flight, taken off: for a drive that has been reset.
+    pub fn end_any(&mut self) -> Option<u32> {
+        let cid = self.in_flight.iter().position(|command| *command != NONE)?;
+        self.end(cid as u16)
+    }
+
+    /// Commands in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len() - self.free.len()
+    }
+}

@@ -1,0 +1,182 @@
+//! What passes between an lcore and the housekeeping thread.
+//!
+//! Downwards go [`Batch`]es: all of one transaction that concerns the lcore, applied between two
+//! bursts. They are made and freed by housekeeping; the lcore only borrows them. Upwards go channel
+//! frames, written into buffers that housekeeping lends.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::AtomicU64;
+
+use gantry::channel::Path;
+use gantry::channel::operation::{Answer, ControllerAdd, NamespaceAdd, QpBind, QpCreate};
+use gantry_dma::Region;
+use gantry_nvme::IoQueue;
+
+/// One change to what an lcore runs.
+pub enum Change<P> {
+    /// A port's queue pair for this lcore.
+    PortAdd {
+        /// Port number.
+        port: u16,
+        /// Its queue pair; taken when applied.
+        queue: Option<P>,
+        /// Its MAC address.
+        mac: [u8; 6],
+        /// Largest IP packet in bytes.
+        mtu: u16,
+    },
+    /// A local address.
+    AddressAdd {
+        /// Port number.
+        port: u16,
+        /// VLAN id or zero.
+        vlan: u16,
+        /// The address, v4-mapped when IPv4.
+        ip: [u8; 16],
+    },
+    /// A drive's queue pair for this lcore.
+    DriveAdd(Option<DriveQueueParts>),
+    /// The drive is reset and will touch no memory again: its commands end with an error.
+    DriveRemove {
+        /// Drive number.
+        drive: u16,
+    },
+    /// A QP in the slot that housekeeping chose.
+    QpCreate {
+        /// What control asked for.
+        create: QpCreate,
+        /// Index among this lcore's QPs.
+        slot: u32,
+        /// Its QPN.
+        qpn: u32,
+        /// First PSN the peer must send.
+        receive_psn: u32,
+    },
+    /// Binds a QP to its controller.
+    QpBind(QpBind),
+    /// Ends a QP; a retired event follows.
+    QpDestroy {
+        /// Its QPN.
+        qpn: u32,
+    },
+    /// The QP takes and sends nothing more until it is destroyed.
+    QpFence {
+        /// Its QPN.
+        qpn: u32,
+    },
+    /// A controller or its new keep-alive timeout.
+    ControllerAdd(ControllerAdd),
+    /// A controller's end.
+    ControllerRemove {
+        /// Its id.
+        cntlid: u16,
+    },
+    /// An entry of the command table.
+    NamespaceAdd(NamespaceAdd),
+    /// Removes an entry of the command table.
+    NamespaceRemove {
+        /// Controller.
+        cntlid: u16,
+        /// NSID.
+        nsid: u32,
+    },
+    /// Answers a punted capsule.
+    Answer {
+        /// Status and dwords.
+        answer: Answer,
+        /// Data for the host.
+        data: Vec<u8>,
+    },
+    /// A datagram to send from QP1.
+    Inject {
+        /// The way.
+        path: Path,
+        /// Peer's QPN.
+        dest_qpn: u32,
+        /// Q_Key.
+        qkey: u32,
+        /// P_Key.
+        pkey: u16,
+        /// UD payload.
+        payload: Vec<u8>,
+    },
+}
+
+/// What an lcore needs to drive its queue pair of one drive.
+pub struct DriveQueueParts {
+    /// Drive number.
+    pub drive: u16,
+    /// The queue pair.
+    pub queue: IoQueue,
+    /// Entries of the queue pair: commands in flight stay below this.
+    pub entries: u16,
+    /// Largest transfer of one NVMe command in bytes.
+    pub transfer_max: u32,
+    /// log2 of the block size of each of the drive's namespaces, by NSID - 1.
+    pub block_shifts: Vec<u8>,
+    /// Memory for PRP lists: [`PRP_LIST_BYTES`] an entry.
+    pub prp_lists: Arc<Region>,
+}
+
+/// Bytes of one command's PRP list: 32 pages of 4 KiB and one that an offset may add.
+pub const PRP_LIST_BYTES: usize = 33 * 8;
+
+/// Everything of one transaction that concerns one lcore.
+pub struct Batch<P> {
+    /// In the order of the transaction.
+    pub changes: Vec<Change<P>>,
+    /// The lcore answers with this number once all changes are applied.
+    pub barrier: u64,
+}
+
+/// An lcore's side of the exchange with housekeeping. Nothing here allocates or blocks.
+pub trait Exchange<P> {
+    /// The next batch, if there is one.
+    fn take_batch(&mut self) -> Option<Box<Batch<P>>>;
+    /// Gives a batch back, to be freed elsewhere, and says that it is applied.
+    fn return_batch(&mut self, batch: Box<Batch<P>>);
+    /// Lends a buffer of [`FRAME_MAX`](gantry::channel::FRAME_MAX) bytes to `fill`, which writes one channel
+    /// frame and returns its length. False when no buffer is free; then `fill` was not called.
+    fn report(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> bool;
+}
+
+/// When each controller last heard from its host, in nanoseconds; written by any lcore, read by
+/// housekeeping's keep-alive timer.
+#[derive(Clone)]
+pub struct Liveness(Arc<[AtomicU64]>);
+
+impl Liveness {
+    /// One clock for each possible CNTLID.
+    #[must_use]
+    pub fn new() -> Self {
+        Self((0..=u16::MAX).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Notes traffic. Stores at most once a millisecond, so that lcores do not fight for the line.
+    pub fn touch(&self, cntlid: u16, now_ns: u64) {
+        use core::sync::atomic::Ordering::Relaxed;
+        let last = &self.0[usize::from(cntlid)];
+        if now_ns.saturating_sub(last.load(Relaxed)) > 1_000_000 {
+            last.store(now_ns, Relaxed);
+        }
+    }
+
+    /// When traffic was last noted.
+    #[must_use]
+    pub fn last_ns(&self, cntlid: u16) -> u64 {
+        self.0[usize::from(cntlid)].load(core::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Starts a controller's clock.
+    pub fn start(&self, cntlid: u16, now_ns: u64) {
+        self.0[usize::from(cntlid)].store(now_ns, core::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Default for Liveness {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,380 @@
+//! One lcore: its edges, its state, and the order in which a poll walks the stages.
+
+use alloc::vec::Vec;
+
+use arrayvec::ArrayVec;
+use gantry::channel::{self, Kind, Path, event, slow_path};
+use gantry_roce::{Qp, QpConfig};
+use gantry_wire::ib::{Psn, Qpn};
+use gantry_wire::nvme::Status;
+use gantry_wire::packet::RoceHeaders;
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::little_endian::{U16, U32};
+
+use crate::command::{List, Ring, State};
+use crate::counters::Counter;
+use crate::drive::DriveQueue;
+use crate::exchange::{Batch, Change, Exchange};
+use crate::memory::PAGE;
+use crate::port::{BURST, Port, TxFrame};
+use crate::qp::QpContext;
+use crate::state::{Core, Notice};
+use crate::tables::{LocalAddress, NamespaceEntry, NamespaceKey};
+use crate::{
+    s0_receive, s1_parse, s2_classify, s3_transport, s4_capsule, s5_command, s6_submit, s7_complete, s8_respond,
+    s9_transmit,
+};
+
+/// One port of an lcore, and the burst it will send next.
+pub struct PortSlot<P: Port> {
+    /// Port number.
+    pub number: u16,
+    /// This lcore's queue pair.
+    pub queue: P,
+    /// MAC address.
+    pub mac: [u8; 6],
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    pending: ArrayVec<P::Tx, BURST>,
+}
+
+impl<P: Port> PortSlot<P> {
+    /// Whether another frame can be queued, sending what is queued when need be.
+    pub fn make_room(&mut self, core: &mut Core) -> bool {
+        if self.pending.is_full() && !self.flush() {
+            core.counters.count(Counter::TxFull);
+        }
+        !self.pending.is_full()
+    }
+
+    /// Queues a frame, for which [`PortSlot::make_room`] has made room.
+    pub fn send(&mut self, core: &mut Core, mut frame: P::Tx) {
+        core.counters.count(Counter::TxFrames);
+        core.counters.add(Counter::TxBytes, frame.space().len() as u64);
+        self.pending.push(frame);
+    }
+
+    /// Sends what is queued; whether all of it left.
+    pub fn flush(&mut self) -> bool {
+        self.queue.tx_burst(&mut self.pending);
+        self.pending.is_empty()
+    }
+
+    /// Whether nothing is queued.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+}
+
+/// One lcore's whole state.
+pub struct Lcore<P: Port, X> {
+    core: Core,
+    exchange: X,
+    ports: Vec<PortSlot<P>>,
+    rx: ArrayVec<P::Rx, BURST>,
+    parsed: s1_parse::Parsed,
+    classified: ArrayVec<s2_classify::Classified, BURST>,
+    /// Low byte of the PSN of datagrams.
+    datagram_psn: u32,
+}
+
+/// Ports that one lcore can poll.
+const PORTS: usize = 64;
+
+impl<P: Port, X: Exchange<P>> Lcore<P, X> {
+    /// An lcore without ports, drives and QPs: housekeeping brings them.
+    #[must_use]
+    pub fn new(core: Core, exchange: X) -> Self {
+        Self {
+            core,
+            exchange,
+            ports: Vec::with_capacity(PORTS),
+            rx: ArrayVec::new(),
+            parsed: ArrayVec::new(),
+            classified: ArrayVec::new(),
+            datagram_psn: 0,
+        }
+    }
+
+    /// Its state, for counters and tests.
+    pub fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    /// Its ports.
+    pub fn ports(&mut self) -> &mut [PortSlot<P>] {
+        &mut self.ports
+    }
+
+    /// Walks all stages once. Whether anything was done.
+    pub fn poll(&mut self, now_ns: u64) -> bool {
+        let core = &mut self.core;
+        core.now_ns = now_ns;
+        core.counters.count(Counter::Polls);
+        let before = Activity::of(core);
+        while let Some(mut batch) = self.exchange.take_batch() {
+            apply(core, &mut self.ports, &mut self.datagram_psn, &mut batch);
+            self.exchange.return_batch(batch);
+        }
+        for at in 0..self.ports.len() {
+            let slot = &mut self.ports[at];
+            s0_receive::run(core, &mut slot.queue, &mut self.rx);
+            if self.rx.is_empty() {
+                continue;
+            }
+            s1_parse::run(core, &self.rx, &mut self.parsed);
+            s2_classify::run(core, slot, &mut self.exchange, &self.rx, &self.parsed, &mut self.classified);
+            s3_transport::run(core, &self.rx, &self.classified);
+            s4_capsule::run(core);
+            self.classified.clear();
+            self.parsed.clear();
+            self.rx.clear();
+        }
+        s5_command::retry(core);
+        s6_submit::run(core);
+        s7_complete::run(core);
+        s8_respond::timers(core);
+        s8_respond::run(core, &mut self.ports);
+        s9_transmit::run(core, &mut self.ports);
+        report(core, &mut self.exchange);
+        let busy = Activity::of(core) != before;
+        if busy {
+            core.counters.count(Counter::BusyPolls);
+        }
+        busy
+    }
+
+    /// Whether commands or packets are under way, so that sleeping would add to their latency.
+    #[must_use]
+    pub fn has_work_in_flight(&self) -> bool {
+        self.core.commands.free() < self.core.commands.capacity() - self.core.punted
+            || self.ports.iter().any(|port| !port.is_idle())
+    }
+}
+
+/// What moved: a poll that changes none of it was idle.
+#[derive(PartialEq, Eq)]
+struct Activity([u64; 5]);
+
+impl Activity {
+    fn of(core: &Core) -> Self {
+        use Counter::{Completed, RxFrames, Submitted, TxFrames};
+        let value = |counter| core.counters.value(counter);
+        Self([value(RxFrames), value(TxFrames), value(Submitted), value(Completed), core.batches])
+    }
+}
+
+/// Tells control what it must know, as far as the exchange has room.
+#[inline(never)]
+fn report<P, X: Exchange<P>>(core: &mut Core, exchange: &mut X) {
+    while let Some(Notice { kind, reason, object }) = core.notices.front().copied() {
+        let body = event::Event { kind: U16::new(kind as u16), reason: U16::new(reason), object: U32::new(object) };
+        if !exchange.report(|out| channel::emit_into(out, Kind::Event, 0, body.as_bytes(), &[])) {
+            return;
+        }
+        core.notices.pop_front();
+    }
+    while let Some(index) = core.punting.front() {
+        if core.commands[index].dead {
+            pop(core);
+            core.finish(index);
+            continue;
+        }
+        let command = &core.commands[index];
+        let qp = &core.qps[command.qp];
+        let body = slow_path::Capsule {
+            qpn: U32::new(qp.qpn),
+            punt: U32::new(command.punt),
+            cntlid: U16::new(qp.cntlid),
+            qid: U16::new(qp.qid),
+            wanted: U32::new(if command.return_length > 0 { command.data.length() } else { 0 }),
+            sqe: zerocopy::transmute!(command.sqe),
+        };
+        let fetched = if command.return_length > 0 { 0 } else { command.length as usize };
+        let mut data = [0; gantry::channel::CAPSULE_DATA_MAX];
+        let data = &mut data[..fetched];
+        if command.page_count > 0 {
+            core.memory.copy_pages(command, data);
+        } else if fetched > 0 {
+            core.memory.read_slot(index, crate::memory::SQE_BYTES, data);
+        }
+        if !exchange.report(|out| channel::emit_into(out, Kind::Capsule, 0, body.as_bytes(), data)) {
+            return;
+        }
+        pop(core);
+        core.commands[index].state = State::Punted;
+        core.punted += 1;
+    }
+}
+
+fn pop(core: &mut Core) {
+    let mut list = core.punting;
+    list.pop(&core.commands);
+    core.punting = if list.is_empty() { List::EMPTY } else { list };
+}
+
+/// Applies a batch between two bursts.
+#[inline(never)]
+fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &mut u32, batch: &mut Batch<P>) {
+    core.batches += 1;
+    for change in &mut batch.changes {
+        match change {
+            Change::PortAdd { port, queue, mac, mtu } => {
+                assert!(ports.len() < PORTS, "housekeeping bounds the ports");
+                let queue = queue.take().expect("a batch is applied once");
+                ports.push(PortSlot { number: *port, queue, mac: *mac, mtu: *mtu, pending: ArrayVec::new() });
+            }
+            Change::AddressAdd { port, vlan, ip } => {
+                let key = LocalAddress { port: *port, vlan: *vlan, ip: *ip };
+                core.addresses.insert(key, ()).expect("housekeeping bounds the addresses");
+            }
+            Change::DriveAdd(parts) => {
+                let parts = parts.take().expect("a batch is applied once");
+                let number = parts.drive;
+                core.drives[usize::from(number)] = Some(DriveQueue::new(parts));
+                core.drive_numbers.push(number);
+            }
+            Change::DriveRemove { drive } => core.remove_drive(*drive),
+            Change::QpCreate { create, slot, qpn, receive_psn } => {
+                let qp = open_qp(create, *qpn, *receive_psn, ports);
+                core.qps.insert(*slot, qp);
+                core.qp_table.insert(*qpn, *slot).expect("a table entry for every QP slot");
+                core.counters.count(Counter::QpsCreated);
+            }
+            Change::QpBind(bind) => {
+                if let Some(slot) = core.qp_table.lookup(&bind.qpn.get()) {
+                    let qp = &mut core.qps[slot];
+                    qp.cntlid = bind.cntlid.get();
+                    qp.qid = bind.qid.get();
+                    qp.entries = bind.entries.get().max(2);
+                    qp.sqhd %= qp.entries;
+                    core.liveness.touch(qp.cntlid, core.now_ns);
+                }
+            }
+            Change::QpDestroy { qpn } => {
+                if let Some(slot) = core.qp_table.lookup(qpn) {
+                    core.close_qp(slot);
+                }
+            }
+            Change::QpFence { qpn } => {
+                if let Some(slot) = core.qp_table.lookup(qpn) {
+                    core.fail_qp(slot, event::QpFailure::KeepAlive);
+                }
+            }
+            // The lcores know controllers by their QPs and namespaces; housekeeping keeps their timers.
+            Change::ControllerAdd(_) | Change::ControllerRemove { .. } => {}
+            Change::NamespaceAdd(add) => {
+                let key = NamespaceKey { cntlid: add.cntlid.get(), nsid: add.nsid.get() };
+                let entry = NamespaceEntry {
+                    drive: add.drive.get(),
+                    drive_nsid: add.drive_nsid.get(),
+                    lba_base: add.lba_base.get(),
+                    lba_count: add.lba_count.get(),
+                    read_only: add.flags.get() & channel::operation::NAMESPACE_READ_ONLY != 0,
+                };
+                core.namespaces.insert(key, entry).expect("housekeeping bounds the namespaces");
+            }
+            Change::NamespaceRemove { cntlid, nsid } => {
+                core.namespaces.remove(&NamespaceKey { cntlid: *cntlid, nsid: *nsid });
+            }
+            Change::Answer { answer, data } => self::answer(core, answer, data),
+            Change::Inject { path, dest_qpn, qkey, pkey, payload } => {
+                *datagram_psn = datagram_psn.wrapping_add(1);
+                inject(core, ports, path, (*dest_qpn, *qkey, *pkey), *datagram_psn, payload);
+            }
+        }
+    }
+}
+
+fn open_qp<P: Port>(
+    create: &channel::operation::QpCreate,
+    qpn: u32,
+    receive_psn: u32,
+    ports: &[PortSlot<P>],
+) -> QpContext {
+    let path = &create.path;
+    let port = ports.iter().position(|slot| slot.number == path.port.get()).expect("housekeeping checks the port");
+    // IBA 9.7.6.1.3: 4.096 µs × 2^code.
+    let ack_timeout_ns = match create.ack_timeout {
+        0 => 0,
+        code => 4096_u64 << code.min(31),
+    };
+    let config = QpConfig {
+        qpn: Qpn::new(qpn),
+        remote_qpn: Qpn::new(create.remote_qpn.get()),
+        receive_psn: Psn::new(receive_psn),
+        send_psn: Psn::new(create.send_psn.get()),
+        mtu: create.mtu.get(),
+        pkey: create.pkey.get(),
+        ack_timeout_ns,
+        retry_count: create.retry_count,
+        rnr_retry_count: create.rnr_retry_count,
+        rnr_timer: RNR_TIMER,
+        reads_max: create.reads.clamp(1, READS_MAX),
+        responder_reads_max: 0,
+    };
+    QpContext::new(Qp::new(&config), qpn, port, headers(path), create.qid.get(), create.depth.get())
+}
+
+/// RNR NAKs ask for 640 µs (IBA table 45, code 12): a burst's worth of drive time.
+const RNR_TIMER: u8 = 12;
+
+/// READs in flight on one QP, whatever the host would take.
+const READS_MAX: u8 = 16;
+
+fn headers(path: &Path) -> RoceHeaders {
+    RoceHeaders {
+        source_mac: path.local_mac,
+        dest_mac: path.remote_mac,
+        vlan: path.vlan.get(),
+        source_ip: path.local_ip,
+        dest_ip: path.remote_ip,
+        traffic_class: path.traffic_class,
+        hop_limit: path.hop_limit,
+        ip_id: 0,
+        udp_source: path.udp_source.get(),
+    }
+}
+
+/// Control's answer to a capsule. One that answers nothing (the QP has gone) is dropped.
+fn answer(core: &mut Core, answer: &channel::operation::Answer, data: &[u8]) {
+    let Some(slot) = core.qp_table.lookup(&answer.qpn.get()) else { return };
+    let qp = &core.qps[slot];
+    let punted = |index: &u32| {
+        let command = &core.commands[*index];
+        command.state == State::Punted && command.punt == answer.punt.get()
+    };
+    let walk = core::iter::successors(qp.commands.first(), |index| Ring::after(&core.commands, *index));
+    let Some(index) = walk.into_iter().find(punted) else { return };
+    core.punted -= 1;
+    let command = &mut core.commands[index];
+    let length = data.len().min(command.return_length as usize).min(usize::from(command.page_count) * PAGE);
+    command.return_length = length as u32;
+    core.memory.fill_pages(command, &data[..length]);
+    s8_respond::respond(core, index, Status(answer.status.get()), answer.dw0.get(), answer.dw1.get());
+}
+
+fn inject<P: Port>(
+    core: &mut Core,
+    ports: &mut [PortSlot<P>],
+    path: &Path,
+    (dest_qpn, qkey, pkey): (u32, u32, u16),
+    psn: u32,
+    payload: &[u8],
+) {
+    let Some(port) = ports.iter_mut().find(|slot| slot.number == path.port.get()) else { return };
+    if !port.make_room(core) {
+        core.counters.count(Counter::AnswerTxFull);
+        return;
+    }
+    let Some(mut frame) = port.queue.tx_alloc() else {
+        core.counters.count(Counter::TxPoolEmpty);
+        return;
+    };
+    let transport = s9_transmit::datagram_transport(Qpn::new(dest_qpn), Psn::new(psn & 0xff_ffff), qkey, pkey);
+    let length = s9_transmit::datagram(core, &headers(path), &transport, payload, frame.space());
+    frame.truncate(length);
+    port.send(core, frame);
+}
+

@@ -1,0 +1,190 @@
+//! A QP as the pipeline sees it: the transport's state machine, the NVMe queue on top of it, the way to its host.
+
+use alloc::boxed::Box;
+
+use gantry_roce::Qp;
+use gantry_wire::packet::RoceHeaders;
+
+use crate::command::{NONE, Ring};
+
+/// CNTLID of a QP whose Connect has not succeeded.
+pub const UNBOUND: u16 = 0xffff;
+
+/// One QP.
+pub struct QpContext {
+    /// Transport state.
+    pub transport: Qp,
+    /// Its number.
+    pub qpn: u32,
+    /// Index of its port among the lcore's ports.
+    pub port: usize,
+    /// Headers of the frames it sends.
+    pub headers: RoceHeaders,
+    /// Its controller, or [`UNBOUND`].
+    pub cntlid: u16,
+    /// Its NVMe queue; zero is the admin queue.
+    pub qid: u16,
+    /// Entries of its submission queue; SQHD counts modulo this.
+    pub entries: u32,
+    /// Submission queue head: commands taken in.
+    pub sqhd: u32,
+    /// Sequence of the next capsule punted.
+    pub punt: u32,
+    /// The command whose capsule is arriving.
+    pub receiving: u32,
+    /// Commands of this QP, wherever they are.
+    pub commands: Ring,
+    /// Control has heard that packets arrive.
+    pub established: bool,
+    /// It takes and sends nothing more.
+    pub fenced: bool,
+    /// It ends once its commands are gone.
+    pub closing: bool,
+    /// It is in the line of those that transmit.
+    active: bool,
+    active_next: u32,
+}
+
+impl QpContext {
+    /// A new QP, unbound.
+    #[must_use]
+    pub fn new(transport: Qp, qpn: u32, port: usize, headers: RoceHeaders, qid: u16, depth: u16) -> Self {
+        Self {
+            transport,
+            qpn,
+            port,
+            headers,
+            cntlid: UNBOUND,
+            qid,
+            entries: u32::from(depth).max(2),
+            sqhd: 0,
+            punt: 0,
+            receiving: NONE,
+            commands: Ring::EMPTY,
+            established: false,
+            fenced: false,
+            closing: false,
+            active: false,
+            active_next: NONE,
+        }
+    }
+
+    /// Whether it is an admin queue, or not yet known to be none.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.qid == 0 || self.cntlid == UNBOUND
+    }
+}
+
+/// All QPs of an lcore, and the line of those with something to send.
+pub struct Qps {
+    slots: Box<[Option<QpContext>]>,
+    first: u32,
+    last: u32,
+}
+
+impl Qps {
+    /// Room for `count`.
+    #[must_use]
+    pub fn new(count: u32) -> Self {
+        Self { slots: (0..count).map(|_| None).collect(), first: NONE, last: NONE }
+    }
+
+    /// Puts a QP into a free slot.
+    ///
+    /// # Panics
+    /// When the slot is taken: housekeeping chose it.
+    pub fn insert(&mut self, slot: u32, qp: QpContext) {
+        let place = &mut self.slots[slot as usize];
+        assert!(place.is_none(), "QP slot {slot} is taken");
+        *place = Some(qp);
+    }
+
+    /// Takes a QP out. It leaves the line too.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn remove(&mut self, slot: u32) -> QpContext {
+        self.unlink(slot);
+        self.slots[slot as usize].take().expect("a QP in the slot")
+    }
+
+    /// The QP in a slot.
+    #[must_use]
+    pub fn at(&mut self, slot: u32) -> Option<&mut QpContext> {
+        self.slots[slot as usize].as_mut()
+    }
+
+    /// Slots.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// Puts a QP at the end of the line, if it is not in it.
+    pub fn activate(&mut self, slot: u32) {
+        let qp = &mut self[slot];
+        if qp.active {
+            return;
+        }
+        qp.active = true;
+        qp.active_next = NONE;
+        if self.first == NONE {
+            self.first = slot;
+        } else {
+            let last = self.last;
+            self[last].active_next = slot;
+        }
+        self.last = slot;
+    }
+
+    /// Takes the first of the line.
+    pub fn next_active(&mut self) -> Option<u32> {
+        let slot = self.first;
+        if slot == NONE {
+            return None;
+        }
+        let qp = &mut self[slot];
+        qp.active = false;
+        self.first = qp.active_next;
+        Some(slot)
+    }
+
+    /// The last of the line: where a round that began now ends.
+    #[must_use]
+    pub fn last_active(&self) -> Option<u32> {
+        (self.first != NONE).then_some(self.last)
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        if !self[slot].active {
+            return;
+        }
+        let after = self[slot].active_next;
+        if self.first == slot {
+            self.first = after;
+            return;
+        }
+        let mut at = self.first;
+        while self[at].active_next != slot {
+            at = self[at].active_next;
+        }
+        self[at].active_next = after;
+        if self.last == slot {
+            self.last = at;
+        }
+    }
+}
+
+impl core::ops::Index<u32> for Qps {
+    type Output = QpContext;
+    fn index(&self, slot: u32) -> &QpContext {
+        self.slots[slot as usize].as_ref().expect("a QP in the slot")
+    }
+}
+
+impl core::ops::IndexMut<u32> for Qps {
+    fn index_mut(&mut self, slot: u32) -> &mut QpContext {
+        self.slots[slot as usize].as_mut().expect("a QP in the slot")
+    }
+}

@@ -1,0 +1,15 @@
+//! s0, edge: frames from a port's receive queue.
+
+use arrayvec::ArrayVec;
+
+use crate::state::Core;
+use crate::counters::Counter;
+use crate::port::{BURST, Port, RxFrame};
+
+/// Takes one burst.
+#[inline(never)]
+pub fn run<P: Port>(core: &mut Core, port: &mut P, burst: &mut ArrayVec<P::Rx, BURST>) {
+    port.rx_burst(burst);
+    core.counters.add(Counter::RxFrames, burst.len() as u64);
+    core.counters.add(Counter::RxBytes, burst.iter().map(|frame| frame.bytes().len() as u64).sum());
+}

@@ -1,0 +1,234 @@
+//! s5, match-action: (controller, NSID, opcode) decides what becomes of a command, before any buffer or fetch;
+//! then every buffer that it needs is reserved, or it waits holding none.
+//!
+//! Leaves as: Ready (to a drive), Fetch, Punt, or refused: InvalidNamespace, LbaRange, InvalidOpcode,
+//! InvalidField, Denied.
+
+use gantry::channel::CAPSULE_DATA_MAX;
+use gantry_roce::{Work, WorkKind};
+use gantry_wire::nvme::{DsmRange, Sqe, Status, admin, nvm};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::command::{Data, State, Task};
+use crate::state::Core;
+use crate::counters::Counter;
+use crate::memory::{PAGE, SQE_BYTES};
+use crate::tables::{NamespaceEntry, NamespaceKey};
+use crate::{s6_submit, s8_respond};
+
+/// Decides about one command and sends it on its way.
+pub fn run(core: &mut Core, index: u32) {
+    match decide(core, index) {
+        Ok(Decision { task, length, to_host }) => {
+            let command = &mut core.commands[index];
+            command.task = task;
+            command.length = length;
+            command.return_length = if to_host { length } else { 0 };
+            reserve(core, index);
+        }
+        Err((status, counter)) => {
+            core.counters.count(counter);
+            s8_respond::respond(core, index, status.with_dnr(), 0, 0);
+        }
+    }
+}
+
+/// Tries again those that wait for pages, oldest first.
+#[inline(never)]
+pub fn retry(core: &mut Core) {
+    while let Some(index) = core.waiting_pages.front() {
+        let command = &core.commands[index];
+        if !command.dead && !has_pages(core, index) {
+            return;
+        }
+        let mut list = core.waiting_pages;
+        list.pop(&core.commands);
+        core.waiting_pages = list;
+        if core.commands[index].dead {
+            core.finish(index);
+        } else {
+            begin(core, index);
+        }
+    }
+}
+
+struct Decision {
+    task: Task,
+    /// Bytes of data that pass through the command's pages.
+    length: u32,
+    /// They go to the host; otherwise they come from it.
+    to_host: bool,
+}
+
+type Refusal = (Status, Counter);
+
+fn decide(core: &Core, index: u32) -> Result<Decision, Refusal> {
+    let command = &core.commands[index];
+    let qp = &core.qps[command.qp];
+    let sqe = &command.sqe;
+    if qp.is_admin() || sqe.opcode == admin::FABRICS {
+        return decide_punt(sqe, &command.data);
+    }
+    if sqe.flags & Sqe::FLAGS_FUSE != 0 {
+        return Err((Status::INVALID_FIELD, Counter::InvalidField));
+    }
+    let Some(access) = Access::of(sqe.opcode) else {
+        return Err((Status::INVALID_OPCODE, Counter::InvalidOpcode));
+    };
+    let nsid = sqe.nsid.get();
+    if nsid == u32::MAX && sqe.opcode == nvm::FLUSH {
+        // VWC says that a broadcast flush is not taken (NVMe Base 2.0 §7.1).
+        return Err((Status::INVALID_NAMESPACE, Counter::InvalidNamespace));
+    }
+    let Some(entry) = core.namespaces.lookup(&NamespaceKey { cntlid: qp.cntlid, nsid }) else {
+        return Err((Status::INVALID_NAMESPACE, Counter::InvalidNamespace));
+    };
+    if entry.read_only && access.writes {
+        return Err((Status::NAMESPACE_WRITE_PROTECTED, Counter::Denied));
+    }
+    let drive = core.drives[usize::from(entry.drive)].as_ref().filter(|drive| !drive.failed);
+    let Some(block_shift) = drive.and_then(|drive| drive.block_shift(entry.drive_nsid)) else {
+        return Err((Status::INTERNAL_ERROR, Counter::InvalidNamespace));
+    };
+    let (slba, blocks) = if access.range { range(sqe, &entry)? } else { (0, 0) };
+    let length = match sqe.opcode {
+        nvm::READ | nvm::WRITE | nvm::COMPARE => u64::from(blocks) << block_shift,
+        nvm::DATASET_MANAGEMENT => (u64::from(sqe.dsm_ranges()) * DsmRange::LEN as u64).min(PAGE as u64),
+        _ => 0,
+    };
+    let described = u64::from(command.data.length());
+    if length > (crate::command::PAGES_MAX * PAGE) as u64 {
+        return Err((Status::INVALID_FIELD, Counter::InvalidField));
+    }
+    // A host may describe more than it needs (a range list is padded to its page), never less.
+    if described < length {
+        return Err((Status::SGL_LENGTH_INVALID, Counter::InvalidField));
+    }
+    if access.to_host && matches!(command.data, Data::InCapsule { .. }) {
+        return Err((Status::SGL_TYPE_INVALID, Counter::InvalidField));
+    }
+    let task = Task::Drive { drive: entry.drive, nsid: entry.drive_nsid, slba, blocks, block_shift };
+    Ok(Decision { task, length: length as u32, to_host: access.to_host })
+}
+
+fn decide_punt(sqe: &Sqe, data: &Data) -> Result<Decision, Refusal> {
+    // The low two bits of the opcode, or of FCTYPE for Fabrics, say which way data goes (NVMe Base 2.0 §3.3.3.1).
+    let direction = if sqe.opcode == admin::FABRICS { sqe.nsid.get() as u8 & 3 } else { sqe.opcode & 3 };
+    let described = data.length();
+    let to_host = direction == 2;
+    if !to_host && described as usize > CAPSULE_DATA_MAX {
+        return Err((Status::INVALID_FIELD, Counter::InvalidField));
+    }
+    let length = if direction == 0 { 0 } else { described.min(CAPSULE_DATA_MAX as u32) };
+    Ok(Decision { task: Task::Punt, length, to_host })
+}
+
+/// What an NVM command does.
+struct Access {
+    writes: bool,
+    range: bool,
+    to_host: bool,
+}
+
+impl Access {
+    fn of(opcode: u8) -> Option<Self> {
+        let (writes, range, to_host) = match opcode {
+            nvm::READ => (false, true, true),
+            nvm::COMPARE => (false, true, false),
+            nvm::WRITE | nvm::WRITE_ZEROES => (true, true, false),
+            nvm::FLUSH => (false, false, false),
+            nvm::DATASET_MANAGEMENT => (true, false, false),
+            _ => return None,
+        };
+        Some(Self { writes, range, to_host })
+    }
+}
+
+/// The blocks of a command on its drive.
+fn range(sqe: &Sqe, entry: &NamespaceEntry) -> Result<(u64, u32), Refusal> {
+    let (slba, blocks) = (sqe.slba(), sqe.blocks());
+    match slba.checked_add(blocks.into()) {
+        Some(end) if end <= entry.lba_count => Ok((entry.lba_base + slba, blocks)),
+        _ => Err((Status::LBA_OUT_OF_RANGE, Counter::LbaRange)),
+    }
+}
+
+/// In-capsule data needs no pages: it is where a drive can read it.
+fn pages_needed(core: &Core, index: u32) -> u32 {
+    let command = &core.commands[index];
+    if matches!(command.data, Data::InCapsule { .. }) && command.return_length == 0 { 0 } else { command.length }
+}
+
+fn has_pages(core: &Core, index: u32) -> bool {
+    let keep = if core.commands[index].task == Task::Punt { 0 } else { core.sizes.admin_pages() };
+    let wanted = (pages_needed(core, index) as usize).div_ceil(PAGE);
+    wanted == 0 || core.memory.free_pages() >= wanted + keep
+}
+
+/// Takes the command's pages, or puts it at the end of those that wait. A punted command passes them.
+fn reserve(core: &mut Core, index: u32) {
+    let first_come = core.waiting_pages.is_empty() || core.commands[index].task == Task::Punt;
+    if (first_come || pages_needed(core, index) == 0) && has_pages(core, index) {
+        begin(core, index);
+    } else {
+        core.counters.count(Counter::WaitedBuffers);
+        core.commands[index].state = State::WaitingPages;
+        core.waiting_pages.push(&mut core.commands, index);
+    }
+}
+
+/// Reserves, then fetches, submits or punts.
+fn begin(core: &mut Core, index: u32) {
+    let needed = pages_needed(core, index);
+    let reserved = core.memory.reserve(&mut core.commands[index], needed);
+    assert!(reserved, "pages were there a moment ago");
+    let command = &mut core.commands[index];
+    match (command.data, command.return_length) {
+        (Data::Keyed { address, rkey, .. }, 0) if command.length > 0 => {
+            core.counters.count(Counter::CommandFetch);
+            core.counters.add(Counter::FetchBytes, command.length.into());
+            command.state = State::Fetching;
+            let (length, slot) = (command.length, command.qp);
+            let work = Work { cookie: index, kind: WorkKind::Read { address, rkey }, length };
+            core.qps[slot].transport.post(&mut core.works, work).expect("two works for every command");
+            core.settle(slot);
+        }
+        _ if command.task == Task::Punt => core.punt(index),
+        _ => {
+            core.counters.count(Counter::CommandReady);
+            s6_submit::enqueue(core, index);
+        }
+    }
+}
+
+/// Moves a range list from the host's blocks to the drive's, in place; refuses what lies outside the namespace.
+pub fn translate_ranges(core: &mut Core, index: u32) -> Result<(), Status> {
+    let command = &core.commands[index];
+    let qp = &core.qps[command.qp];
+    let key = NamespaceKey { cntlid: qp.cntlid, nsid: command.sqe.nsid.get() };
+    let Some(entry) = core.namespaces.lookup(&key) else {
+        return Err(Status::INVALID_NAMESPACE.with_dnr());
+    };
+    let in_capsule = matches!(command.data, Data::InCapsule { .. });
+    let mut list = [0; DsmRange::LEN * DsmRange::MAX];
+    let list = &mut list[..command.length as usize];
+    if in_capsule {
+        core.memory.read_slot(index, SQE_BYTES, list);
+    } else {
+        core.memory.copy_pages(command, list);
+    }
+    for bytes in list.chunks_exact_mut(DsmRange::LEN) {
+        let range = DsmRange::mut_from_bytes(bytes).expect("a range's bytes");
+        let slba = range.slba.get();
+        match slba.checked_add(range.nlb.get().into()) {
+            Some(end) if end <= entry.lba_count => range.slba = (entry.lba_base + slba).into(),
+            _ => return Err(Status::LBA_OUT_OF_RANGE.with_dnr()),
+        }
+    }
+    if in_capsule {
+        core.memory.rewrite_slot(index, SQE_BYTES, list.as_bytes());
+    } else {
+        core.memory.fill_pages(command, list);
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! s7, edge: completions of the drives that have commands out, found by their phase bit.
+//!
+//! Leaves as: a response for s8; UnknownCid.
+
+use gantry::channel::event::EventKind;
+
+use crate::command::{State, Task};
+use crate::counters::Counter;
+use crate::s8_respond;
+use crate::state::Core;
+
+/// Completions taken from one drive in one poll.
+const BURST: usize = 32;
+
+/// How often drives are looked over for commands that are overdue.
+const CHECK_NS: u64 = 100_000_000;
+
+/// Polls every drive with commands in flight.
+#[inline(never)]
+pub fn run(core: &mut Core) {
+    for at in 0..core.drive_numbers.len() {
+        let number = core.drive_numbers[at];
+        drive(core, number);
+    }
+    if core.now_ns >= core.drive_check_ns {
+        core.drive_check_ns = core.now_ns + CHECK_NS;
+        check(core);
+    }
+}
+
+fn drive(core: &mut Core, number: u16) {
+    for taken in 0..BURST {
+        let Some(drive) = core.drives[usize::from(number)].as_mut() else { return };
+        if drive.in_flight() == 0 {
+            break;
+        }
+        let Some(cqe) = drive.queue.poll() else {
+            if taken == 0 {
+                return;
+            }
+            break;
+        };
+        let Some(index) = drive.end(cqe.cid().0) else {
+            core.counters.count(Counter::UnknownCid);
+            continue;
+        };
+        let command = &mut core.commands[index];
+        command.pieces -= 1;
+        if !cqe.status().is_success() && command.status.is_success() {
+            command.status = cqe.status();
+            core.counters.count(Counter::DriveErrors);
+        }
+        if command.pieces == 0 && command.state == State::Submitted {
+            complete(core, index, cqe.result());
+        }
+    }
+    if let Some(drive) = core.drives[usize::from(number)].as_mut() {
+        drive.queue.release();
+    }
+}
+
+fn complete(core: &mut Core, index: u32, result: u64) {
+    core.counters.count(Counter::Completed);
+    let command = &mut core.commands[index];
+    if command.dead {
+        core.finish(index);
+        return;
+    }
+    let status = command.status;
+    if status.is_success() {
+        let Task::Drive { .. } = command.task else { unreachable!("a drive's command") };
+        let counter = if command.return_length > 0 { Counter::ReadBytes } else { Counter::WriteBytes };
+        core.counters.add(counter, command.length.into());
+    } else {
+        command.return_length = 0;
+    }
+    s8_respond::respond(core, index, status, result as u32, (result >> 32) as u32);
+}
+
+/// A drive that has kept a command for too long is failed: nothing more is submitted, and housekeeping resets it.
+/// Its commands end when it is reset, because until then it may still write to their buffers.
+fn check(core: &mut Core) {
+    for at in 0..core.drive_numbers.len() {
+        let number = core.drive_numbers[at];
+        let now_ns = core.now_ns;
+        let Some(drive) = core.drives[usize::from(number)].as_mut() else { continue };
+        if !drive.failed && drive.queue.expired(now_ns) {
+            drive.failed = true;
+            core.counters.count(Counter::DriveTimeout);
+            core.notify(EventKind::DriveFailed, 0, number.into());
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! s8, extern: responses become RDMA WRITEs and SENDs; timers; and QPs take turns at the wire.
+//!
+//! Leaves as: packets for s9; RetryExceeded.
+
+use gantry_roce::{Work, WorkKind};
+use gantry_wire::nvme::{Cqe, Status};
+use zerocopy::IntoBytes;
+
+use crate::command::{Data, State};
+use crate::counters::Counter;
+use crate::lcore::PortSlot;
+use crate::port::Port;
+use crate::s9_transmit;
+use crate::state::Core;
+
+/// Packets that one QP may send before the next has its turn.
+const QUANTUM: u32 = 16;
+
+/// Packets that all QPs together may send in one poll: the wire must not keep the receive side waiting.
+const BUDGET: u32 = 128;
+
+/// Answers a command: its data, when it returns any, then its completion.
+pub fn respond(core: &mut Core, index: u32, status: Status, dw0: u32, dw1: u32) {
+    core.counters.count(Counter::Responses);
+    let command = &mut core.commands[index];
+    let slot = command.qp;
+    let qp = &mut core.qps[slot];
+    let cqe = Cqe {
+        dw0: dw0.into(),
+        dw1: dw1.into(),
+        sqhd: (qp.sqhd as u16).into(),
+        sqid: 0.into(),
+        cid: command.sqe.cid,
+        status: (status.0 << 1).into(),
+    };
+    command.cqe.copy_from_slice(cqe.as_bytes());
+    command.state = State::Responding;
+    let mut invalidate = None;
+    if let Data::Keyed { address, rkey, invalidate: key, .. } = command.data {
+        // Error completions invalidate the key too.
+        invalidate = key.then_some(rkey);
+        if status.is_success() && command.return_length > 0 {
+            let kind = WorkKind::Write { address, rkey, immediate: None };
+            let work = Work { cookie: index, kind, length: command.return_length };
+            qp.transport.post(&mut core.works, work).expect("two works for every command");
+        }
+    }
+    let kind = WorkKind::Send { invalidate, immediate: None };
+    let work = Work { cookie: index, kind, length: Cqe::LEN as u32 };
+    qp.transport.post(&mut core.works, work).expect("two works for every command");
+    core.settle(slot);
+}
+
+/// Fires the timers that are due.
+#[inline(never)]
+pub fn timers(core: &mut Core) {
+    let now_ns = core.now_ns;
+    while let Some(slot) = core.wheel.pop_due(now_ns) {
+        let qp = &mut core.qps[slot];
+        if qp.transport.deadline_ns() <= now_ns {
+            qp.transport.on_deadline(now_ns, &mut core.works);
+        }
+        core.settle(slot);
+    }
+}
+
+/// Lets the QPs in the line send, each its quantum, as far as ports and budget reach.
+#[inline(never)]
+pub fn run<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>]) {
+    let Some(last) = core.qps.last_active() else { return };
+    let mut budget = BUDGET;
+    while let Some(slot) = core.qps.next_active() {
+        let port = &mut ports[core.qps[slot].port];
+        let mut quantum = QUANTUM.min(budget);
+        let mut sent = false;
+        let mut blocked = false;
+        while quantum > 0 && core.qps[slot].transport.wants_transmit() {
+            // The frame first: a packet that the transport has given must leave.
+            if !port.make_room(core) {
+                blocked = true;
+                break;
+            }
+            let Some(frame) = port.queue.tx_alloc() else {
+                core.counters.count(Counter::TxPoolEmpty);
+                blocked = true;
+                break;
+            };
+            let now_ns = core.now_ns;
+            let Some(transmit) = core.qps[slot].transport.poll_transmit(now_ns, &mut core.works) else { break };
+            s9_transmit::emit(core, port, slot, &transmit, frame);
+            sent = true;
+            quantum -= 1;
+            budget -= 1;
+        }
+        if sent {
+            core.settle(slot);
+        }
+        if blocked {
+            core.qps.activate(slot);
+        }
+        if budget == 0 || slot == last {
+            return;
+        }
+    }
+}

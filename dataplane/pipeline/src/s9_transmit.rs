@@ -1,0 +1,91 @@
+//! s9, deparser and edge: headers, payload under the ICRC, and the burst to the port.
+//!
+//! Leaves as: sent, or TxFull (waits in the port's slot).
+
+use gantry_roce::{Payload, Transmit};
+use gantry_wire::ib::{Psn, Qpn, Transport};
+use gantry_wire::packet::RoceHeaders;
+
+use crate::counters::Counter;
+use crate::icrc::{self, ICRC_BYTES};
+use crate::lcore::PortSlot;
+use crate::port::{Port, TxFrame};
+use crate::state::Core;
+
+/// Builds one packet of a QP and queues it.
+pub fn emit<P: Port>(core: &mut Core, port: &mut PortSlot<P>, slot: u32, transmit: &Transmit, mut frame: P::Tx) {
+    let qp = &mut core.qps[slot];
+    qp.headers.ip_id = qp.headers.ip_id.wrapping_add(1);
+    let length = match transmit.payload {
+        Payload::None => 0,
+        Payload::Work { length, .. } => length as usize,
+        Payload::Region { .. } => unreachable!("served QPs grant no remote access"),
+    };
+    let mut transport = transmit.transport;
+    transport.pad = pad(length);
+    let headers = qp.headers;
+    let space = frame.space();
+    let emitted = headers.emit_roce(&transport, length, space);
+    let start = emitted.header_len;
+    let crc = icrc::headers(&core.cpu, space, emitted.l3, start);
+    let payload = &mut space[start..start + length];
+    let crc = match transmit.payload {
+        Payload::Work { cookie, offset, .. } => {
+            let command = &core.commands[cookie];
+            if transport.opcode.is_send() {
+                let at = offset as usize;
+                core.cpu.copy_crc32(payload, &command.cqe[at..at + length], crc)
+            } else {
+                core.memory.read_pages(&core.cpu, command, offset as usize, payload, crc)
+            }
+        }
+        _ => crc,
+    };
+    let end = finish(core, space, start + length, transport.pad, crc);
+    frame.truncate(end);
+    port.send(core, frame);
+}
+
+/// Builds a datagram from QP1 (UD SEND only).
+pub fn datagram(core: &Core, headers: &RoceHeaders, transport: &Transport, payload: &[u8], space: &mut [u8]) -> usize {
+    let mut transport = *transport;
+    transport.pad = pad(payload.len());
+    let emitted = headers.emit_roce(&transport, payload.len(), space);
+    let start = emitted.header_len;
+    let crc = icrc::headers(&core.cpu, space, emitted.l3, start);
+    let crc = core.cpu.copy_crc32(&mut space[start..start + payload.len()], payload, crc);
+    finish(core, space, start + payload.len(), transport.pad, crc)
+}
+
+/// Transport headers of a datagram from QP1.
+#[must_use]
+pub fn datagram_transport(dest_qpn: Qpn, psn: Psn, qkey: u32, pkey: u16) -> Transport {
+    use gantry_wire::ib::{Deth, Opcode};
+    let mut transport = Transport::new(Opcode::UdSendOnly, dest_qpn, psn);
+    transport.pkey = pkey;
+    transport.deth = Some(Deth { qkey, source_qpn: Qpn::new(1) });
+    transport
+}
+
+fn pad(length: usize) -> u8 {
+    (length.wrapping_neg() & 3) as u8
+}
+
+/// Pad and ICRC behind the payload; answers the frame's length.
+fn finish(core: &Core, space: &mut [u8], end: usize, pad: u8, crc: u32) -> usize {
+    let padded = end + usize::from(pad);
+    space[end..padded].fill(0);
+    let crc = core.cpu.crc32(crc, &space[end..padded]);
+    space[padded..padded + ICRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+    padded + ICRC_BYTES
+}
+
+/// Sends every port's burst.
+#[inline(never)]
+pub fn run<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>]) {
+    for port in ports {
+        if !port.is_idle() && !port.flush() {
+            core.counters.count(Counter::TxFull);
+        }
+    }
+}

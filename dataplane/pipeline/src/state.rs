@@ -1,0 +1,319 @@
+//! What an lcore owns and its stages work on: tables, QPs, commands, memory, drives.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+
+use gantry::channel::event::{EventKind, QpFailure};
+use gantry_cpu::Cpu;
+use gantry_dma::Region;
+use gantry_roce::{self as transport, CompletionKind, Failure, WorkPool};
+use gantry_wire::nvme::Status;
+
+use crate::command::{Commands, List, State, Task};
+use crate::counters::{Counter, Counters};
+use crate::drive::DriveQueue;
+use crate::exchange::Liveness;
+use crate::memory::Memory;
+use crate::qp::{QpContext, Qps};
+use crate::tables::{ExactTable, LocalAddress, NamespaceEntry, NamespaceKey};
+use crate::wheel::Wheel;
+use crate::{s6_submit, s8_respond};
+
+/// Drives that one data plane can have.
+pub const DRIVES: usize = 256;
+
+/// Sizes of one lcore, fixed at start.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// QPs.
+    pub qps: u32,
+    /// Commands in all states together, which is also the number of receive slots.
+    pub commands: u32,
+    /// Pages of 4 KiB for data.
+    pub pages: u32,
+    /// Entries of the command table.
+    pub namespaces: u32,
+    /// Entries of the local address table.
+    pub addresses: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { qps: 1024, commands: 4096, pages: 8192, namespaces: 16384, addresses: 256 }
+    }
+}
+
+impl Sizes {
+    /// Commands that only admin queues may take, so that a Connect is never starved by data.
+    #[must_use]
+    pub fn admin_commands(&self) -> u32 {
+        (self.commands / 16).min(64)
+    }
+
+    /// Pages that only punted commands may take.
+    #[must_use]
+    pub fn admin_pages(&self) -> usize {
+        (self.pages as usize / 16).min(64)
+    }
+
+    /// Bytes of DMA memory that the lcore needs.
+    #[must_use]
+    pub fn dma_bytes(&self) -> usize {
+        Memory::bytes_needed(self.commands, self.pages)
+    }
+}
+
+/// Something for control to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice {
+    /// What happened.
+    pub kind: EventKind,
+    /// Why.
+    pub reason: u16,
+    /// To which object.
+    pub object: u32,
+}
+
+/// An lcore without its edges.
+pub struct Core {
+    /// What the processor does best.
+    pub cpu: Cpu,
+    /// Time of the current poll.
+    pub now_ns: u64,
+    /// Its sizes.
+    pub sizes: Sizes,
+    /// Its counters.
+    pub counters: Counters,
+    /// Its DMA memory.
+    pub memory: Memory,
+    /// Local addresses.
+    pub addresses: ExactTable<LocalAddress, ()>,
+    /// QPN to QP slot.
+    pub qp_table: ExactTable<u32, u32>,
+    /// (controller, NSID) to blocks of a drive.
+    pub namespaces: ExactTable<NamespaceKey, NamespaceEntry>,
+    /// QPs.
+    pub qps: Qps,
+    /// Commands.
+    pub commands: Commands,
+    /// Work requests of all QPs.
+    pub works: WorkPool,
+    /// Drives by number.
+    pub drives: Box<[Option<DriveQueue>]>,
+    /// Numbers of the drives that exist, in order.
+    pub drive_numbers: arrayvec::ArrayVec<u16, DRIVES>,
+    /// Retransmission timers of QPs.
+    pub wheel: Wheel,
+    /// Capsules that have arrived whole, for s4.
+    pub arrived: List,
+    /// Commands that wait for pages, for s5.
+    pub waiting_pages: List,
+    /// Commands that wait to be punted.
+    pub punting: List,
+    /// What control must hear.
+    pub notices: VecDeque<Notice>,
+    /// When controllers last heard from their hosts.
+    pub liveness: Liveness,
+    /// When drives are next checked for overdue commands.
+    pub drive_check_ns: u64,
+    /// Commands at control: held there, they keep no lcore awake.
+    pub punted: u32,
+    /// Batches applied.
+    pub batches: u64,
+}
+
+impl Core {
+    /// An empty lcore over its DMA memory of [`Sizes::dma_bytes`].
+    #[must_use]
+    pub fn new(cpu: Cpu, sizes: Sizes, region: Arc<Region>, liveness: Liveness, now_ns: u64) -> Self {
+        Self {
+            cpu,
+            now_ns,
+            sizes,
+            counters: Counters::new(),
+            memory: Memory::new(region, sizes.commands, sizes.pages),
+            addresses: ExactTable::new(sizes.addresses as usize),
+            qp_table: ExactTable::new(sizes.qps as usize),
+            namespaces: ExactTable::new(sizes.namespaces as usize),
+            qps: Qps::new(sizes.qps),
+            commands: Commands::new(sizes.commands),
+            // A command has at most a WRITE and a SEND under way.
+            works: WorkPool::new(sizes.commands * 2),
+            drives: (0..DRIVES).map(|_| None).collect(),
+            drive_numbers: arrayvec::ArrayVec::new(),
+            wheel: Wheel::new(sizes.qps, now_ns),
+            arrived: List::EMPTY,
+            waiting_pages: List::EMPTY,
+            punting: List::EMPTY,
+            // Established, failed and retired once for each QP, and failed once for each drive.
+            notices: VecDeque::with_capacity(sizes.qps as usize * 3 + DRIVES),
+            liveness,
+            drive_check_ns: now_ns,
+            punted: 0,
+            batches: 0,
+        }
+    }
+
+    /// Tells control something when the exchange next has room.
+    pub fn notify(&mut self, kind: EventKind, reason: u16, object: u32) {
+        assert!(self.notices.len() < self.notices.capacity(), "more notices than objects can give");
+        self.notices.push_back(Notice { kind, reason, object });
+    }
+
+    /// After anything that moved a QP's transport: its completions, its failure, its timer, its place in the line.
+    pub fn settle(&mut self, slot: u32) {
+        loop {
+            let qp = &mut self.qps[slot];
+            let Some(done) = qp.transport.poll_completion(&mut self.works) else { break };
+            match (done.kind, done.status) {
+                (CompletionKind::Write, _) => {}
+                (CompletionKind::Read, transport::Status::Success) => self.fetched(done.cookie),
+                // Answered, or the QP has failed and there is no one to answer.
+                (CompletionKind::Send | CompletionKind::Read, _) => self.finish(done.cookie),
+            }
+        }
+        let qp = &mut self.qps[slot];
+        if let Some(failure) = qp.transport.failure() {
+            if !qp.fenced {
+                let reason = match failure {
+                    Failure::RetryExceeded => {
+                        self.counters.count(Counter::RetryExceeded);
+                        QpFailure::RetryExceeded
+                    }
+                    Failure::RnrRetryExceeded => QpFailure::RnrRetryExceeded,
+                    Failure::RemoteNak(_) => QpFailure::Nak,
+                    _ => QpFailure::Protocol,
+                };
+                self.fail_qp(slot, reason);
+            }
+            // The NAK that tells the peer is still to be sent.
+            if self.qps[slot].transport.wants_transmit() {
+                self.qps.activate(slot);
+            }
+            return;
+        }
+        if qp.transport.wants_transmit() {
+            self.qps.activate(slot);
+        }
+        let deadline_ns = self.qps[slot].transport.deadline_ns();
+        if deadline_ns != u64::MAX {
+            self.wheel.arm(slot, deadline_ns);
+        }
+    }
+
+    /// Fences a QP and tells control why.
+    pub fn fail_qp(&mut self, slot: u32, reason: QpFailure) {
+        let qp = &mut self.qps[slot];
+        if qp.fenced || qp.closing {
+            return;
+        }
+        qp.fenced = true;
+        let qpn = qp.qpn;
+        self.notify(EventKind::QpFailed, reason as u16, qpn);
+    }
+
+    /// A command whose data has arrived from the host.
+    fn fetched(&mut self, index: u32) {
+        debug_assert_eq!(self.commands[index].state, State::Fetching);
+        match self.commands[index].task {
+            Task::Punt => self.punt(index),
+            Task::Drive { .. } => s6_submit::enqueue(self, index),
+            Task::Undecided => unreachable!("nothing is fetched before s5 has decided"),
+        }
+    }
+
+    /// Puts a command on the list of those that control decides.
+    pub fn punt(&mut self, index: u32) {
+        self.counters.count(Counter::CommandPunt);
+        let command = &mut self.commands[index];
+        command.state = State::Punting;
+        let qp = &mut self.qps[command.qp];
+        command.punt = qp.punt;
+        qp.punt = qp.punt.wrapping_add(1);
+        self.punting.push(&mut self.commands, index);
+    }
+
+    /// Ends a command: its pages, its slot and itself are free again.
+    pub fn finish(&mut self, index: u32) {
+        let command = &mut self.commands[index];
+        self.memory.release(command);
+        let slot = command.qp;
+        let qp = &mut self.qps[slot];
+        if qp.receiving == index {
+            qp.receiving = crate::command::NONE;
+        }
+        self.commands.release(&mut qp.commands, index);
+        self.retire_if_drained(slot);
+    }
+
+    /// Begins the end of a QP: what is not at a drive is discarded, the rest waited for.
+    pub fn close_qp(&mut self, slot: u32) {
+        let Self { qps, works, qp_table, wheel, .. } = self;
+        let qp = &mut qps[slot];
+        if qp.closing {
+            return;
+        }
+        qp.closing = true;
+        qp.fenced = true;
+        qp_table.remove(&qp.qpn);
+        wheel.disarm(slot);
+        // Work and commands end together: the walk below covers every cookie.
+        qp.transport.abort(works, |_| {});
+        let mut next = qp.commands.first();
+        while let Some(index) = next {
+            next = crate::command::Ring::after(&self.commands, index);
+            self.counters.count(Counter::Abandoned);
+            match self.commands[index].state {
+                State::Receiving | State::Fetching | State::Punted | State::Responding => {
+                    let command = &mut self.commands[index];
+                    self.punted -= u32::from(command.state == State::Punted);
+                    self.memory.release(command);
+                    let qp = &mut self.qps[slot];
+                    self.commands.release(&mut qp.commands, index);
+                }
+                // On a list or at a drive: whoever takes it from there ends it.
+                State::WaitingPages | State::Ready | State::Submitted | State::Punting => {
+                    self.commands[index].dead = true;
+                }
+                State::Free => unreachable!("a free command on a QP's ring"),
+            }
+        }
+        self.retire_if_drained(slot);
+    }
+
+    fn retire_if_drained(&mut self, slot: u32) {
+        let qp = &self.qps[slot];
+        if qp.closing && qp.commands.is_empty() {
+            let qp: QpContext = self.qps.remove(slot);
+            self.counters.count(Counter::QpsRetired);
+            self.notify(EventKind::QpRetired, 0, qp.qpn);
+        }
+    }
+
+    /// The drive is reset and touches no memory any more: everything it had ends with an error.
+    pub fn remove_drive(&mut self, number: u16) {
+        let Some(mut drive) = self.drives[usize::from(number)].take() else { return };
+        self.drive_numbers.retain(|n| *n != number);
+        while let Some(index) = drive.end_any() {
+            let command = &mut self.commands[index];
+            command.pieces -= 1;
+            // One that is only partly submitted is on the drive's list, and ends below.
+            if command.pieces == 0 && command.state == State::Submitted {
+                self.end_with_error(index);
+            }
+        }
+        while let Some(index) = drive.ready.pop(&self.commands) {
+            self.end_with_error(index);
+        }
+    }
+
+    fn end_with_error(&mut self, index: u32) {
+        if self.commands[index].dead {
+            self.finish(index);
+        } else {
+            self.commands[index].return_length = 0;
+            s8_respond::respond(self, index, Status::INTERNAL_ERROR, 0, 0);
+        }
+    }
+}
