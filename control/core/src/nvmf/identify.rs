@@ -1,0 +1,219 @@
+//! Identify: controller, namespaces, descriptors, lists. NVMe Base 2.0 §5.17, NVM Command Set 1.0 §4.1.5.
+
+use super::features::{KEEP_ALIVE_GRANULARITY_MS, async_events};
+use super::property::version;
+use super::{Controller, MAXCMD, Reply, Request, Subsystem, events};
+use crate::Control;
+use crate::plan::Geometry;
+use gantry_wire::fabrics::nqn_field;
+use gantry_wire::nvme::identify::{self, IdentifyControllerNvm, NamespaceId, cns, oncs, set_text, sgls};
+use gantry_wire::nvme::{IdentifyController, IdentifyNamespace, Nsid, NsidList, Status};
+use zerocopy::IntoBytes;
+
+/// The NVM command set's identifier.
+const CSI_NVM: u8 = 0;
+/// Optional commands that the data plane carries; drives must offer them too.
+const ONCS: u16 = oncs::COMPARE | oncs::DSM | oncs::WRITE_ZEROES;
+/// CTRATT: 128-bit host identifiers, traffic based keep alive (any command counts).
+const CTRATT: u32 = 1 << 0 | 1 << 6;
+/// CMIC: the subsystem may have several ports and several controllers.
+const CMIC: u8 = 1 << 0 | 1 << 1;
+/// LPA: log page 05, extended data (offsets and 32-bit lengths).
+const LPA: u8 = 1 << 1 | 1 << 2;
+/// CNTRLTYPE.
+const TYPE_IO: u8 = 1;
+const TYPE_DISCOVERY: u8 = 2;
+/// VWC bits 2:1: a Flush names one namespace, not all.
+const VWC_NO_BROADCAST: u8 = 0b10 << 1;
+/// The model of every controller.
+const MODEL: &str = "Gantry";
+
+impl Control {
+    pub(super) fn identify(&self, cntlid: u16, request: &Request<'_>) -> Reply {
+        let controller = self.controllers.find(cntlid).expect("a bound queue has its controller");
+        let csi = (request.sqe.cdw11.get() >> 24) as u8;
+        let nsid = request.sqe.nsid();
+        let page = match (controller.subsystem, request.sqe.cns()) {
+            (subsystem, cns::CONTROLLER) => Ok(self.identify_controller(cntlid, subsystem)),
+            (Subsystem::Discovery, _) => Err(Status::INVALID_FIELD),
+            (Subsystem::Nvm(at), cns::NAMESPACE) => self.identify_namespace(controller, at, nsid),
+            (Subsystem::Nvm(_), cns::ACTIVE_NSIDS) => active_nsids(controller, nsid),
+            (Subsystem::Nvm(at), cns::NAMESPACE_DESCRIPTORS) => self.descriptors(controller, at, nsid),
+            (Subsystem::Nvm(_), cns::IO_COMMAND_SETS) => Ok(io_command_sets()),
+            (Subsystem::Nvm(at), cns::INDEPENDENT_NAMESPACE) => self.independent_namespace(controller, at, nsid),
+            (Subsystem::Nvm(_), cns::IO_NAMESPACE | cns::IO_CONTROLLER | cns::IO_ACTIVE_NSIDS) if csi != CSI_NVM => {
+                Err(Status::INVALID_FIELD)
+            }
+            (Subsystem::Nvm(at), cns::IO_NAMESPACE) => {
+                // No protection information and no storage tags: all zero (NVM Command Set 1.0 §4.1.5.3).
+                self.geometry_of(controller, at, nsid).map(|_| vec![0; identify::LEN])
+            }
+            (Subsystem::Nvm(_), cns::IO_CONTROLLER) => Ok(IdentifyControllerNvm::zeroed().as_bytes().to_vec()),
+            (Subsystem::Nvm(_), cns::IO_ACTIVE_NSIDS) => active_nsids(controller, nsid),
+            _ => Err(Status::INVALID_FIELD),
+        };
+        match page {
+            Ok(page) if request.wanted >= page.len() => Reply::data(page),
+            Ok(_) => Status::SGL_LENGTH_INVALID.into(),
+            Err(status) => status.into(),
+        }
+    }
+
+    fn identify_controller(&self, cntlid: u16, subsystem: Subsystem) -> Vec<u8> {
+        let mut page = IdentifyController::zeroed();
+        set_text(&mut page.sn, &serial(self.nqn(subsystem)));
+        set_text(&mut page.mn, MODEL);
+        set_text(&mut page.fr, env!("CARGO_PKG_VERSION"));
+        page.cntlid = cntlid.into();
+        page.ver = version().0.into();
+        page.oaes = async_events(subsystem).into();
+        page.ctratt = CTRATT.into();
+        page.lpa = LPA;
+        page.aerl = events::AERL;
+        page.acl = 3;
+        page.elpe = 0;
+        page.kas = ((KEEP_ALIVE_GRANULARITY_MS / 100) as u16).into();
+        page.maxcmd = MAXCMD.into();
+        page.sgls = (sgls::SUPPORTED | sgls::KEYED | sgls::OFFSET).into();
+        page.subnqn = nqn_field(self.nqn(subsystem));
+        let limits = self.session.limits.expect("a controller exists in a session");
+        page.mdts = limits.transfer_max.checked_ilog2().map_or(0, |log2| log2.saturating_sub(12)) as u8;
+        page.ioccsz = ((64 + u32::from(limits.in_capsule_data)) / 16).into();
+        page.iorcsz = 1.into();
+        page.msdbd = 1;
+        page.sqes = 0x66;
+        page.cqes = 0x44;
+        match subsystem {
+            Subsystem::Discovery => page.cntrltype = TYPE_DISCOVERY,
+            Subsystem::Nvm(at) => {
+                page.cntrltype = TYPE_IO;
+                page.cmic = CMIC;
+                let nsids = self.configuration.subsystems[at].namespaces.iter().map(|namespace| namespace.nsid);
+                page.nn = nsids.max().unwrap_or(1).into();
+                page.mnan = (self.configuration.subsystems[at].namespaces.len().max(1) as u32).into();
+                page.oncs = self.optional_commands(at).into();
+                page.vwc = u8::from(self.write_cache_of(at)) | VWC_NO_BROADCAST;
+            }
+        }
+        page.as_bytes().to_vec()
+    }
+
+    /// Where a namespace that the controller has lies, while its drive is up.
+    pub(super) fn geometry_of(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<&Geometry, Status> {
+        let configured = self.configuration.subsystems[at].namespaces.iter().find(|n| n.nsid == nsid.0);
+        let configured = configured.filter(|n| controller.attached.contains(&n.nsid));
+        let drive = self.configuration.drive_number(&configured.ok_or(Status::INVALID_NAMESPACE)?.drive);
+        self.plan.geometry(drive).ok_or(Status::INTERNAL_PATH_ERROR)
+    }
+
+    /// CNS 00: a page of zeroes says that a valid NSID is inactive.
+    fn identify_namespace(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<Vec<u8>, Status> {
+        let mut page = IdentifyNamespace::zeroed();
+        let largest = self.configuration.subsystems[at].namespaces.iter().map(|n| n.nsid).max();
+        if nsid.0 == 0 || nsid == Nsid::ALL || Some(nsid.0) > largest {
+            return Err(Status::INVALID_NAMESPACE);
+        }
+        if controller.attached.contains(&nsid.0) {
+            let namespace = &self.geometry_of(controller, at, nsid)?.namespace;
+            let blocks = namespace.blocks.get();
+            page.nsze = blocks.into();
+            page.ncap = blocks.into();
+            page.nuse = blocks.into();
+            page.nmic = 1;
+            // Deallocated blocks read as zeroes, if the drive says so.
+            page.dlfeat = namespace.flags & 1;
+            page.nguid = namespace.nguid;
+            page.eui64 = namespace.eui64;
+            page.lbaf[0].lbads = namespace.block_shift;
+            let bytes = u128::from(blocks) << namespace.block_shift;
+            page.nvmcap = bytes.to_le_bytes();
+        }
+        Ok(page.as_bytes().to_vec())
+    }
+
+    /// CNS 03.
+    fn descriptors(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<Vec<u8>, Status> {
+        let namespace = &self.geometry_of(controller, at, nsid)?.namespace;
+        let configured = self.configuration.subsystems[at].namespaces.iter().find(|n| n.nsid == nsid.0);
+        let mut ids = Vec::new();
+        if namespace.eui64 != [0; 8] {
+            ids.push(NamespaceId::Eui64(namespace.eui64));
+        }
+        if namespace.nguid != [0; 16] {
+            ids.push(NamespaceId::Nguid(namespace.nguid));
+        }
+        ids.push(NamespaceId::Uuid(configured.expect("it has a geometry").uuid));
+        ids.push(NamespaceId::Csi(CSI_NVM));
+        let mut page = vec![0; identify::LEN];
+        NamespaceId::emit_list(&ids, &mut page);
+        Ok(page)
+    }
+
+    /// CNS 08 (figure 280): what is true of a namespace in any command set.
+    fn independent_namespace(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<Vec<u8>, Status> {
+        self.geometry_of(controller, at, nsid)?;
+        let mut page = vec![0; identify::LEN];
+        // NMIC: several controllers. NSTAT: ready.
+        page[1] = 1;
+        page[14] = 1;
+        Ok(page)
+    }
+
+    /// ONCS: what every drive under the subsystem offers.
+    pub(super) fn optional_commands(&self, at: usize) -> u16 {
+        self.geometries(at).fold(ONCS, |common, geometry| common & geometry.oncs)
+    }
+
+    /// Whether a drive under the controller has a volatile write cache.
+    pub(super) fn write_cache(&self, cntlid: u16) -> bool {
+        match self.controllers.find(cntlid) {
+            Some(Controller { subsystem: Subsystem::Nvm(at), .. }) => self.write_cache_of(*at),
+            _ => false,
+        }
+    }
+
+    fn write_cache_of(&self, at: usize) -> bool {
+        self.geometries(at).any(|geometry| geometry.volatile_write_cache)
+    }
+
+    /// Drives of a subsystem that are up.
+    fn geometries(&self, at: usize) -> impl Iterator<Item = &Geometry> {
+        let namespaces = self.configuration.subsystems[at].namespaces.iter();
+        namespaces.filter_map(|n| self.plan.geometry(self.configuration.drive_number(&n.drive)))
+    }
+}
+
+/// CNS 02 and 07.
+fn active_nsids(controller: &Controller, after: Nsid) -> Result<Vec<u8>, Status> {
+    if after.0 >= 0xffff_fffe {
+        return Err(Status::INVALID_NAMESPACE);
+    }
+    Ok(NsidList::of(controller.attached.iter().copied().map(Nsid), after).as_bytes().to_vec())
+}
+
+/// CNS 1C: one combination, the NVM command set alone.
+fn io_command_sets() -> Vec<u8> {
+    let mut page = vec![0; identify::LEN];
+    page[0] = 1 << CSI_NVM;
+    page
+}
+
+/// A serial number that follows from the NQN: the same after every restart (FNV-1a, 64 bits).
+fn serial(nqn: &str) -> String {
+    let hash = nqn
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{hash:016X}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::serial;
+
+    #[test]
+    fn serial_numbers_stay() {
+        assert_eq!(serial("nqn.2026-11.io.gantry:a"), serial("nqn.2026-11.io.gantry:a"));
+        assert_ne!(serial("nqn.2026-11.io.gantry:a"), serial("nqn.2026-11.io.gantry:b"));
+        assert_eq!(serial(""), "CBF29CE484222325");
+    }
+}

@@ -1,0 +1,231 @@
+//! The session with the data plane: Hello and Welcome, and where each kind of frame goes.
+
+use crate::transaction::Then;
+use crate::{Control, Malformed, Notice};
+use gantry::channel::event::{Event, EventKind};
+use gantry::channel::session::{Hello, Reason, Refused, Reservation, Welcome};
+use gantry::channel::slow_path::{Capsule, Punt};
+use gantry::channel::{self, Frame, FrameError, Kind};
+use std::collections::VecDeque;
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Why a frame was not taken. The session goes on without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameRefused {
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(#[from] FrameError),
+    /// It is a frame that control sends, not one that it takes, or it comes before Welcome.
+    #[error("frame kind {0:?} is out of place")]
+    OutOfPlace(Kind),
+    /// It names a transaction that is not open, or not at this step.
+    #[error("frame kind {0:?} of transaction {1}, which is not at that step")]
+    Transaction(Kind, u64),
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Down,
+    Greeting,
+    Open,
+}
+
+/// What the data plane told of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) boot_id: u64,
+    pub(crate) lcores: u16,
+    pub(crate) qps: usize,
+    pub(crate) in_capsule_data: u16,
+    pub(crate) transfer_max: u32,
+}
+
+/// The channel's state and what waits to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    phase: Phase,
+    /// From the last Welcome; outlives the channel.
+    pub(crate) limits: Option<Limits>,
+    outbox: VecDeque<Vec<u8>>,
+}
+
+impl Session {
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    pub(crate) fn send(&mut self, frame: Vec<u8>) {
+        debug_assert!(frame.len() <= channel::FRAME_MAX);
+        self.outbox.push_back(frame);
+    }
+}
+
+impl Control {
+    /// The channel is up: greets the data plane.
+    pub fn connected(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
+        self.session.phase = Phase::Greeting;
+        self.session.outbox.clear();
+        let hello = Hello {
+            major: U16::new(channel::VERSION.0),
+            minor: U16::new(channel::VERSION.1),
+            reserved: U32::ZERO,
+            epoch: U64::new(self.configuration.epoch),
+        };
+        self.session.send(channel::emit(Kind::Hello, 0, hello.as_bytes(), &[]));
+    }
+
+    /// The channel is gone. What was asked and not yet answered is asked again in the next session.
+    pub fn disconnected(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
+        if self.session.phase != Phase::Down {
+            self.notices.push(Notice::SessionLost);
+        }
+        self.session.phase = Phase::Down;
+        self.session.outbox.clear();
+        if let Some(connection) = self.transactions.interrupt() {
+            self.connections.remove(connection);
+        }
+    }
+
+    /// The next frame for the data plane.
+    pub fn poll_frame(&mut self) -> Option<Vec<u8>> {
+        self.session.outbox.pop_front()
+    }
+
+    /// Takes one datagram of the channel.
+    ///
+    /// # Errors
+    /// [`FrameRefused`] when the data plane sent what makes no sense; it is also counted and noticed.
+    pub fn handle_frame(&mut self, now_ns: u64, datagram: &[u8]) -> Result<(), FrameRefused> {
+        self.now_ns = self.now_ns.max(now_ns);
+        let result = self.dispatch(datagram);
+        if let Err(refused) = result {
+            self.counters.malformed_frames += 1;
+            let notice = Notice::Malformed { what: Malformed::Frame, text: refused.to_string() };
+            self.notices.push_noisy(self.now_ns, notice);
+        }
+        result
+    }
+
+    fn dispatch(&mut self, datagram: &[u8]) -> Result<(), FrameRefused> {
+        let frame = Frame::parse(datagram)?;
+        match (&self.session.phase, frame.kind) {
+            (Phase::Greeting, Kind::Welcome) => self.welcome(frame.body::<Welcome>()?.0),
+            (Phase::Greeting, Kind::Refused) => self.session_refused(frame.body::<Refused>()?.1),
+            (Phase::Open, Kind::Refused) if frame.transaction == 0 => {
+                self.session_refused(frame.body::<Refused>()?.1);
+            }
+            (Phase::Open, Kind::Prepared) => return self.prepared(&frame),
+            (Phase::Open, Kind::Committed) => {
+                let then = self.transactions.committed(frame.transaction);
+                let then = then.ok_or(FrameRefused::Transaction(frame.kind, frame.transaction))?;
+                self.on_committed(then);
+                self.transactions.pump(&mut self.session);
+            }
+            (Phase::Open, Kind::Refused) => {
+                let (refused, text) = frame.body::<Refused>()?;
+                let transaction = self.transactions.refused(frame.transaction);
+                let transaction = transaction.ok_or(FrameRefused::Transaction(frame.kind, frame.transaction))?;
+                self.on_refused(transaction, refused.reason.get(), &String::from_utf8_lossy(text));
+                self.transactions.pump(&mut self.session);
+            }
+            (Phase::Open, Kind::Punt) => {
+                let (punt, mad) = frame.body::<Punt>()?;
+                self.handle_punt(punt, mad);
+            }
+            (Phase::Open, Kind::Capsule) => {
+                let (capsule, data) = frame.body::<Capsule>()?;
+                self.handle_capsule(capsule, data);
+            }
+            (Phase::Open, Kind::Event) => {
+                let (event, tail) = frame.body::<Event>()?;
+                self.handle_event(event, tail)?;
+            }
+            (_, kind) => return Err(FrameRefused::OutOfPlace(kind)),
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self, welcome: &Welcome) {
+        if welcome.major.get() != channel::VERSION.0 {
+            let (ours, theirs) = (channel::VERSION.0, welcome.major.get());
+            let text = format!("it speaks version {theirs} of the channel, control speaks {ours}");
+            self.notices.push(Notice::SessionRefused { text });
+            return;
+        }
+        let limits = Limits {
+            boot_id: welcome.boot_id.get(),
+            lcores: welcome.lcores.get(),
+            qps: welcome.qps.get() as usize,
+            in_capsule_data: welcome.in_capsule_data.get(),
+            transfer_max: welcome.transfer_max.get(),
+        };
+        let fresh = self.session.limits.is_none_or(|before| before.boot_id != limits.boot_id);
+        self.session.limits = Some(limits);
+        self.session.phase = Phase::Open;
+        self.notices.push(Notice::SessionOpened { boot_id: limits.boot_id, fresh, lcores: limits.lcores });
+        if fresh {
+            // Nothing of the old data plane exists any more: its QPs, controllers and drives went with it.
+            self.transactions.forget();
+            self.connections.clear();
+            self.qps.clear();
+            self.controllers.clear();
+            self.held.clear();
+            self.plan_all();
+        }
+        self.transactions.pump(&mut self.session);
+    }
+
+    fn session_refused(&mut self, text: &[u8]) {
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.notices.push(Notice::SessionRefused { text });
+        self.session.phase = Phase::Down;
+    }
+
+    fn prepared(&mut self, frame: &Frame<'_>) -> Result<(), FrameRefused> {
+        let step = FrameRefused::Transaction(frame.kind, frame.transaction);
+        let then = self.transactions.prepared(frame.transaction).ok_or(step)?;
+        if let Then::QpCreated { reserved, .. } = then {
+            // The transaction holds one operation, so the first reservation is its QP's.
+            let Ok((reservation, _)) = Reservation::read_from_prefix(frame.bytes) else {
+                self.session.send(channel::emit(Kind::Rollback, frame.transaction, &[], &[]));
+                let transaction = self.transactions.refused(frame.transaction).expect("it is the open one");
+                self.on_refused(transaction, Reason::Malformed as u16, "no reservation for a QP");
+                self.transactions.pump(&mut self.session);
+                return Err(FrameError::Length.into());
+            };
+            *reserved = Some(reservation);
+        }
+        self.transactions.commit(&mut self.session);
+        Ok(())
+    }
+
+    fn handle_event(&mut self, event: &Event, tail: &[u8]) -> Result<(), FrameError> {
+        let object = event.object.get();
+        match EventKind::from_u16(event.kind.get()) {
+            Some(EventKind::QpEstablished) => self.qp_established(object),
+            Some(EventKind::QpFailed) => self.qp_failed(object, event.reason.get()),
+            Some(EventKind::QpRetired) => self.qp_retired(object),
+            Some(EventKind::KeepAliveExpired) => self.keep_alive_expired(object as u16),
+            Some(EventKind::DriveReady) => return self.drive_ready(object, tail),
+            Some(EventKind::DriveFailed) => self.drive_failed(object, &String::from_utf8_lossy(tail)),
+            Some(EventKind::PortUp) => self.port_up(object, tail),
+            // A later minor version may add kinds.
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_committed(&mut self, then: Then) {
+        match then {
+            Then::Planned(item) => self.planned(item),
+            Then::QpCreated { comm_id, reserved } => self.qp_created(comm_id, reserved),
+            Then::Answered { .. } | Then::Ended => {}
+            Then::Connected { qpn, .. } => self.connect_committed(qpn),
+            Then::NamespaceAdded { cntlid, nsid } => self.namespace_added(cntlid, nsid),
+        }
+    }
+}

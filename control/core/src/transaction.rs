@@ -1,0 +1,151 @@
+//! Transactions: what control asks of the data plane, and what follows once it is applied or refused.
+//!
+//! One is open at a time and the others wait in order: the simplest proof that no two conflict and that a QP's end
+//! never overtakes its beginning.
+
+use crate::plan::Item;
+use crate::session::Session;
+use gantry::channel::session::Reservation;
+use gantry::channel::{self, Kind, operation};
+use std::collections::VecDeque;
+use zerocopy::byteorder::little_endian::{U16, U32};
+use zerocopy::{Immutable, IntoBytes};
+
+/// One operation as it goes on the channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) kind: Kind,
+    bytes: Vec<u8>,
+    /// The QPN of a QpDestroy.
+    pub(crate) qpn: Option<u32>,
+}
+
+impl Operation {
+    pub(crate) fn new<B: IntoBytes + Immutable>(kind: Kind, body: &B, tail: &[u8]) -> Self {
+        let mut bytes = body.as_bytes().to_vec();
+        bytes.extend_from_slice(tail);
+        Self { kind, bytes, qpn: None }
+    }
+
+    pub(crate) fn qp_destroy(qpn: u32) -> Self {
+        let body = operation::QpDestroy { qpn: U32::new(qpn) };
+        Self { qpn: Some(qpn), ..Self::new(Kind::QpDestroy, &body, &[]) }
+    }
+
+    pub(crate) fn controller_add(cntlid: u16, keep_alive_ms: u32) -> Self {
+        let (cntlid, keep_alive_ms) = (U16::new(cntlid), U32::new(keep_alive_ms));
+        let body = operation::ControllerAdd { cntlid, reserved: U16::ZERO, keep_alive_ms };
+        Self::new(Kind::ControllerAdd, &body, &[])
+    }
+
+    pub(crate) fn controller_remove(cntlid: u16) -> Self {
+        Self::new(Kind::ControllerRemove, &operation::ControllerRemove { cntlid: U16::new(cntlid) }, &[])
+    }
+}
+
+/// What a transaction was for, and so what follows its end.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// A port, address or drive of the configuration.
+    Planned(Item),
+    /// The QP of a REQ; the reservation comes with PREPARE.
+    QpCreated { comm_id: u32, reserved: Option<Reservation> },
+    /// An answer with its effects.
+    Answered { qpn: u32 },
+    /// The answer of a Connect that succeeds.
+    Connected { qpn: u32, punt: u32 },
+    /// A namespace for a controller that was there before its drive.
+    NamespaceAdded { cntlid: u16, nsid: u32 },
+    /// The end of QPs and controllers.
+    Ended,
+}
+
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) then: Then,
+    /// It was being committed when the channel broke: what exists or is gone already may be its own work.
+    pub(crate) uncertain: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Preparing,
+    Committing,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Transactions {
+    last_id: u64,
+    open: Option<(u64, Step, Transaction)>,
+    waiting: VecDeque<Transaction>,
+}
+
+impl Transactions {
+    pub(crate) fn submit(&mut self, session: &mut Session, operations: Vec<Operation>, then: Then) {
+        self.waiting.push_back(Transaction { operations, then, uncertain: false });
+        self.pump(session);
+    }
+
+    /// Opens the next one if none is open.
+    pub(crate) fn pump(&mut self, session: &mut Session) {
+        if self.open.is_some() || !session.is_open() {
+            return;
+        }
+        let Some(transaction) = self.waiting.pop_front() else { return };
+        self.last_id += 1;
+        let id = self.last_id;
+        session.send(channel::emit(Kind::Begin, id, &[], &[]));
+        for operation in &transaction.operations {
+            session.send(channel::emit(operation.kind, id, &operation.bytes, &[]));
+        }
+        session.send(channel::emit(Kind::Prepare, id, &[], &[]));
+        self.open = Some((id, Step::Preparing, transaction));
+    }
+
+    /// Transaction `id` can be committed: what it is for, or none when it is not at that step.
+    pub(crate) fn prepared(&mut self, id: u64) -> Option<&mut Then> {
+        match &mut self.open {
+            Some((open, Step::Preparing, transaction)) if *open == id => Some(&mut transaction.then),
+            _ => None,
+        }
+    }
+
+    /// Commits the open one.
+    pub(crate) fn commit(&mut self, session: &mut Session) {
+        let (id, step, _) = self.open.as_mut().expect("only a prepared transaction is committed");
+        *step = Step::Committing;
+        session.send(channel::emit(Kind::Commit, *id, &[], &[]));
+    }
+
+    pub(crate) fn committed(&mut self, id: u64) -> Option<Then> {
+        self.open.take_if(|(open, step, _)| *open == id && *step == Step::Committing).map(|(_, _, t)| t.then)
+    }
+
+    pub(crate) fn refused(&mut self, id: u64) -> Option<Transaction> {
+        self.open.take_if(|(open, ..)| *open == id).map(|(.., transaction)| transaction)
+    }
+
+    /// The channel broke: the open one is first in the next session, where an object that exists or is gone already
+    /// counts as done. Only the creation of a QP is given up, since the host repeats its REQ: the answer is its
+    /// communication id.
+    pub(crate) fn interrupt(&mut self) -> Option<u32> {
+        let (_, step, mut transaction) = self.open.take()?;
+        transaction.uncertain |= step == Step::Committing;
+        if let Then::QpCreated { comm_id, .. } = transaction.then {
+            return Some(comm_id);
+        }
+        self.waiting.push_front(transaction);
+        None
+    }
+
+    /// Drops everything: the data plane that it was for is gone.
+    pub(crate) fn forget(&mut self) {
+        self.open = None;
+        self.waiting.clear();
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
