@@ -1,7 +1,32 @@
 //! Ports: attach and detach, bursts, what stays when a port takes less, typed refusals.
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
 use arrayvec::ArrayVec;
-use rte_rs::{BURST, Eal, Errno, Error, HEADROOM, Mbuf, Mempool, Port, PortConfig, SocketId};
+use rte_rs::{BURST, Eal, Errno, Error, HEADROOM, Mbuf, Mempool, Port, PortConfig, SocketId, ring};
+
+/// Counts what this thread allocates.
+struct Counting;
+
+thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 type Burst = ArrayVec<Mbuf, BURST>;
 
@@ -45,6 +70,7 @@ fn from_attach_to_detach() {
     frames_come_back_over_a_ring(&eal, &pool);
     what_a_full_port_does_not_take_stays(&eal, &pool);
     each_queue_is_taken_once_and_keeps_the_port(&eal, &pool);
+    bursts_allocate_nothing(&eal, &pool);
     assert_eq!(pool.available(), POOL, "no mbuf is lost");
 }
 
@@ -178,4 +204,24 @@ fn each_queue_is_taken_once_and_keeps_the_port(eal: &Eal, pool: &Mempool) {
     .join()
     .unwrap();
     drop(Port::attach(eal, "net_ring0").expect("detached with its last queue"));
+}
+
+fn bursts_allocate_nothing(eal: &Eal, pool: &Mempool) {
+    let (_port, mut rx, mut tx) = started(eal, "net_ring0", pool);
+    let (producer, mut consumer) = ring(eal, "quiet", 64, SocketId::ANY).unwrap();
+    let mut burst = Burst::new();
+    let before = ALLOCATIONS.get();
+    for _ in 0..100 {
+        assert_eq!(pool.alloc_bulk(&mut burst, 32), 32);
+        burst.iter_mut().for_each(|mbuf| mbuf.append(64).unwrap().fill(1));
+        assert_eq!(tx.tx_burst(&mut burst), 32);
+        assert_eq!(rx.rx_burst(&mut burst), 32);
+        assert_eq!(producer.enqueue_burst(&mut burst), 32);
+        assert_eq!(consumer.dequeue_burst(&mut burst), 32);
+        drop(burst.pop());
+        Mbuf::free_bulk(&mut burst);
+    }
+    assert_eq!(ALLOCATIONS.get(), before);
+    drop(vec![0u8; 1]);
+    assert_eq!(ALLOCATIONS.get(), before + 1, "the counter counts");
 }

@@ -1,5 +1,5 @@
-//! A vhost-user port and its guest's side (virtio_user), in one process without root or hugepages: a port that waits
-//! for its peer, jumbo frames both ways, a peer that goes and comes again.
+//! A vhost-user port and its guest's side (virtio_user), and two ends of a memif, in one process without root or
+//! hugepages: a port that waits for its peer, jumbo frames both ways, a peer that goes and comes again.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -82,15 +82,24 @@ fn connected(host: &mut Side, guest: &mut Side) {
 }
 
 #[test]
-fn frames_go_both_ways_between_a_port_and_its_guest() {
+fn frames_go_both_ways_between_peers() {
     let args = ["--no-huge", "--no-shconf", "-m", "256", "--no-pci", "-l", "0"];
     let eal = Eal::init(&args.map(String::from)).unwrap();
-    let pool = Mempool::create(&eal, "vhost", POOL, 0, 9728, SocketId::ANY).unwrap();
-    let socket = |name: &str| -> PathBuf { std::env::temp_dir().join(format!("rte-rs-{}-{name}", std::process::id())) };
+    let pool = Mempool::create(&eal, "peers", POOL, 0, 9728, SocketId::ANY).unwrap();
+    over_vhost(&eal, &pool);
+    assert_eq!(pool.available(), POOL, "no mbuf is lost");
+    over_memif(&eal, &pool);
+    assert_eq!(pool.available(), POOL, "no mbuf is lost");
+}
 
+fn socket(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("rte-rs-{}-{name}", std::process::id()))
+}
+
+fn over_vhost(eal: &Eal, pool: &Mempool) {
     // The product's own form: the port is the client, and starts before there is a server.
     let waits = socket("waits");
-    let mut alone = start(&eal, &format!("net_vhost9,iface={},client=1", waits.display()), &pool);
+    let mut alone = start(eal, &format!("net_vhost9,iface={},client=1", waits.display()), pool);
     assert!(!alone.port.link_up().unwrap());
     assert_eq!(alone.rx.rx_burst(&mut Burst::new()), 0);
     let mut burst = Burst::new();
@@ -99,15 +108,15 @@ fn frames_go_both_ways_between_a_port_and_its_guest() {
     drop(burst);
 
     let path = socket("server");
-    let mut host = start(&eal, &format!("net_vhost0,iface={}", path.display()), &pool);
+    let mut host = start(eal, &format!("net_vhost0,iface={}", path.display()), pool);
     assert!(!host.port.link_up().unwrap(), "no peer yet");
     let guest_device = format!("net_virtio_user0,path={},queue_size=256,mrg_rxbuf=1", path.display());
     for _ in 0..2 {
-        let mut guest = start(&eal, &guest_device, &pool);
+        let mut guest = start(eal, &guest_device, pool);
         connected(&mut host, &mut guest);
         for length in [64, 1500, 4200, 9000] {
-            run(&pool, &mut host.tx, &mut guest.rx, length, 500);
-            run(&pool, &mut guest.tx, &mut host.rx, length, 500);
+            run(pool, &mut host.tx, &mut guest.rx, length, 500);
+            run(pool, &mut guest.tx, &mut host.rx, length, 500);
         }
         let stats = host.port.stats().unwrap();
         assert!(stats.rx_frames >= 2000 && stats.tx_frames >= 2000, "{stats:?}");
@@ -118,13 +127,31 @@ fn frames_go_both_ways_between_a_port_and_its_guest() {
 
     // The port's client form again, now that the server comes: it connects by itself.
     let guest_device = format!("net_virtio_user1,path={},server=1,queue_size=256,mrg_rxbuf=1", waits.display());
-    let mut guest = start(&eal, &guest_device, &pool);
+    let mut guest = start(eal, &guest_device, pool);
     connected(&mut alone, &mut guest);
-    run(&pool, &mut alone.tx, &mut guest.rx, 4200, 500);
-    run(&pool, &mut guest.tx, &mut alone.rx, 4200, 500);
+    run(pool, &mut alone.tx, &mut guest.rx, 4200, 500);
+    run(pool, &mut guest.tx, &mut alone.rx, 4200, 500);
 
     drop((alone, host, guest));
-    assert_eq!(pool.available(), POOL, "no mbuf is lost");
     let _ = std::fs::remove_file(waits);
     assert!(!path.exists(), "the port takes its socket away");
+}
+
+fn over_memif(eal: &Eal, pool: &Mempool) {
+    let path = socket("memif");
+    let device =
+        |name: &str, role: &str| format!("{name},role={role},socket={},socket-abstract=no,bsize=10240", path.display());
+    let mut server = start(eal, &device("net_memif0", "server"), pool);
+    let mut client = start(eal, &device("net_memif1", "client"), pool);
+    connected(&mut server, &mut client);
+    // It admits to an MTU of 1500 only, and carries what its buffers hold.
+    assert_eq!(server.port.capabilities().unwrap().mtu_max, 1500);
+    for length in [64, 1500, 4200, 9000] {
+        run(pool, &mut server.tx, &mut client.rx, length, 500);
+        run(pool, &mut client.tx, &mut server.rx, length, 500);
+    }
+    drop(client);
+    until("the peer's leaving", || !server.port.link_up().unwrap());
+    drop(server);
+    let _ = std::fs::remove_file(path);
 }
