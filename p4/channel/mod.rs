@@ -97,9 +97,30 @@ impl Kind {
     pub fn from_u16(n: u16) -> Option<Self> {
         use Kind::*;
         [
-            Hello, Begin, Prepare, Commit, Rollback, Inject, PortAdd, AddressAdd, DriveAdd, QpCreate, QpBind,
-            QpDestroy, ControllerAdd, ControllerRemove, NamespaceAdd, NamespaceRemove, Answer, Welcome, Prepared,
-            Committed, Refused, Punt, Capsule, Event,
+            Hello,
+            Begin,
+            Prepare,
+            Commit,
+            Rollback,
+            Inject,
+            PortAdd,
+            AddressAdd,
+            DriveAdd,
+            QpCreate,
+            QpBind,
+            QpDestroy,
+            ControllerAdd,
+            ControllerRemove,
+            NamespaceAdd,
+            NamespaceRemove,
+            Answer,
+            Welcome,
+            Prepared,
+            Committed,
+            Refused,
+            Punt,
+            Capsule,
+            Event,
         ]
         .into_iter()
         .find(|k| *k as u16 == n)

@@ -370,8 +370,7 @@ mod tests {
         assert_eq!([list.pop(&commands), list.pop(&commands), list.pop(&commands)], taken.map(Some));
         assert!(list.is_empty());
         commands.release(&mut ring, taken[1]);
-        let left: alloc::vec::Vec<u32> =
-            core::iter::successors(ring.first(), |i| Ring::after(&commands, *i)).collect();
+        let left: alloc::vec::Vec<u32> = core::iter::successors(ring.first(), |i| Ring::after(&commands, *i)).collect();
         assert_eq!(left, [taken[2], taken[0]]);
         commands.release(&mut ring, taken[2]);
         commands.release(&mut ring, taken[0]);

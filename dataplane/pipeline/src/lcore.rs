@@ -377,4 +377,3 @@ fn inject<P: Port>(
     frame.truncate(length);
     port.send(core, frame);
 }
-

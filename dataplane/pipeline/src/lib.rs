@@ -23,7 +23,6 @@
 extern crate alloc;
 
 pub mod command;
-pub mod state;
 pub mod counters;
 pub mod drive;
 pub mod exchange;
@@ -43,6 +42,7 @@ pub mod s6_submit;
 pub mod s7_complete;
 pub mod s8_respond;
 pub mod s9_transmit;
+pub mod state;
 pub mod tables;
 pub mod wheel;
 

@@ -2,9 +2,9 @@
 
 use arrayvec::ArrayVec;
 
-use crate::state::Core;
 use crate::counters::Counter;
 use crate::port::{BURST, Port, RxFrame};
+use crate::state::Core;
 
 /// Takes one burst.
 #[inline(never)]

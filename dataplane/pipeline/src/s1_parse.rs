@@ -5,9 +5,9 @@
 use arrayvec::ArrayVec;
 use gantry_wire::packet::{self, Packet};
 
-use crate::state::Core;
 use crate::counters::Counter;
 use crate::port::{BURST, RxFrame};
+use crate::state::Core;
 
 /// A parsed frame: its place in the burst and its headers.
 pub type Parsed = ArrayVec<(usize, Packet), BURST>;

@@ -11,13 +11,13 @@ use gantry_wire::packet::{Class, Icmp6, Packet, Roce, RoceHeaders};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
-use crate::state::Core;
 use crate::counters::Counter;
 use crate::exchange::Exchange;
 use crate::icrc;
 use crate::lcore::PortSlot;
 use crate::port::{BURST, Port, RxFrame, TxFrame};
 use crate::s1_parse::Parsed;
+use crate::state::Core;
 use crate::tables::LocalAddress;
 
 /// QPN of the general services interface, where MADs go.
@@ -93,9 +93,7 @@ fn is_local<P: Port>(core: &Core, slot: &PortSlot<P>, packet: &Packet, ip: [u8; 
 fn answer<P: Port>(core: &mut Core, slot: &mut PortSlot<P>, frame: &[u8], packet: &Packet) {
     let (asked, counter) = match packet.class {
         Class::Arp => (ipv4::mapped(Arp::of(packet, frame).target_ip), Counter::ArpAnswered),
-        Class::Icmp6(Icmp6::NeighborSolicitation) => {
-            (icmp::solicited_target(packet, frame), Counter::NeighborAnswered)
-        }
+        Class::Icmp6(Icmp6::NeighborSolicitation) => (icmp::solicited_target(packet, frame), Counter::NeighborAnswered),
         _ => (packet.addresses(frame).1, Counter::EchoAnswered),
     };
     if !is_local(core, slot, packet, asked) {

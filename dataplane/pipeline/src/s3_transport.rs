@@ -11,12 +11,12 @@ use gantry_roce::{NoMemory, Outcome, Plan};
 use gantry_wire::ib::NakCode;
 
 use crate::command::{NONE, State};
-use crate::state::Core;
 use crate::counters::Counter;
 use crate::icrc;
 use crate::memory::SLOT_BYTES;
 use crate::port::RxFrame;
 use crate::s2_classify::Classified;
+use crate::state::Core;
 
 /// Takes the RC packets of a burst.
 #[inline(never)]
@@ -63,9 +63,7 @@ fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
     let crc = icrc::headers(&core.cpu, frame, item.l3, start);
     let crc = match place {
         Some(Place::Slot { index, at }) => core.memory.write_slot(&core.cpu, index, at, payload, crc),
-        Some(Place::Pages { index, at }) => {
-            core.memory.write_pages(&core.cpu, &core.commands[index], at, payload, crc)
-        }
+        Some(Place::Pages { index, at }) => core.memory.write_pages(&core.cpu, &core.commands[index], at, payload, crc),
         None => core.cpu.crc32(crc, payload),
     };
     let crc = core.cpu.crc32(crc, &frame[end..icrc]);

@@ -9,10 +9,10 @@ use gantry_wire::nvme::{Sgl, Sqe, Status, admin};
 use zerocopy::IntoBytes;
 
 use crate::command::{Data, List};
-use crate::state::Core;
 use crate::counters::Counter;
 use crate::memory::SQE_BYTES;
 use crate::qp::UNBOUND;
+use crate::state::Core;
 use crate::{s5_command, s8_respond};
 
 /// Takes every capsule that has arrived whole.

@@ -10,9 +10,9 @@ use gantry_wire::nvme::{DsmRange, Sqe, Status, admin, nvm};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::command::{Data, State, Task};
-use crate::state::Core;
 use crate::counters::Counter;
 use crate::memory::{PAGE, SQE_BYTES};
+use crate::state::Core;
 use crate::tables::{NamespaceEntry, NamespaceKey};
 use crate::{s6_submit, s8_respond};
 

@@ -17,12 +17,12 @@ pub fn enqueue(core: &mut Core, index: u32) {
     let Task::Drive { drive, .. } = core.commands[index].task else {
         unreachable!("only commands for a drive come here");
     };
-    if core.commands[index].sqe.opcode == nvm::DATASET_MANAGEMENT {
-        if let Err(status) = s5_command::translate_ranges(core, index) {
-            core.counters.count(Counter::LbaRange);
-            s8_respond::respond(core, index, status, 0, 0);
-            return;
-        }
+    if core.commands[index].sqe.opcode == nvm::DATASET_MANAGEMENT
+        && let Err(status) = s5_command::translate_ranges(core, index)
+    {
+        core.counters.count(Counter::LbaRange);
+        s8_respond::respond(core, index, status, 0, 0);
+        return;
     }
     let Some(queue) = core.drives[usize::from(drive)].as_mut() else {
         core.commands[index].return_length = 0;
@@ -119,9 +119,8 @@ fn piece(
         describe(&mut pages, length)
     } else {
         // Pieces end at page boundaries, because a drive's MDTS is a number of pages.
-        let mut pages = command.pages[start / PAGE..usize::from(command.page_count)]
-            .iter()
-            .map(|page| memory.page_iova(*page));
+        let mut pages =
+            command.pages[start / PAGE..usize::from(command.page_count)].iter().map(|page| memory.page_iova(*page));
         describe(&mut pages, length)
     };
     let sqe = match command.sqe.opcode {

@@ -1,2 +1,279 @@
-//! (being built)
-fn main() {}
+//! gantry-dataplane: the pipeline on DPDK lcores, housekeeping on the main thread.
+//!
+//! It starts with lcores and a channel only; ports and drives come over the channel from gantryd. It runs on when
+//! control dies, and ends on SIGTERM or SIGINT.
+
+#![forbid(unsafe_code)]
+
+mod channel;
+mod environment;
+mod exchange;
+mod idle;
+mod port;
+mod statistics;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use gantry_cpu::Cpu;
+use gantry_dma::Region;
+use gantry_pipeline::Lcore;
+use gantry_pipeline::exchange::Liveness;
+use gantry_pipeline::housekeeping::Housekeeping;
+use gantry_pipeline::state::{Core, Sizes};
+use rte_rs::Eal;
+
+use channel::{Channel, Heard};
+use environment::Devices;
+use exchange::{HousekeepingEnd, LcoreEnd};
+use idle::Idle;
+use statistics::Statistics;
+
+/// Gantry's data plane.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Unix socket where gantryd connects.
+    #[arg(long, default_value = "/run/gantry/channel")]
+    channel: PathBuf,
+    /// Lcores that poll, beside the housekeeping thread.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    lcores: u16,
+    /// Run without hugepages.
+    #[arg(long)]
+    no_huge: bool,
+    /// Memory for DPDK in MiB.
+    #[arg(long, default_value_t = 256)]
+    memory: u32,
+    /// QPs of one lcore.
+    #[arg(long, default_value_t = Sizes::default().qps, value_parser = clap::value_parser!(u32).range(2..=65536))]
+    qps: u32,
+    /// Commands of one lcore, in all states together.
+    #[arg(long, default_value_t = Sizes::default().commands, value_parser = clap::value_parser!(u32).range(64..=65536))]
+    commands: u32,
+    /// Data memory of one lcore in MiB.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    data_memory: u32,
+    /// More arguments for DPDK's EAL.
+    #[arg(long = "eal", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    eal: Vec<String>,
+}
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("DPDK's EAL did not start: {0}; its own lines above say why")]
+    Eal(rte_rs::Error),
+    #[error("channel {path}: {error}")]
+    Channel { path: PathBuf, error: std::io::Error },
+    #[error("statistics beside channel {path}: {error}")]
+    Statistics { path: PathBuf, error: std::io::Error },
+    #[error("{length} bytes of DMA memory for an lcore: {error}; ask for less with --data-memory or --commands")]
+    Memory { length: usize, error: gantry_dma::Error },
+    #[error("signal handlers: {0}")]
+    Signals(std::io::Error),
+    #[error("lcore {0}: {1}")]
+    Launch(usize, rte_rs::Error),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_writer(std::io::stderr)
+        .init();
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gantry-dataplane: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Monotonic nanoseconds since the process began. The vDSO's clock: no system call.
+#[derive(Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn now_ns(&self) -> u64 {
+        // From one second on, so that zero is before everything.
+        1_000_000_000 + self.0.elapsed().as_nanos() as u64
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, stop.clone()).map_err(Error::Signals)?;
+    }
+    // A virtio peer that goes first must not take the data plane along: its socket's SIGPIPE has a handler that does nothing.
+    signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::new(AtomicBool::new(false)))
+        .map_err(Error::Signals)?;
+
+    let mut channel = Channel::listen(&arguments.channel)
+        .map_err(|error| Error::Channel { path: arguments.channel.clone(), error })?;
+    let lcores = usize::from(arguments.lcores);
+    let statistics = Statistics::create(&arguments.channel, lcores)
+        .map_err(|error| Error::Statistics { path: arguments.channel.clone(), error })?;
+    let eal = Eal::init(&eal_arguments(arguments)).map_err(Error::Eal)?;
+    let clock = Clock(Instant::now());
+    let cpu = Cpu::detect();
+    let sizes = Sizes {
+        qps: arguments.qps,
+        commands: arguments.commands,
+        pages: arguments.data_memory * 256,
+        ..Sizes::default()
+    };
+    let liveness = Liveness::new();
+
+    let mut memory = Vec::new();
+    let mut ends = Vec::new();
+    for (index, lcore) in eal.worker_lcores().into_iter().take(lcores).enumerate() {
+        let length = sizes.dma_bytes();
+        let region = Region::shared(length).map_err(|error| Error::Memory { length, error })?;
+        memory.push(region.clone());
+        let (end, housekeeping_end) = exchange::pair();
+        ends.push(housekeeping_end);
+        let core = Core::new(cpu, sizes, region, liveness.clone(), clock.now_ns());
+        let row = statistics.row(index);
+        let stop = stop.clone();
+        eal.launch(lcore, Box::new(move || poll(Lcore::new(core, end), clock, cpu, &row, &stop)))
+            .map_err(|error| Error::Launch(index, error))?;
+    }
+    tracing::info!(lcores, channel = %arguments.channel.display(), crc = cpu.crc_engine(), "data plane is up");
+
+    let mut housekeeping = Housekeeping::new(Devices::new(eal.clone(), lcores), sizes, liveness, memory);
+    keep_house(&mut housekeeping, &mut channel, &mut ends, clock, &stop);
+    for lcore in eal.worker_lcores() {
+        if let Err(error) = eal.wait(lcore) {
+            tracing::error!(%error, "lcore");
+        }
+    }
+    tracing::info!("data plane has stopped");
+    Ok(())
+}
+
+fn eal_arguments(arguments: &Arguments) -> Vec<String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let lcores = usize::from(arguments.lcores);
+    let mut list = vec!["--no-pci".to_owned(), "--no-telemetry".to_owned()];
+    if cores > lcores {
+        list.extend(["-l".to_owned(), format!("0-{lcores}")]);
+    } else {
+        // More lcores than cores: they share, which is for trying things out only.
+        list.push(format!("--lcores=(0-{lcores})@(0-{})", cores - 1));
+    }
+    if arguments.no_huge {
+        list.extend(["--no-huge".to_owned(), "--no-shconf".to_owned()]);
+    } else {
+        list.push("--in-memory".to_owned());
+    }
+    list.extend(["-m".to_owned(), arguments.memory.to_string()]);
+    list.extend(arguments.eal.iter().cloned());
+    list
+}
+
+/// How often an lcore publishes its counters.
+const PUBLISH_NS: u64 = 1_000_000;
+
+/// The life of an lcore.
+fn poll(
+    mut lcore: Lcore<port::DpdkQueue, LcoreEnd>,
+    clock: Clock,
+    cpu: Cpu,
+    (segment, row): &(Arc<Region>, usize),
+    stop: &AtomicBool,
+) {
+    let mut idle = Idle::default();
+    let mut published_ns = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let now_ns = clock.now_ns();
+        if lcore.poll(now_ns) {
+            idle.busy();
+        } else if idle.idle(&cpu, lcore.has_work_in_flight()) {
+            lcore.core().counters.count(gantry_pipeline::counters::Counter::Sleeps);
+        }
+        if now_ns - published_ns > PUBLISH_NS {
+            published_ns = now_ns;
+            lcore.core().counters.publish(segment, *row);
+        }
+    }
+    lcore.core().counters.publish(segment, *row);
+}
+
+/// Longest wait of the housekeeping thread: what a punt or a commit may have to wait when all is quiet.
+const NAP: Duration = Duration::from_micros(100);
+
+fn keep_house(
+    housekeeping: &mut Housekeeping<Devices>,
+    channel: &mut Channel,
+    ends: &mut [HousekeepingEnd],
+    clock: Clock,
+    stop: &AtomicBool,
+) {
+    // A frame that the socket had no room for.
+    let mut unsent: Option<Vec<u8>> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let now_ns = clock.now_ns();
+        let mut quiet = true;
+        match channel.poll() {
+            Heard::Frame(frame) => {
+                quiet = false;
+                if !housekeeping.handle_frame(now_ns, frame) {
+                    // The refusal leaves before the session ends.
+                    while let Some(frame) = housekeeping.poll_frame() {
+                        channel.send(&frame);
+                    }
+                    channel.close();
+                    housekeeping.disconnected();
+                }
+            }
+            Heard::Opened => {
+                tracing::info!("control has connected");
+                housekeeping.disconnected();
+                unsent = None;
+            }
+            Heard::Closed => {
+                tracing::warn!("control has gone; I/O goes on");
+                housekeeping.disconnected();
+            }
+            Heard::Silence => {}
+        }
+        for (lcore, end) in ends.iter_mut().enumerate() {
+            while let Ok(batch) = end.spent.pop() {
+                quiet = false;
+                housekeeping.handle_applied(lcore, batch);
+            }
+            while let Ok(buffer) = end.frames.pop() {
+                quiet = false;
+                housekeeping.handle_report(now_ns, buffer.frame());
+                assert!(end.empty.push(buffer).is_ok(), "the ring holds all buffers");
+            }
+        }
+        housekeeping.poll(now_ns);
+        for (lcore, end) in ends.iter_mut().enumerate() {
+            while let Some(batch) = housekeeping.poll_batch(lcore) {
+                quiet = false;
+                if let Err(rtrb::PushError::Full(batch)) = end.batches.push(batch) {
+                    housekeeping.return_batch(lcore, batch);
+                    break;
+                }
+            }
+        }
+        while channel.is_open() && housekeeping.is_connected() {
+            let Some(frame) = unsent.take().or_else(|| housekeeping.poll_frame()) else { break };
+            quiet = false;
+            if !channel.send(&frame) {
+                unsent = Some(frame);
+                break;
+            }
+        }
+        if quiet {
+            std::thread::sleep(NAP);
+        }
+    }
+}

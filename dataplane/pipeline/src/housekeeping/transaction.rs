@@ -62,7 +62,13 @@ enum Staged<Q> {
     Port(PortAdd, String, OpenPort<Q>),
     Address(AddressAdd),
     Drive(u16, String, Box<dyn Attachment>),
-    Qp { create: QpCreate, lcore: usize, slot: u32, qpn: u32, receive_psn: u32 },
+    Qp {
+        create: QpCreate,
+        lcore: usize,
+        slot: u32,
+        qpn: u32,
+        receive_psn: u32,
+    },
     QpBind(QpBind),
     QpDestroy(u32),
     Controller(ControllerAdd),
@@ -189,12 +195,7 @@ impl<E: Environment> Housekeeping<E> {
         }
     }
 
-    fn stage(
-        &mut self,
-        now_ns: u64,
-        operation: Operation,
-        overlay: &mut Overlay,
-    ) -> Result<Staged<E::Queue>, Refusal> {
+    fn stage(&mut self, now_ns: u64, operation: Operation, overlay: &mut Overlay) -> Result<Staged<E::Queue>, Refusal> {
         match operation {
             Operation::PortAdd(add, device) => self.stage_port(add, device, overlay),
             Operation::AddressAdd(add) => {
@@ -255,26 +256,23 @@ impl<E: Environment> Housekeeping<E> {
                 }
                 Ok(Staged::Namespace(add))
             }
-            Operation::NamespaceRemove(remove) => {
-                Ok(Staged::NamespaceRemove(remove.cntlid.get(), remove.nsid.get()))
-            }
+            Operation::NamespaceRemove(remove) => Ok(Staged::NamespaceRemove(remove.cntlid.get(), remove.nsid.get())),
             Operation::Answer(answer, data) => {
                 if data.len() > CAPSULE_DATA_MAX {
                     return refusal(Reason::Invalid, "more data than an answer carries");
                 }
                 // A QP that has gone since needs no answer.
                 let _ = now_ns;
-                Ok(if self.qps.contains_key(&answer.qpn.get()) { Staged::Answer(answer, data) } else { Staged::Nothing })
+                Ok(if self.qps.contains_key(&answer.qpn.get()) {
+                    Staged::Answer(answer, data)
+                } else {
+                    Staged::Nothing
+                })
             }
         }
     }
 
-    fn stage_port(
-        &mut self,
-        add: PortAdd,
-        device: String,
-        overlay: &mut Overlay,
-    ) -> Result<Staged<E::Queue>, Refusal> {
+    fn stage_port(&mut self, add: PortAdd, device: String, overlay: &mut Overlay) -> Result<Staged<E::Queue>, Refusal> {
         let number = add.port.get();
         if let Some(port) = self.ports.get(&number) {
             if port.device == device && port.mtu == add.mtu.get() {
@@ -294,12 +292,7 @@ impl<E: Environment> Housekeeping<E> {
         }
     }
 
-    fn stage_drive(
-        &mut self,
-        add: &DriveAdd,
-        uri: String,
-        overlay: &mut Overlay,
-    ) -> Result<Staged<E::Queue>, Refusal> {
+    fn stage_drive(&mut self, add: &DriveAdd, uri: String, overlay: &mut Overlay) -> Result<Staged<E::Queue>, Refusal> {
         let number = add.drive.get();
         if let Some(drive) = self.drives.get(&number) {
             if drive.uri() == uri && !drive.has_failed() {

@@ -1,0 +1,107 @@
+//! The channel's socket: one `SOCK_SEQPACKET` listener, one control at a time, the newest first.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use gantry::channel::FRAME_MAX;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// The listening socket and the session, when there is one.
+pub(crate) struct Channel {
+    path: PathBuf,
+    listener: Socket,
+    session: Option<Socket>,
+    buffer: Box<[u8; FRAME_MAX]>,
+}
+
+/// What a poll of the channel found.
+pub(crate) enum Heard<'a> {
+    /// A frame from control.
+    Frame(&'a [u8]),
+    /// A new control took the session over.
+    Opened,
+    /// Control has gone.
+    Closed,
+    /// Nothing.
+    Silence,
+}
+
+impl Channel {
+    /// Listens at `path`, for root and the owner's group only. A socket left behind by a process that has gone is replaced.
+    pub(crate) fn listen(path: &Path) -> io::Result<Self> {
+        if let Ok(metadata) = std::fs::symlink_metadata(path) {
+            if !metadata.file_type().is_socket() {
+                return Err(io::Error::new(ErrorKind::AlreadyExists, "it exists and is no socket; name another path"));
+            }
+            let probe = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+            if probe.connect(&SockAddr::unix(path)?).is_ok() {
+                return Err(io::Error::new(
+                    ErrorKind::AddrInUse,
+                    "another gantry-dataplane answers there; stop it first",
+                ));
+            }
+            std::fs::remove_file(path)?;
+        }
+        let listener = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+        listener.bind(&SockAddr::unix(path)?)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+        listener.listen(8)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { path: path.to_owned(), listener, session: None, buffer: Box::new([0; FRAME_MAX]) })
+    }
+
+    /// Takes what has come.
+    pub(crate) fn poll(&mut self) -> Heard<'_> {
+        if let Ok((socket, _)) = self.listener.accept()
+            && socket.set_nonblocking(true).is_ok()
+        {
+            // A burst of punts then need not wait for control's next read; without it they only wait.
+            let _ = socket.set_send_buffer_size(1 << 20);
+            self.session = Some(socket);
+            return Heard::Opened;
+        }
+        let Some(session) = &mut self.session else { return Heard::Silence };
+        match session.read(&mut self.buffer[..]) {
+            Ok(0) => {
+                self.session = None;
+                Heard::Closed
+            }
+            Ok(length) => Heard::Frame(&self.buffer[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Heard::Silence,
+            Err(_) => {
+                self.session = None;
+                Heard::Closed
+            }
+        }
+    }
+
+    /// Whether a control is there.
+    pub(crate) fn is_open(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Sends one frame; false when it has to wait.
+    pub(crate) fn send(&mut self, frame: &[u8]) -> bool {
+        let Some(session) = &mut self.session else { return false };
+        match session.write(frame) {
+            Ok(_) => true,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => false,
+            Err(_) => {
+                // The next poll reads the end of the session.
+                false
+            }
+        }
+    }
+
+    /// Ends the session.
+    pub(crate) fn close(&mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

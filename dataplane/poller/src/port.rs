@@ -1,0 +1,70 @@
+//! The edge to the wire on DPDK: one queue pair of a port, and the mbufs it moves.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use gantry_pipeline::port::{BURST, Port, RxFrame, TxFrame};
+use rte_rs::{Mbuf, Mempool, RxQueue, TxQueue};
+
+/// An lcore's queue pair of one DPDK port.
+pub(crate) struct DpdkQueue {
+    rx: RxQueue,
+    tx: TxQueue,
+    pool: Mempool,
+    received: ArrayVec<Mbuf, BURST>,
+    /// Keeps the port started for as long as a queue of it is polled.
+    _port: Arc<parking_lot::Mutex<rte_rs::Port>>,
+}
+
+impl DpdkQueue {
+    /// A queue pair whose transmit mbufs come from `pool`.
+    pub(crate) fn new(rx: RxQueue, tx: TxQueue, pool: Mempool, port: Arc<parking_lot::Mutex<rte_rs::Port>>) -> Self {
+        Self { rx, tx, pool, received: ArrayVec::new(), _port: port }
+    }
+}
+
+/// A received mbuf.
+pub(crate) struct RxMbuf(Mbuf);
+
+impl RxFrame for RxMbuf {
+    fn bytes(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+}
+
+/// An mbuf to be sent.
+#[repr(transparent)]
+pub(crate) struct TxMbuf(Mbuf);
+
+impl TxFrame for TxMbuf {
+    fn space(&mut self) -> &mut [u8] {
+        self.0.as_mut_slice()
+    }
+
+    fn truncate(&mut self, length: usize) {
+        self.0.set_len(length);
+    }
+}
+
+impl Port for DpdkQueue {
+    type Rx = RxMbuf;
+    type Tx = TxMbuf;
+
+    fn rx_burst(&mut self, into: &mut ArrayVec<RxMbuf, BURST>) {
+        self.rx.rx_burst(&mut self.received);
+        // A chain is longer than any frame the port's MTU allows; s1 sees only its first segment and refuses its length.
+        into.extend(self.received.drain(..).map(RxMbuf));
+    }
+
+    fn tx_alloc(&mut self) -> Option<TxMbuf> {
+        let mut mbuf = self.pool.alloc()?;
+        mbuf.set_len(mbuf.tailroom());
+        Some(TxMbuf(mbuf))
+    }
+
+    fn tx_burst(&mut self, from: &mut ArrayVec<TxMbuf, BURST>) {
+        let mut burst: ArrayVec<Mbuf, BURST> = from.drain(..).map(|frame| frame.0).collect();
+        self.tx.tx_burst(&mut burst);
+        from.extend(burst.drain(..).map(TxMbuf));
+    }
+}
