@@ -7,6 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::Error;
 
+/// The smallest page of x86-64 and arm64, in bytes.
+const PAGE_MIN: usize = 4096;
+
 /// A span of memory that a device, another thread or another process may read and write at any time.
 ///
 /// Offsets are bytes from its start. An access outside it is a broken invariant of ours and panics.
@@ -57,9 +60,15 @@ impl Region {
         }
         // SAFETY: a descriptor just opened, owned by nobody else.
         let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        // Sized, then filled with pages: memory that is not there is an error now and not SIGBUS on an lcore.
+        let size = length as libc::off_t;
         // SAFETY: plain calls on a descriptor that is open.
-        if unsafe { libc::ftruncate(fd, length as libc::off_t) } != 0 {
+        if unsafe { libc::ftruncate(fd, size) } != 0 {
             return Err(Error::last("ftruncate"));
+        }
+        // SAFETY: as above.
+        if unsafe { libc::fallocate(fd, 0, 0, size) } != 0 {
+            return Err(Error::last("fallocate"));
         }
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
         // SAFETY: as above.
@@ -67,6 +76,11 @@ impl Region {
             return Err(Error::last("fcntl(F_ADD_SEALS)"));
         }
         let base = map(file.as_fd(), length, true)?;
+        // MAP_POPULATE is a wish. Nobody else has the descriptor yet, so each page can be written to.
+        for offset in (0..length).step_by(PAGE_MIN) {
+            // SAFETY: inside the mapping just made.
+            unsafe { base.add(offset).write_volatile(0) };
+        }
         Ok(Arc::new(Region {
             base,
             length,
