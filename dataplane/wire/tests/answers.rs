@@ -67,7 +67,7 @@ fn arp_says_where_the_address_is_and_keeps_the_vlan() {
     assert_eq!(out[..len], expected);
 
     let reply = packet::parse(&out[..len]).unwrap();
-    assert_eq!(arp::emit_reply(&reply, &out[..len].to_vec(), HOST, &mut [0; 64]), None, "a reply is not answered");
+    assert_eq!(arp::emit_reply(&reply, &out[..len], HOST, &mut [0; 64]), None, "a reply is not answered");
 }
 
 #[test]
