@@ -8,6 +8,9 @@ use crate::LcoreId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Errno {
+    /// A return of -1 that carries no errno: DPDK's log says more.
+    #[error("failed, see DPDK's log")]
+    Unspecified,
     /// EPERM, EACCES.
     #[error("not permitted")]
     NotPermitted,
@@ -41,10 +44,14 @@ pub enum Errno {
 }
 
 impl Errno {
-    /// From a positive or a negated errno, as DPDK gives both.
-    pub(crate) fn from_raw(errno: i32) -> Errno {
-        // Linux's numbers (asm-generic/errno.h), which x86-64 and arm64 share.
-        match errno.abs() {
+    /// From what a DPDK function returned: a negated errno, or a bare -1, which PMDs use for anything.
+    pub(crate) fn from_return(ret: i32) -> Errno {
+        if ret == -1 { Errno::Unspecified } else { Errno::from_errno(-ret) }
+    }
+
+    /// From an errno of Linux (asm-generic/errno.h, which x86-64 and arm64 share).
+    fn from_errno(errno: i32) -> Errno {
+        match errno {
             1 | 13 => Errno::NotPermitted,
             2 | 6 | 19 => Errno::NotFound,
             17 => Errno::Exists,
@@ -61,7 +68,7 @@ impl Errno {
     /// The calling thread's rte_errno.
     pub(crate) fn last() -> Errno {
         // SAFETY: reads a thread-local.
-        Errno::from_raw(unsafe { dpdk_sys::dpdk_sys_errno() })
+        Errno::from_errno(unsafe { dpdk_sys::dpdk_sys_errno() })
     }
 }
 
@@ -126,7 +133,7 @@ pub enum Error {
 
 /// `Err` with the reason when `ret`, as DPDK returns it, is negative.
 pub(crate) fn check(operation: &'static str, ret: i32) -> Result<i32, Error> {
-    if ret < 0 { Err(Error::Call { operation, errno: Errno::from_raw(ret) }) } else { Ok(ret) }
+    if ret < 0 { Err(Error::Call { operation, errno: Errno::from_return(ret) }) } else { Ok(ret) }
 }
 
 /// `name` for C, when it fits `longest` bytes with its NUL.
@@ -155,11 +162,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errnos_have_names_of_either_sign() {
-        assert_eq!(Errno::from_raw(-95), Errno::NotSupported);
-        assert_eq!(Errno::from_raw(17), Errno::Exists);
-        assert_eq!(Errno::from_raw(-19), Errno::NotFound);
-        assert_eq!(Errno::from_raw(131), Errno::Other(131));
+    fn errnos_have_names() {
+        assert_eq!(Errno::from_return(-95), Errno::NotSupported);
+        assert_eq!(Errno::from_errno(17), Errno::Exists);
+        assert_eq!(Errno::from_return(-19), Errno::NotFound);
+        assert_eq!(Errno::from_errno(131), Errno::Other(131));
+        // -1 is no EPERM: most PMDs return it for whatever went wrong.
+        assert_eq!(Errno::from_return(-1), Errno::Unspecified);
+        assert_eq!(Errno::from_errno(1), Errno::NotPermitted);
         assert_eq!(check("x", 3), Ok(3));
         let failed = check("rte_eth_dev_start", -16).unwrap_err();
         assert_eq!(failed.to_string(), "rte_eth_dev_start: busy");

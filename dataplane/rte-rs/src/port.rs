@@ -156,7 +156,7 @@ impl Port {
             None => {
                 // SAFETY: a NUL-terminated string, which DPDK copies.
                 let ret = unsafe { dpdk_sys::rte_dev_probe(string.as_ptr()) };
-                match Errno::from_raw(ret) {
+                match Errno::from_return(ret) {
                     _ if ret >= 0 => {}
                     // EFAULT: no bus and no driver knows the name.
                     Errno::Io if ret == -14 => return Err(refused(Errno::NotFound)),
@@ -258,7 +258,10 @@ impl Port {
                 let ret = dpdk_sys::rte_eth_tx_queue_setup(id, queue, tx_descriptors, socket, std::ptr::null());
                 check("rte_eth_tx_queue_setup", ret)?;
             }
-            optional("rte_eth_dev_set_mtu", dpdk_sys::rte_eth_dev_set_mtu(id, mtu))?;
+            // A PMD that admits to less than was wanted (af_packet) would shrink a jumbo interface that others set up.
+            if mtu == config.mtu {
+                optional("rte_eth_dev_set_mtu", dpdk_sys::rte_eth_dev_set_mtu(id, mtu))?;
+            }
         }
         self.state = State::Configured;
         self.config = Some(config);

@@ -79,7 +79,9 @@ fn a_bad_device_is_refused_by_reason(eal: &Eal) {
     let device = |device: &str, errno| Error::Device { device: device.to_owned(), errno };
     assert_eq!(refused("net_nonsense0"), device("net_nonsense0", Errno::NotFound));
     assert_eq!(refused("0000:ff:1f.7"), device("0000:ff:1f.7", Errno::NotFound));
-    assert!(matches!(refused("net_vhost0"), Error::Device { .. }), "a driver that misses an argument");
+    assert_eq!(refused("net_vhost0"), device("net_vhost0", Errno::Unspecified), "a driver that misses an argument");
+    let absent = "net_virtio_user0,path=/nonexistent/x.sock";
+    assert_eq!(refused(absent), device(absent, Errno::Unspecified), "a guest's side without its host");
     assert!(matches!(refused("net_ring0,nodeaction=nonsense"), Error::Device { .. }));
     assert_eq!(refused(""), Error::Name(String::new()));
     assert_eq!(refused("net_ring0\0"), Error::Name("net_ring0\\u{0}".to_owned()));
