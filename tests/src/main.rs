@@ -1,14 +1,132 @@
-//! x
+//! Everything that needs a virtual machine, as one program: `gantry-vm interop`, `demo`, `shell`. `cargo xtask`
+//! installs what it needs, builds Gantry and runs it.
+
 #![forbid(unsafe_code)]
-use gantry_tests::vm::{Machine, process};
-fn main() {
-    process::end_on_interrupt(|| eprintln!("interrupted")).unwrap();
-    let m = Machine::builder("one").boot().unwrap();
-    println!("boot {:?}", m.boot_time());
-    for c in std::env::args().skip(1) {
-        let t = std::time::Instant::now();
-        let o = m.run(&c);
-        println!("$ {c} [{:?}]", t.elapsed());
-        match o { Ok(o) => println!("{o}"), Err(e) => println!("ERR {e}") }
+
+mod demo;
+mod shell;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use gantry_tests::interop::suite::{self, Score};
+use gantry_tests::interop::{Gantry, Nvmet, Paths, Target};
+use gantry_tests::vm::{self, process};
+
+#[derive(Parser)]
+#[command(about = "Gantry in virtual machines")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the interop suite against a target.
+    Interop {
+        /// What serves the drive.
+        #[arg(long, value_enum, default_value = "gantry")]
+        target: TargetKind,
+        /// Only scenarios whose name contains this; may be repeated.
+        #[arg(long)]
+        only: Vec<String>,
+        /// Name the scenarios instead.
+        #[arg(long)]
+        list: bool,
+        /// Seed of the wire's losses.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Boot a host on a target's wire and run commands in it.
+    Run {
+        /// What is at the other end of the wire.
+        #[arg(long, value_enum, default_value = "gantry")]
+        target: TargetKind,
+        /// Shell commands, one after the other.
+        #[arg(required = true)]
+        commands: Vec<String>,
+    },
+    /// Start Gantry and a stock Linux host, and show verified I/O.
+    Demo {
+        /// Leave everything running at the end, until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Open a shell on a machine.
+    Shell {
+        /// The machine's shell socket.
+        socket: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TargetKind {
+    /// The kernel's own target in a second machine: a test of the suite itself.
+    Nvmet,
+    /// gantry-dataplane and gantryd on this machine.
+    Gantry,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Interop { list: true, only, .. } => {
+            for scenario in suite::chosen(&only) {
+                println!("{:<16} {}", scenario.name, scenario.shows);
+            }
+            Ok(true)
+        }
+        Command::Interop { target, only, seed, .. } => interop(target, &only, seed),
+        Command::Run { target, commands } => run(target, &commands),
+        Command::Demo { keep } => demo::run(keep).map(|()| true),
+        Command::Shell { socket } => shell::run(&socket).map(|()| true),
+    };
+    // Whatever the interrupted or failed part left running.
+    process::end_all();
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+/// Starts a target of this kind.
+fn start(kind: TargetKind, seed: u64) -> vm::Result<Box<dyn Target>> {
+    Ok(match kind {
+        TargetKind::Nvmet => Box::new(Nvmet::start(seed)?),
+        TargetKind::Gantry => Box::new(Gantry::start(&Paths::find()?)?),
+    })
+}
+
+fn run(kind: TargetKind, commands: &[String]) -> vm::Result<bool> {
+    process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
+    let mut target = start(kind, 1)?;
+    let host = target.boot_host()?;
+    let mut all_well = true;
+    for command in commands {
+        println!("# {command}");
+        let output = host.stream(command, Duration::from_secs(600), &mut |line| println!("{line}"))?;
+        eprint!("{}", output.stderr);
+        all_well &= output.ok();
+    }
+    Ok(all_well)
+}
+
+fn interop(kind: TargetKind, only: &[String], seed: u64) -> vm::Result<bool> {
+    process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
+    let scenarios = suite::chosen(only);
+    if scenarios.is_empty() {
+        return Err(vm::Error::Unexpected(format!("no scenario is called {}", only.join(" or "))));
+    }
+    let mut target = start(kind, seed)?;
+    println!("interop with {}", target.name());
+    let Score { passed, failed } = suite::run(target.as_mut(), &scenarios)?;
+    target.stop()?;
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0)
 }

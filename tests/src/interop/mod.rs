@@ -1,1 +1,18 @@
-//! x
+//! The interop suite: what a stock Linux host must be able to do with a target, written once.
+//!
+//! A [`Target`] is anything that serves the [`subsystem`] described here. The kernel's own ([`Nvmet`]) shows that the
+//! suite is right; [`Gantry`] is what it is for. [`suite::run`] boots one host and walks through the [`scenario`]s.
+
+mod fio;
+mod gantry;
+mod host;
+mod nvmet;
+pub mod scenario;
+pub mod suite;
+mod target;
+
+pub use fio::{Fio, Pattern, Progress, Report};
+pub use gantry::{Gantry, Paths};
+pub use host::{Device, Host};
+pub use nvmet::Nvmet;
+pub use target::{Target, subsystem};

@@ -13,8 +13,15 @@ use super::{Error, Result};
 const TAIL_LINES: usize = 40;
 
 /// Marks of a kernel that has lost its way.
-const TROUBLE: [&str; 7] =
-    ["Kernel panic", "BUG: ", "Oops: ", "general protection fault", "blocked for more than", "soft lockup", "rcu_sched detected"];
+const TROUBLE: [&str; 7] = [
+    "Kernel panic",
+    "BUG: ",
+    "Oops: ",
+    "general protection fault",
+    "blocked for more than",
+    "soft lockup",
+    "rcu_sched detected",
+];
 
 #[derive(Debug, Default)]
 struct Seen {

@@ -1,7 +1,7 @@
 //! The root that a machine boots from: an archive of Debian's own tools, their libraries, the kernel's modules
 //! and two scripts. Built here, kept in the cache under a hash of everything that goes into it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -52,14 +52,17 @@ impl Initramfs {
     /// Builds the archive for `kernel`, or finds it in the cache.
     pub fn build(kernel: &Kernel) -> Result<Self> {
         let busybox = program("busybox", "busybox-static")?;
-        let mut programs = vec![(busybox.clone(), Vec::new())];
+        // Where a file goes below /usr, and where it is now. All tools lie in sbin, busybox's own commands in bin:
+        // busybox's shell prefers its own, so `/sbin/ip` is the way to say iproute2's.
+        let mut files = BTreeMap::from([("bin/busybox".to_owned(), busybox.clone())]);
         for (tool, package) in TOOLS {
             let path = program(tool, package)?;
-            let libraries = libraries(&path)?;
-            programs.push((path, libraries));
+            for library in libraries(&path)? {
+                let place = library.to_string_lossy();
+                files.insert(place.trim_start_matches("/usr").trim_start_matches('/').to_owned(), library.clone());
+            }
+            files.insert(format!("sbin/{tool}"), path);
         }
-        let files: BTreeSet<&Path> =
-            programs.iter().flat_map(|(program, libraries)| libraries.iter().chain([program])).map(PathBuf::as_path).collect();
 
         let path = cache()?.join(format!("initramfs-{:016x}.cpio", fingerprint(kernel, &files)?));
         if !path.exists() {
@@ -94,11 +97,11 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Changes whenever something that goes in does. Library and module contents are taken by size and time.
-fn fingerprint(kernel: &Kernel, files: &BTreeSet<&Path>) -> Result<u64> {
+fn fingerprint(kernel: &Kernel, files: &BTreeMap<String, PathBuf>) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     (&kernel.release, INIT, AGENT, FILES).hash(&mut hasher);
     (include_str!("modules.rs"), include_str!("initramfs.rs"), include_str!("cpio.rs")).hash(&mut hasher);
-    for path in files.iter().copied().chain([kernel.image.as_path()]) {
+    for path in files.values().chain([&kernel.image]) {
         let metadata = fs::metadata(path).map_err(Error::on("reading", path))?;
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         (path, metadata.len(), modified.unwrap_or_default().as_secs()).hash(&mut hasher);
@@ -106,9 +109,11 @@ fn fingerprint(kernel: &Kernel, files: &BTreeSet<&Path>) -> Result<u64> {
     Ok(hasher.finish())
 }
 
-fn archive(kernel: &Kernel, busybox: &Path, files: &BTreeSet<&Path>) -> Result<Archive> {
+fn archive(kernel: &Kernel, busybox: &Path, files: &BTreeMap<String, PathBuf>) -> Result<Archive> {
     let mut archive = Archive::default();
-    for folder in ["dev", "proc", "sys", "run", "tmp", "mnt", "root", "var", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"] {
+    for folder in
+        ["dev", "proc", "sys", "run", "tmp", "mnt", "root", "var", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"]
+    {
         archive.directory(folder);
     }
     // As Debian has it: one tree below /usr.
@@ -116,11 +121,9 @@ fn archive(kernel: &Kernel, busybox: &Path, files: &BTreeSet<&Path>) -> Result<A
         archive.symlink(folder, &format!("usr/{folder}"));
     }
     archive.symlink("var/run", "/run");
-    for path in files {
-        let name = path.to_string_lossy();
-        let name = name.trim_start_matches("/usr").trim_start_matches('/');
+    for (place, path) in files {
         let bytes = fs::read(path).map_err(Error::on("reading", path))?;
-        archive.file(&format!("usr/{name}"), 0o755, bytes);
+        archive.file(&format!("usr/{place}"), 0o755, bytes);
     }
     let list = Command::new(busybox).arg("--list").output().map_err(Error::doing("starting busybox"))?;
     for applet in String::from_utf8_lossy(&list.stdout).lines() {
@@ -129,6 +132,8 @@ fn archive(kernel: &Kernel, busybox: &Path, files: &BTreeSet<&Path>) -> Result<A
             archive.symlink(&bin, "/usr/bin/busybox");
         }
     }
+    // Where the kernel looks when it wants a module itself.
+    archive.symlink("usr/sbin/modprobe", "/usr/bin/busybox");
     archive.file("init", 0o755, INIT.into());
     archive.file("agent.sh", 0o755, AGENT.into());
     for (path, text) in FILES {

@@ -43,7 +43,9 @@ impl Kernel {
         // Unpacked under another name first: a folder that exists is a kernel that is whole.
         let partial = cache.join(format!(".{package}-{}", std::process::id()));
         fs::create_dir_all(&partial).map_err(Error::on("making", &partial))?;
-        run(Command::new("apt-get").args(["-q", "-o", "APT::Sandbox::User=root", "download", &package]).current_dir(&partial))?;
+        run(Command::new("apt-get")
+            .args(["-q", "-o", "APT::Sandbox::User=root", "download", &package])
+            .current_dir(&partial))?;
         let archive = fs::read_dir(&partial)
             .map_err(Error::on("reading", &partial))?
             .flatten()
@@ -67,9 +69,11 @@ impl Kernel {
 
     /// The kernel in an unpacked linux-image package.
     fn unpacked(folder: &Path) -> Option<Self> {
-        let image = fs::read_dir(folder.join("boot")).ok()?.flatten().map(|entry| entry.path()).find(|path| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))
-        })?;
+        let image = fs::read_dir(folder.join("boot"))
+            .ok()?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")))?;
         let release = image.file_name()?.to_string_lossy().trim_start_matches("vmlinuz-").to_owned();
         let modules = [format!("lib/modules/{release}"), format!("usr/lib/modules/{release}")]
             .iter()
@@ -87,9 +91,7 @@ fn current_package() -> Result<String> {
         .filter_map(|line| line.trim().strip_prefix("Depends: "))
         .find(|package| package.starts_with("linux-image-"))
         .map(str::to_owned)
-        .ok_or_else(|| {
-            Error::Unexpected("apt-cache knows no linux-image-amd64: run `apt-get update` first".to_owned())
-        })
+        .ok_or_else(|| Error::Unexpected("apt-cache knows no linux-image-amd64: run `apt-get update` first".to_owned()))
 }
 
 fn run(command: &mut Command) -> Result<String> {

@@ -217,20 +217,20 @@ impl Builder {
         if matches!(self.wire, Wire::None) {
             return None;
         }
-        let mut script = format!("set -e\n/bin/ip link set eth0 mtu {} up\n", self.mtu);
+        let mut script = format!("set -e\n/sbin/ip link set eth0 mtu {} up\n", self.mtu);
         let device = match self.vlan {
             None => "eth0".to_owned(),
             Some(vlan) => {
                 script += &format!(
-                    "modprobe 8021q\n/bin/ip link add link eth0 name eth0.{vlan} type vlan id {vlan}\n\
-                     /bin/ip link set eth0.{vlan} up\n"
+                    "modprobe 8021q\n/sbin/ip link add link eth0 name eth0.{vlan} type vlan id {vlan}\n\
+                     /sbin/ip link set eth0.{vlan} up\n"
                 );
                 format!("eth0.{vlan}")
             }
         };
         for address in &self.addresses {
             let nodad = if address.contains(':') { " nodad" } else { "" };
-            script += &format!("/bin/ip addr add {address} dev {device}{nodad}\n");
+            script += &format!("/sbin/ip addr add {address} dev {device}{nodad}\n");
         }
         if self.rdma {
             script += "modprobe -a rdma_rxe rdma_cm\nrdma link add rxe0 type rxe netdev eth0\n";

@@ -13,15 +13,37 @@ use super::{Error, Kernel, Result};
 /// What a host, a foreign target and a lossy link are made of.
 const WANTED: &[&str] = &[
     // The machine itself.
-    "virtio_pci", "virtio_net", "virtio_console", "virtio_rng", "configfs",
+    "virtio_pci",
+    "virtio_net",
+    "virtio_console",
+    "virtio_rng",
+    "configfs",
     // RoCE v2 and NVMe over it.
-    "rdma_rxe", "rdma_cm", "rdma_ucm", "ib_uverbs", "nvme_rdma",
+    "rdma_rxe",
+    "rdma_cm",
+    "rdma_ucm",
+    "ib_uverbs",
+    "nvme_rdma",
     // What is done with a drive.
-    "ext4", "crc32c_generic", "crc32c_intel", "crc64_rocksoft_generic", "crct10dif_generic", "8021q",
+    "ext4",
+    "crc32_generic",
+    "crc32_pclmul",
+    "crc32c_generic",
+    "crc32c_intel",
+    "crc64_rocksoft_generic",
+    "crct10dif_generic",
+    "8021q",
     // A link that loses packets.
-    "sch_netem", "sch_ingress", "ifb", "cls_matchall", "act_mirred",
+    "sch_netem",
+    "sch_ingress",
+    "ifb",
+    "cls_matchall",
+    "act_mirred",
     // The kernel's own target.
-    "nvmet", "nvmet_rdma", "brd", "null_blk",
+    "nvmet",
+    "nvmet_rdma",
+    "brd",
+    "null_blk",
 ];
 
 /// A module's file and what it says of itself.
@@ -63,10 +85,8 @@ impl Modules {
             }
         }
         let built_in = fs::read_to_string(kernel.modules.join("modules.builtin")).unwrap_or_default();
-        let built_in: BTreeSet<String> = built_in
-            .lines()
-            .filter_map(|line| Some(canonical(Path::new(line).file_stem()?.to_str()?)))
-            .collect();
+        let built_in: BTreeSet<String> =
+            built_in.lines().filter_map(|line| Some(canonical(Path::new(line).file_stem()?.to_str()?))).collect();
 
         let mut found: BTreeMap<String, Module> = BTreeMap::new();
         let mut pending: Vec<String> = WANTED.iter().map(|name| canonical(name)).collect();
@@ -144,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_module_says_what_it_needs() {
-        let section = b"\x7fELF\0depends=ib_uverbs,udp-tunnel\0softdep=pre: crypto-crc32c\0alias=rdma-link-rxe\0depends=\0";
+        let section =
+            b"\x7fELF\0depends=ib_uverbs,udp-tunnel\0softdep=pre: crypto-crc32c\0alias=rdma-link-rxe\0depends=\0";
         let (needs, soft, aliases) = about(section);
         assert_eq!(needs, ["ib_uverbs", "udp_tunnel"]);
         assert_eq!(soft, ["crc32c"]);

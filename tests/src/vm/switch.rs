@@ -183,8 +183,11 @@ fn forward(port: usize, socket: &UnixDatagram, others: Vec<PathBuf>, state: &Mut
     while !end.load(Ordering::Relaxed) {
         let length = match socket.recv(&mut frame) {
             Ok(length) => length,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => continue,
-            Err(_) => return,
+            // ConnectionReset: a machine that this port sent to has gone. The next one takes its place.
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionReset => continue,
+                _ => return,
+            },
         };
         let frame = &frame[..length];
         let copies = {
@@ -213,7 +216,9 @@ mod tests {
 
     fn ends(switch: &Switch) -> [(UnixDatagram, PathBuf); 2] {
         [0, 1].map(|port| {
-            let Wire::Dgram { local, remote } = switch.wire(SwitchPort(port)) else { panic!("a switch's wire is dgram") };
+            let Wire::Dgram { local, remote } = switch.wire(SwitchPort(port)) else {
+                panic!("a switch's wire is dgram")
+            };
             let socket = UnixDatagram::bind(local).expect("a socket");
             socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
             (socket, remote)

@@ -1,0 +1,50 @@
+//! The scenarios, in the order in which a reader would try things by hand. Each starts disconnected, on a lossless
+//! wire, and returns a word about what it saw.
+
+mod connection;
+mod data;
+mod loss;
+mod refusal;
+
+use crate::vm::{Error, Result};
+
+use super::Host;
+
+/// One thing that a host must be able to do.
+pub struct Scenario {
+    /// Short, for `--only`.
+    pub name: &'static str,
+    /// What it shows.
+    pub shows: &'static str,
+    pub(super) run: fn(&mut Host) -> Result<String>,
+}
+
+macro_rules! scenarios {
+    ($($name:literal, $shows:literal, $run:expr;)*) => {
+        &[$(Scenario { name: $name, shows: $shows, run: $run }),*]
+    };
+}
+
+/// All of them.
+pub const ALL: &[Scenario] = scenarios![
+    "discover", "discovery lists what this host may use", connection::discover;
+    "connect", "the namespace has the size and the identity configured", connection::connect;
+    "sequential", "crc32c-verified sequential I/O of 512 B to 1 MiB", data::sequential;
+    "random", "crc32c-verified random I/O of 512 B to 1 MiB", data::random;
+    "persistent", "what was written is there for the next connection", data::persistent;
+    "filesystem", "ext4 keeps its files over a remount and a new connection", data::filesystem;
+    "zeroes", "flush, write zeroes and discard do what they say, and nothing beside it", data::zeroes;
+    "reconnect", "connect and disconnect ten times", connection::ten_times;
+    "reset", "a controller reset, idle and under verified I/O", connection::reset;
+    "wrong-nqn", "a subsystem that does not exist is refused in words that the host understands", refusal::wrong_nqn;
+    "denied-host", "a host that is not on the list is refused likewise", refusal::denied_host;
+    "no-listener", "a port that nobody listens on is refused by the CM", refusal::no_listener;
+    "loss-to-host", "2 % of packets lost on the way to the host", loss::to_host;
+    "no-registration", "verified I/O without fast registration", loss::no_registration;
+    "loss-both-ways", "2 % lost each way, without fast registration", loss::both_ways;
+];
+
+/// Fails with `message` unless `condition`.
+fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
+    if condition { Ok(()) } else { Err(Error::Unexpected(message())) }
+}

@@ -1,0 +1,93 @@
+//! Walks a host through the scenarios and keeps the score.
+
+use std::time::Instant;
+
+use crate::vm::{Error, Result};
+
+use super::scenario::{self, Scenario};
+use super::{Host, Target};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Score {
+    /// Scenarios that ended well.
+    pub passed: usize,
+    /// Scenarios that did not.
+    pub failed: usize,
+}
+
+/// The scenarios whose name contains one of `only`; all, if there is none.
+pub fn chosen(only: &[String]) -> Vec<&'static Scenario> {
+    let wanted =
+        |scenario: &&Scenario| only.is_empty() || only.iter().any(|part| scenario.name.contains(part.as_str()));
+    scenario::ALL.iter().filter(wanted).collect()
+}
+
+/// Runs `scenarios` against `target`, telling each on standard output. A host that failed once is not trusted
+/// again: the next scenario gets a new one.
+pub fn run(target: &mut dyn Target, scenarios: &[&Scenario]) -> Result<Score> {
+    let mut score = Score::default();
+    let mut host = None;
+    for scenario in scenarios {
+        let current = match host.take() {
+            Some(host) => host,
+            None => boot(target)?,
+        };
+        let begun = Instant::now();
+        let (current, result) = one(target, current, scenario);
+        let took = begun.elapsed().as_secs_f32();
+        match result {
+            Ok(note) => {
+                println!("  ok    {:<16} {took:6.1} s  {note}", scenario.name);
+                score.passed += 1;
+                host = Some(current);
+            }
+            Err(error) => {
+                println!("  FAIL  {:<16} {took:6.1} s  {}\n{error}", scenario.name, scenario.shows);
+                if let Ok(log) = current.log_since(scenario.name) {
+                    println!("the host's kernel said meanwhile:{}", log.trim_end());
+                }
+                score.failed += 1;
+            }
+        }
+    }
+    Ok(score)
+}
+
+fn boot(target: &mut dyn Target) -> Result<Host> {
+    let machine = target.boot_host()?;
+    println!("  host booted in {:.1} s", machine.boot_time().as_secs_f32());
+    // As a user would: the transport's module first.
+    machine.run_ok("modprobe nvme_rdma")?;
+    Ok(Host::new(machine, target.address()))
+}
+
+/// One scenario on a host, and what both ends look like after it.
+fn one(target: &dyn Target, mut host: Host, scenario: &Scenario) -> (Host, Result<String>) {
+    let result = (|| {
+        host.mark(scenario.name)?;
+        host.evidence_since(scenario.name)?;
+        let mut note = (scenario.run)(&mut host)?;
+        let evidence = host.evidence_since(scenario.name)?;
+        if evidence.timeouts > 0 && evidence.retransmissions == 0 {
+            return Err(Error::Unexpected(format!(
+                "{} commands timed out, and the host's rxe had retransmitted nothing: the target stalled",
+                evidence.timeouts
+            )));
+        }
+        if evidence.retransmissions > 0 {
+            note += &format!("; host retransmissions {}", evidence.retransmissions);
+        }
+        if evidence.timeouts > 0 {
+            note += &format!("; host stalls (I/O timeouts) {}", evidence.timeouts);
+        }
+        let left = host.machine().run_ok("ls /sys/class/nvme")?;
+        if !left.trim().is_empty() {
+            return Err(Error::Unexpected(format!("controllers left behind: {}", left.trim())));
+        }
+        Ok(note)
+    })();
+    // Trouble at either end says more than what it led to.
+    let result = target.check_health().and_then(|()| host.machine().check_health()).and(result);
+    (host, result)
+}
