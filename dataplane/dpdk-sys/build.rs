@@ -7,18 +7,16 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 /// What is bound, and nothing else.
-const FUNCTIONS: &str = "rte_(eal_(init|cleanup|remote_launch|wait_lcore|mp_wait_lcore|iova_mode|has_hugepages)\
-|get_(main_lcore|next_lcore|tsc_hz)|lcore_(to_socket_id|count)|socket_id|strerror|version\
-|pktmbuf_(pool_create|alloc|alloc_bulk|free|free_bulk)|mempool_(free|lookup|avail_count|in_use_count)\
+const FUNCTIONS: &str = "rte_(eal_(init|cleanup|remote_launch|wait_lcore|mp_wait_lcore)\
+|get_(main_lcore|next_lcore|tsc_hz)|lcore_to_socket_id|version\
+|pktmbuf_(pool_create|alloc|alloc_bulk|free|free_bulk)|mempool_(free|avail_count)\
 |ring_(create|free|count|enqueue_burst|dequeue_burst)\
-|memzone_(reserve_aligned|free)|dev_(probe|remove|name)|thread_(register|unregister)\
-|eth_(dev_(configure|start|stop|close|info_get|get_port_by_name|set_mtu|get_mtu|adjust_nb_rx_tx_desc|socket_id)\
-|dev_is_valid_port|find_next|macaddr_get|promiscuous_enable|allmulticast_enable|stats_get\
+|memzone_(reserve_aligned|free)|dev_(probe|remove|name)\
+|eth_(dev_(configure|start|stop|close|info_get|set_mtu|adjust_nb_rx_tx_desc|socket_id)\
+|find_next|macaddr_get|promiscuous_enable|allmulticast_enable|stats_get\
 |rx_queue_setup|tx_queue_setup|call_rx_callbacks|call_tx_callbacks))|dpdk_sys_.*";
-const VARIABLES: &str = "rte_eth_fp_ops|RTE_(MAX_ETHPORTS|MAX_QUEUES_PER_PORT|PKTMBUF_HEADROOM|MBUF_DEFAULT_DATAROOM\
-|MEMZONE_IOVA_CONTIG|MEMZONE_NAMESIZE|MEMPOOL_NAMESIZE|RING_NAMESIZE|ETH_NAME_MAX_LEN|MAX_LCORE\
-|ETHER_HDR_LEN|ETHER_CRC_LEN|MEMPOOL_CACHE_MAX_SIZE|CACHE_LINE_SIZE)\
-|RING_F_(SC_DEQ|SP_ENQ|EXACT_SZ|MP_RTS_ENQ)|DPDK_SYS_.*";
+const VARIABLES: &str = "rte_eth_fp_ops|RTE_(MAX_(ETHPORTS|LCORE)|PKTMBUF_HEADROOM|MEMZONE_(IOVA_CONTIG|NAMESIZE)\
+|MEMPOOL_NAMESIZE|RING_NAMESIZE|ETHER_(HDR|CRC)_LEN|ETH_MQ_RX_RSS)|RING_F_(SC_DEQ|EXACT_SZ|MP_RTS_ENQ)|DPDK_SYS_.*";
 
 /// The libraries called by name. Everything else, PMDs and the mempool's ring driver included, EAL loads by dlopen.
 const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mempool", "rte_mbuf", "rte_ring"];
@@ -57,7 +55,7 @@ fn main() {
         .allowlist_function(FUNCTIONS)
         .allowlist_var(VARIABLES)
         // Seen through pointers only; their layouts vary or cannot be told in Rust.
-        .opaque_type("rte_(mempool|ring|memzone|device|eth_dev.*_ops|eth_rxtx_callback|eth_conf_tmp)")
+        .opaque_type("rte_(mempool|ring|memzone|device|eth_dev.*_ops|eth_rxtx_callback)")
         .opaque_type("rte_eth_(dcb|vmdq|fdir|intr).*|rte_ether_hdr|rte_arp.*|rte_ip.*")
         .prepend_enum_name(false)
         .use_core()
