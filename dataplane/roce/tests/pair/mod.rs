@@ -317,39 +317,42 @@ impl Pair {
         }
     }
 
-    /// Runs until nothing is left to happen, or `until_ns`.
+    /// Runs until `until_ns`.
     pub fn run_until(&mut self, until_ns: u64) {
-        loop {
-            let wake_ns = self.transmit();
-            let arrival_ns = self.under_way.peek().map_or(u64::MAX, |packet| packet.0.0);
-            let deadline_ns = self.ends.iter().map(|end| end.qp.deadline_ns()).min().expect("two ends");
-            let next_ns = wake_ns.min(arrival_ns).min(deadline_ns);
-            if next_ns > until_ns || next_ns == u64::MAX {
-                self.now_ns = until_ns.min(next_ns).max(self.now_ns);
-                return;
-            }
-            self.now_ns = self.now_ns.max(next_ns);
-            for end in &mut self.ends {
-                if end.qp.deadline_ns() <= self.now_ns {
-                    end.qp.on_deadline(self.now_ns, &mut end.works);
-                    end.take_completions();
-                }
-            }
-            while self.under_way.peek().is_some_and(|packet| packet.0.0 <= self.now_ns) {
-                let Reverse((_, _, to, headers, payload)) = self.under_way.pop().expect("peeked");
-                let (transport, len) = Transport::parse(&headers).expect("what was emitted parses");
-                assert_eq!(len, headers.len());
-                self.ends[to].receive(self.now_ns, &transport, &payload);
-            }
-        }
+        while self.step(until_ns) {}
+        self.now_ns = until_ns;
     }
 
     /// Runs until nothing is left to happen; a minute must be enough.
     pub fn run(&mut self) {
         let limit_ns = self.now_ns + 60_000_000_000;
-        let forever = self.ends.iter().any(|end| end.qp.deadline_ns() == u64::MAX && end.qp.failure().is_some());
-        self.run_until(limit_ns);
-        assert!(forever || self.now_ns < limit_ns || self.is_quiet(), "still busy after a minute");
+        while self.step(limit_ns) {}
+        assert!(self.is_quiet(), "still busy after a minute");
+    }
+
+    /// Goes on to the next thing that happens, unless it is later than `until_ns` or there is none.
+    fn step(&mut self, until_ns: u64) -> bool {
+        let wake_ns = self.transmit();
+        let arrival_ns = self.under_way.peek().map_or(u64::MAX, |packet| packet.0.0);
+        let deadline_ns = self.ends.iter().map(|end| end.qp.deadline_ns()).min().expect("two ends");
+        let next_ns = wake_ns.min(arrival_ns).min(deadline_ns);
+        if next_ns > until_ns || next_ns == u64::MAX {
+            return false;
+        }
+        self.now_ns = self.now_ns.max(next_ns);
+        for end in &mut self.ends {
+            if end.qp.deadline_ns() <= self.now_ns {
+                end.qp.on_deadline(self.now_ns, &mut end.works);
+                end.take_completions();
+            }
+        }
+        while self.under_way.peek().is_some_and(|packet| packet.0.0 <= self.now_ns) {
+            let Reverse((_, _, to, headers, payload)) = self.under_way.pop().expect("peeked");
+            let (transport, len) = Transport::parse(&headers).expect("what was emitted parses");
+            assert_eq!(len, headers.len());
+            self.ends[to].receive(self.now_ns, &transport, &payload);
+        }
+        true
     }
 
     pub fn is_quiet(&self) -> bool {
