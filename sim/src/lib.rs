@@ -1,1 +1,19 @@
-//! (being built)
+//! The simulator: the product's own code in one thread, with hosts, a network and drives around it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`host`] | an NVMe-oF host over RoCE v2, written from the specifications |
+//! | [`wire`] | a port of the card, in memory |
+//! | [`network`] | delay, loss, duplication, reordering between a host and the card |
+//! | [`card`] | the data plane: lcores, housekeeping, drives |
+//! | [`workload`] | verified I/O on a host |
+//! | [`world`] | all of it, and control, on one clock |
+
+#![forbid(unsafe_code)]
+
+pub mod card;
+pub mod host;
+pub mod network;
+pub mod wire;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,191 @@
+//! A card in one thread: the product's lcores, housekeeping and drives, stepped by whoever holds it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gantry::channel::FRAME_MAX;
+use gantry_cpu::Cpu;
+use gantry_dma::Region;
+use gantry_drive::{Faults, SoftwareDrive};
+use gantry_pipeline::Lcore;
+use gantry_pipeline::exchange::{Batch, Exchange, Liveness};
+use gantry_pipeline::housekeeping::{Attachment, Environment, Housekeeping, OpenPort};
+use gantry_pipeline::state::{Core, Sizes};
+use parking_lot::Mutex;
+
+use crate::wire::{Queue, Wire};
+
+/// Buffers that an lcore has for its reports.
+const REPORTS: usize = 256;
+
+#[derive(Default)]
+struct Mail {
+    batches: VecDeque<Box<Batch<Queue>>>,
+    spent: VecDeque<Box<Batch<Queue>>>,
+    reports: VecDeque<(usize, Box<[u8; FRAME_MAX]>)>,
+    empty: Vec<Box<[u8; FRAME_MAX]>>,
+}
+
+/// An lcore's end of the exchange.
+pub struct MailEnd(Rc<RefCell<Mail>>);
+
+impl Exchange<Queue> for MailEnd {
+    fn take_batch(&mut self) -> Option<Box<Batch<Queue>>> {
+        self.0.borrow_mut().batches.pop_front()
+    }
+
+    fn return_batch(&mut self, batch: Box<Batch<Queue>>) {
+        self.0.borrow_mut().spent.push_back(batch);
+    }
+
+    fn report(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let mut mail = self.0.borrow_mut();
+        let Some(mut buffer) = mail.empty.pop() else { return false };
+        let length = fill(&mut buffer[..]);
+        mail.reports.push_back((length, buffer));
+        true
+    }
+}
+
+type Stepped = Arc<Mutex<SoftwareDrive>>;
+
+/// What housekeeping opens: `wire:NAME` ports and software drives, which the card steps itself.
+pub struct Devices {
+    wires: Vec<(String, Wire)>,
+    drives: Vec<(String, Stepped)>,
+    random: u64,
+}
+
+impl Environment for Devices {
+    type Queue = Queue;
+
+    fn open_port(&mut self, _port: u16, _mtu: u16, device: &str) -> Result<OpenPort<Queue>, String> {
+        let Some(name) = device.strip_prefix("wire:") else {
+            return Err(format!("{device}: a simulated card has ports named wire:NAME"));
+        };
+        let wire = Wire::new();
+        let number = self.wires.len() as u8;
+        let queue = wire.queue();
+        self.wires.push((name.to_owned(), wire));
+        Ok(OpenPort { mac: [2, 0, 0, 0, 1, number], queues: vec![(0, queue)] })
+    }
+
+    fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
+        let drive = gantry_drive::open(uri, name).map_err(|error| format!("drive {name} ({uri}): {error}"))?;
+        let drive = Arc::new(Mutex::new(drive));
+        self.drives.push((name.to_owned(), drive.clone()));
+        Ok(Box::new(Attached(drive)))
+    }
+
+    fn random(&mut self) -> u64 {
+        self.random = gantry_pipeline::tables::mix(self.random.wrapping_add(1));
+        self.random
+    }
+}
+
+struct Attached(Stepped);
+
+impl Attachment for Attached {
+    fn bar(&self) -> Arc<Region> {
+        self.0.lock().bar()
+    }
+
+    fn map(&self, region: Arc<Region>) {
+        self.0.lock().map(region).expect("a region is mapped once");
+    }
+}
+
+/// One card.
+pub struct Card {
+    lcores: Vec<Lcore<Queue, MailEnd>>,
+    mail: Vec<Rc<RefCell<Mail>>>,
+    /// The housekeeping thread's state: the channel's far end.
+    pub housekeeping: Housekeeping<Devices>,
+}
+
+impl Card {
+    /// A card with this many lcores; `seed` draws its QPNs and PSNs.
+    ///
+    /// # Panics
+    /// When the system has no memory for it.
+    #[must_use]
+    pub fn new(lcores: usize, sizes: Sizes, seed: u64, now_ns: u64) -> Self {
+        let cpu = Cpu::detect();
+        let liveness = Liveness::new();
+        let mut memory = Vec::new();
+        let mut mail = Vec::new();
+        let mut polled = Vec::new();
+        for _ in 0..lcores {
+            let region = Region::shared(sizes.dma_bytes()).expect("memory for an lcore");
+            let end = Rc::new(RefCell::new(Mail {
+                batches: VecDeque::with_capacity(1024),
+                spent: VecDeque::with_capacity(1024),
+                reports: VecDeque::with_capacity(REPORTS),
+                empty: (0..REPORTS).map(|_| Box::new([0; FRAME_MAX])).collect(),
+            }));
+            memory.push(region.clone());
+            mail.push(end.clone());
+            let core = Core::new(cpu, sizes, region, liveness.clone(), now_ns);
+            polled.push(Lcore::new(core, MailEnd(end)));
+        }
+        let devices = Devices { wires: Vec::new(), drives: Vec::new(), random: seed };
+        Self { lcores: polled, mail, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
+    }
+
+    /// The far end of a port's wire, once the port is open.
+    #[must_use]
+    pub fn wire(&mut self, name: &str) -> Option<Wire> {
+        let wires = &self.housekeeping.environment().wires;
+        wires.iter().find(|(known, _)| known == name).map(|(_, wire)| wire.clone())
+    }
+
+    /// A drive's faults, once the drive is open.
+    #[must_use]
+    pub fn faults(&mut self, name: &str) -> Option<Arc<Mutex<Faults>>> {
+        let drives = &self.housekeeping.environment().drives;
+        drives.iter().find(|(known, _)| known == name).map(|(_, drive)| drive.lock().faults())
+    }
+
+    /// One lcore.
+    pub fn lcore(&mut self, index: usize) -> &mut Lcore<Queue, MailEnd> {
+        &mut self.lcores[index]
+    }
+
+    /// Polls every lcore once; whether any did something. Nothing in here allocates once I/O runs.
+    pub fn poll_lcores(&mut self, now_ns: u64) -> bool {
+        self.lcores.iter_mut().fold(false, |busy, lcore| lcore.poll(now_ns) | busy)
+    }
+
+    /// Steps every drive once; whether any did something.
+    pub fn step_drives(&mut self, now_ns: u64) -> bool {
+        let drives = &self.housekeeping.environment().drives;
+        drives.iter().fold(false, |busy, (_, drive)| drive.lock().model().step(now_ns) | busy)
+    }
+
+    /// What the housekeeping thread does in one round; whether it did something.
+    pub fn keep_house(&mut self, now_ns: u64) -> bool {
+        let mut busy = false;
+        for (lcore, mail) in self.mail.iter().enumerate() {
+            let mut mail = mail.borrow_mut();
+            while let Some(batch) = mail.spent.pop_front() {
+                busy = true;
+                self.housekeeping.handle_applied(lcore, batch);
+            }
+            while let Some((length, buffer)) = mail.reports.pop_front() {
+                busy = true;
+                self.housekeeping.handle_report(now_ns, &buffer[..length]);
+                mail.empty.push(buffer);
+            }
+        }
+        self.housekeeping.poll(now_ns);
+        for (lcore, mail) in self.mail.iter().enumerate() {
+            while let Some(batch) = self.housekeeping.poll_batch(lcore) {
+                busy = true;
+                mail.borrow_mut().batches.push_back(batch);
+            }
+        }
+        busy
+    }
+}

@@ -1,0 +1,134 @@
+//! A port of the simulated card: frames in memory, no allocation after construction.
+//!
+//! Where the DPDK process has an mbuf pool and rings, this has a pool of vectors and two queues.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use arrayvec::ArrayVec;
+use gantry_pipeline::port::{BURST, Port, RxFrame, TxFrame};
+
+/// Bytes of one frame's buffer: an IB MTU of 4096 and all headers.
+const FRAME: usize = 4608;
+
+/// Buffers of one wire.
+const BUFFERS: usize = 4096;
+
+#[derive(Default)]
+struct Queues {
+    to_card: VecDeque<Vec<u8>>,
+    from_card: VecDeque<Vec<u8>>,
+    free: Vec<Vec<u8>>,
+}
+
+/// The wire's far end.
+#[derive(Clone)]
+pub struct Wire(Rc<RefCell<Queues>>);
+
+impl Wire {
+    /// A wire with nothing on it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Rc::new(RefCell::new(Queues {
+            to_card: VecDeque::with_capacity(BUFFERS),
+            from_card: VecDeque::with_capacity(BUFFERS),
+            free: (0..BUFFERS).map(|_| Vec::with_capacity(FRAME)).collect(),
+        })))
+    }
+
+    /// Sends a frame to the card; false when the wire is full or the frame too long, and the frame is lost.
+    pub fn send(&self, frame: &[u8]) -> bool {
+        let mut queues = self.0.borrow_mut();
+        if frame.len() > FRAME {
+            return false;
+        }
+        let Some(mut buffer) = queues.free.pop() else { return false };
+        buffer.clear();
+        buffer.extend_from_slice(frame);
+        queues.to_card.push_back(buffer);
+        true
+    }
+
+    /// Takes the next frame from the card into `out`; false when there is none.
+    pub fn receive(&self, out: &mut Vec<u8>) -> bool {
+        let mut queues = self.0.borrow_mut();
+        let Some(buffer) = queues.from_card.pop_front() else { return false };
+        out.clear();
+        out.extend_from_slice(&buffer);
+        queues.free.push(buffer);
+        true
+    }
+
+    /// The card's end.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        Queue(self.0.clone())
+    }
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The card's end of a wire.
+pub struct Queue(Rc<RefCell<Queues>>);
+
+/// A buffer of the wire's pool.
+pub struct Buffer {
+    bytes: Vec<u8>,
+    home: Rc<RefCell<Queues>>,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() > 0 {
+            self.home.borrow_mut().free.push(bytes);
+        }
+    }
+}
+
+impl RxFrame for Buffer {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl TxFrame for Buffer {
+    fn space(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    fn truncate(&mut self, length: usize) {
+        self.bytes.truncate(length);
+    }
+}
+
+impl Port for Queue {
+    type Rx = Buffer;
+    type Tx = Buffer;
+
+    fn rx_burst(&mut self, into: &mut ArrayVec<Buffer, BURST>) {
+        let mut queues = self.0.borrow_mut();
+        while !into.is_full() {
+            let Some(bytes) = queues.to_card.pop_front() else { return };
+            into.push(Buffer { bytes, home: self.0.clone() });
+        }
+    }
+
+    fn tx_alloc(&mut self) -> Option<Buffer> {
+        let mut bytes = self.0.borrow_mut().free.pop()?;
+        bytes.resize(FRAME, 0);
+        Some(Buffer { bytes, home: self.0.clone() })
+    }
+
+    fn tx_burst(&mut self, from: &mut ArrayVec<Buffer, BURST>) {
+        let mut queues = self.0.borrow_mut();
+        for mut frame in from.drain(..) {
+            queues.from_card.push_back(std::mem::take(&mut frame.bytes));
+        }
+    }
+}
