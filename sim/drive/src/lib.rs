@@ -1,1 +1,42 @@
-//! (being built)
+//! The software drive: a model of a real NVMe controller, with registers, doorbells, queues, PRP and SGL,
+//! Identify, logs and faults on demand. It stands where a PCIe drive stands: the driver (gantry-nvme) sees
+//! a BAR and reaches memory by "DMA", which here is an [`AddressSpace`](gantry_dma::AddressSpace).
+//! NVMe Base 2.0, PCIe Transport 1.0, NVM Command Set 1.0; it claims version 1.4.
+//!
+//! [`Model`] is sans-IO: the simulator steps it on its own clock. [`SoftwareDrive::spawn`] gives it a thread
+//! for use as the embedded default of the data plane.
+//!
+//! | URI | what it is |
+//! |---|---|
+//! | `mem:64M` | memory, sparse; gone with the process |
+//! | `file:/path,size=10G` | a file or block device; `size` is needed when the file does not exist yet |
+//!
+//! Options, after commas: `block=512` or `4096`, `namespaces=N` (equal parts), `mdts=BYTES`.
+//!
+//! **Durability of `file:`**: a completed write is in the page cache, so it outlives the process but not a
+//! power loss. Only Flush, FUA, and every write while the host has turned the write cache off (feature 06h)
+//! are durable; Identify says so (VWC).
+//!
+//! **Identity** (serial, NGUID, EUI64, UUID): a file has 16 random bytes in `<path>.identity` beside it, made
+//! on first use: they stay when the path is renamed together with it, and a copy made without it is another
+//! drive. A block device's follow from the machine's id and its canonical path, a `mem:` drive's from its name.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod faults;
+mod file;
+mod identity;
+mod media;
+mod model;
+mod software;
+mod uri;
+
+pub use error::Error;
+pub use faults::{Action, Faults, MediaError, Rule};
+pub use file::FileMedia;
+pub use identity::Identity;
+pub use media::{Media, MemoryMedia};
+pub use model::{Model, Shape};
+pub use software::{Running, SoftwareDrive, open};
+pub use uri::{Medium, Uri};

@@ -1,0 +1,416 @@
+//! The controller: registers as the host changes them, and one round of work a step.
+//! NVMe Base 2.0 §3.1.3 (registers), §3.5 (enable), §3.6 (shutdown), §3.7 (reset), §3.4.4 (arbitration).
+//!
+//! | file | what |
+//! |---|---|
+//! | mod.rs | registers, reset, the step |
+//! | queues.rs | submission and completion queues, doorbells, fetch and post |
+//! | transfer.rs | PRP and SGL to spans of memory, and DMA |
+//! | admin.rs | admin commands |
+//! | describe.rs | Identify data and log pages |
+//! | nvm.rs | I/O commands |
+
+mod admin;
+mod describe;
+mod nvm;
+mod queues;
+mod transfer;
+
+use crate::media::Media;
+use crate::{Action, Error, Faults, Identity};
+use describe::ErrorLog;
+use gantry_dma::{AddressSpace, Region};
+use gantry_wire::nvme::feature::{AsyncEvent, aec, fid};
+use gantry_wire::nvme::prp_sgl::PAGE;
+use gantry_wire::nvme::register::{self, Aqa, Cap, Cc, Csts, Vs};
+use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, Status, admin as opcode};
+use parking_lot::Mutex;
+use queues::Queues;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use transfer::Span;
+
+/// What a drive is made as.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Who it is.
+    pub identity: Identity,
+    /// Bytes of a block as a power of two, of every namespace.
+    pub block_shift: u8,
+    /// Blocks of namespace 1, 2, …, one after the other on the medium.
+    pub blocks: Vec<u64>,
+    /// MDTS: 4 KiB pages as a power of two; 0 is no limit.
+    pub mdts: u8,
+    /// I/O queue pairs that it grants.
+    pub io_queues: u16,
+    /// Entries of a queue: MQES + 1.
+    pub entries: u16,
+}
+
+impl Shape {
+    /// `namespaces` equal parts of a medium of `bytes`; 64 queue pairs of 1024 entries.
+    ///
+    /// # Errors
+    /// [`Error::TooSmall`] when a part has no block.
+    pub fn equal_parts(id: Identity, bytes: u64, namespaces: u32, shift: u8, mdts: u8) -> Result<Shape, Error> {
+        let blocks = (bytes >> shift) / u64::from(namespaces);
+        if blocks == 0 {
+            return Err(Error::TooSmall { bytes, namespaces, block_bytes: 1 << shift });
+        }
+        let blocks = vec![blocks; namespaces as usize];
+        Ok(Shape { identity: id, block_shift: shift, blocks, mdts, io_queues: 64, entries: 1024 })
+    }
+
+    /// Bytes of the medium that the namespaces need.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.blocks.iter().sum::<u64>() << self.block_shift
+    }
+
+    fn mdts_bytes(&self) -> usize {
+        // Without a limit NLB's 16 bits are one.
+        if self.mdts == 0 { PAGE << 16 } else { PAGE << self.mdts.min(16) }
+    }
+}
+
+/// A namespace: a part of the medium.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    first_byte: u64,
+    blocks: u64,
+    active: bool,
+}
+
+/// A command that a fault holds back.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    due_ns: u64,
+    qid: u16,
+    sqe: Sqe,
+}
+
+/// How a command ends, for now.
+enum Outcome {
+    Done(Status, u64),
+    /// Answered later, or never.
+    Kept,
+}
+
+/// Asynchronous Event Requests held at most: AERL + 1.
+const ASYNC_EVENTS: usize = 8;
+/// Commands fetched from a queue before the next has its turn.
+const BURST: usize = 16;
+
+/// The model of an NVMe controller.
+pub struct Model {
+    bar: Arc<Region>,
+    space: Arc<AddressSpace>,
+    media: Box<dyn Media>,
+    shape: Shape,
+    faults: Arc<Mutex<Faults>>,
+    parts: Vec<Part>,
+    cc: Cc,
+    csts: Csts,
+    queues: Queues,
+    held: Vec<Held>,
+    /// Asynchronous Event Requests waiting for an event.
+    listening: VecDeque<Cid>,
+    /// Events waiting for a request; one of each at most.
+    events: VecDeque<AsyncEvent>,
+    /// Event types that wait for their log to be read, a bit each.
+    masked: u8,
+    changed: Vec<Nsid>,
+    features: BTreeMap<u8, u32>,
+    queues_granted: Option<(u16, u16)>,
+    log: ErrorLog,
+    spans: Vec<Span>,
+    buffer: Vec<u8>,
+}
+
+impl Model {
+    /// A controller that is disabled, with its registers as they are after power-on.
+    ///
+    /// # Errors
+    /// When there is no memory for the registers.
+    pub fn new(shape: Shape, media: Box<dyn Media>) -> Result<Model, Error> {
+        let bar = Region::shared(register::cq_doorbell(shape.io_queues, 0).next_multiple_of(PAGE).max(4 * PAGE))?;
+        let mut first_byte = 0;
+        let part = |&blocks: &u64| {
+            let part = Part { first_byte, blocks, active: true };
+            first_byte += blocks << shape.block_shift;
+            part
+        };
+        let parts = shape.blocks.iter().map(part).collect();
+        let model = Model {
+            bar,
+            space: Arc::new(AddressSpace::new()),
+            media,
+            faults: Arc::default(),
+            parts,
+            cc: Cc::default(),
+            csts: Csts::default(),
+            queues: Queues::new(shape.io_queues),
+            held: Vec::new(),
+            listening: VecDeque::new(),
+            events: VecDeque::new(),
+            masked: 0,
+            changed: Vec::new(),
+            features: BTreeMap::new(),
+            queues_granted: None,
+            log: ErrorLog::default(),
+            spans: Vec::new(),
+            buffer: Vec::new(),
+            shape,
+        };
+        let cap = Cap::default().with_mqes(model.shape.entries - 1).with_cqr(1).with_to(20).with_css(1);
+        model.bar.store_u64(register::CAP, cap.0, Ordering::Release);
+        model.bar.store_u32(register::VS, VERSION.0, Ordering::Release);
+        Ok(model)
+    }
+
+    /// Its registers and doorbells.
+    #[must_use]
+    pub fn bar(&self) -> Arc<Region> {
+        Arc::clone(&self.bar)
+    }
+
+    /// What it reaches by DMA.
+    #[must_use]
+    pub fn space(&self) -> Arc<AddressSpace> {
+        Arc::clone(&self.space)
+    }
+
+    /// What is to go wrong.
+    #[must_use]
+    pub fn faults(&self) -> Arc<Mutex<Faults>> {
+        Arc::clone(&self.faults)
+    }
+
+    /// What it was made as.
+    #[must_use]
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Attaches or detaches a namespace, as an administrator elsewhere might, and reports it to the host.
+    ///
+    /// # Panics
+    /// When there is no such namespace.
+    pub fn set_active(&mut self, nsid: Nsid, active: bool) {
+        self.parts[nsid.0 as usize - 1].active = active;
+        if !self.changed.contains(&nsid) {
+            self.changed.push(nsid);
+        }
+        // A notice that the host did not ask for is not sent (§5.27.1.8).
+        let asked = self.features.get(&fid::ASYNC_EVENT_CONFIGURATION).copied().unwrap_or(0);
+        if asked & aec::NAMESPACE_ATTRIBUTE != 0 {
+            self.raise(AsyncEvent::NAMESPACE_CHANGED);
+        }
+    }
+
+    /// Reports an asynchronous event to the host, now or when it next asks (§5.2).
+    pub fn raise(&mut self, event: AsyncEvent) {
+        if !self.events.contains(&event) && self.events.len() < 64 {
+            self.events.push_back(event);
+        }
+    }
+
+    /// Does what there is to do now, a bounded amount of it. Answers whether there was anything.
+    pub fn step(&mut self, now_ns: u64) -> bool {
+        let faults = Arc::clone(&self.faults);
+        let mut faults = faults.lock();
+        if faults.stopped {
+            return false;
+        }
+        let mut worked = self.follow_cc();
+        if faults.fatal && self.cc.en() == 1 && self.csts.cfs() == 0 {
+            self.fatal();
+            worked = true;
+        }
+        if self.csts.rdy() == 0 || self.csts.cfs() == 1 || self.csts.shst() != 0 {
+            return worked;
+        }
+        worked |= self.deliver_events();
+        worked |= self.execute_due(now_ns, &mut faults);
+        worked |= self.serve(now_ns, &mut faults);
+        worked |= self.post();
+        worked
+    }
+
+    /// Acts on what the host wrote to CC.
+    fn follow_cc(&mut self) -> bool {
+        let cc = Cc(self.bar.load_u32(register::CC, Ordering::Acquire));
+        let old = std::mem::replace(&mut self.cc, cc);
+        if cc == old {
+            return false;
+        }
+        match (old.en(), cc.en()) {
+            (1, 0) => self.reset(),
+            (0, 1) => self.enable(),
+            _ => {}
+        }
+        if cc.shn() != 0 && old.shn() == 0 {
+            // What is cached becomes durable; a medium that cannot is not shut down in order.
+            match self.media.flush() {
+                Ok(()) => self.publish(self.csts.with_shst(2)),
+                Err(_) => self.fatal(),
+            }
+        }
+        true
+    }
+
+    /// CC.EN 1 → 0: every queue and every command is gone (§3.7.2).
+    fn reset(&mut self) {
+        self.queues.clear();
+        self.bar.fill(register::DOORBELLS, self.bar.length() - register::DOORBELLS, 0);
+        self.held.clear();
+        self.listening.clear();
+        self.events.clear();
+        self.masked = 0;
+        self.features.clear();
+        self.queues_granted = None;
+        self.publish(Csts::default());
+    }
+
+    /// CC.EN 0 → 1: the admin queues come from AQA, ASQ and ACQ (§3.5.1).
+    fn enable(&mut self) {
+        let aqa = Aqa(self.bar.load_u32(register::AQA, Ordering::Acquire));
+        let address = |at| {
+            let low = self.bar.load_u32(at, Ordering::Acquire);
+            let high = self.bar.load_u32(at + 4, Ordering::Acquire);
+            (u64::from(low) | u64::from(high) << 32) & !(PAGE as u64 - 1)
+        };
+        let (asq, acq) = (address(register::ASQ), address(register::ACQ));
+        let sizes_fit = aqa.asqs() >= 1 && aqa.acqs() >= 1;
+        // The only memory page size and command set that CAP offers.
+        if self.cc.mps() != 0 || self.cc.css() != 0 || self.cc.ams() != 0 || !sizes_fit {
+            return self.fatal();
+        }
+        self.queues.create_cq(0, acq, aqa.acqs() + 1);
+        self.queues.create_sq(0, asq, aqa.asqs() + 1, 0);
+        self.publish(Csts::default().with_rdy(1));
+    }
+
+    fn fatal(&mut self) {
+        self.publish(self.csts.with_cfs(1));
+    }
+
+    fn publish(&mut self, csts: Csts) {
+        self.csts = csts;
+        self.bar.store_u32(register::CSTS, csts.0, Ordering::Release);
+    }
+
+    /// Fetches and executes commands, a burst from each queue in turn.
+    fn serve(&mut self, now_ns: u64, faults: &mut Faults) -> bool {
+        let mut worked = false;
+        for qid in self.queues.round() {
+            for _ in 0..BURST {
+                let sqe = match self.queues.fetch(qid, &self.bar, &self.space) {
+                    Ok(Some(sqe)) => sqe,
+                    Ok(None) => break,
+                    Err(queues::Broken::Doorbell) => {
+                        // §5.2: error event, Invalid Doorbell Write Value.
+                        self.raise(AsyncEvent { kind: 0, information: 1, log: 1 });
+                        break;
+                    }
+                    Err(queues::Broken::Memory) => {
+                        self.fatal();
+                        return true;
+                    }
+                };
+                worked = true;
+                self.take(now_ns, qid, sqe, faults);
+            }
+        }
+        worked
+    }
+
+    /// A command arrives: at once, later, or never, as the faults have it.
+    fn take(&mut self, now_ns: u64, qid: u16, sqe: Sqe, faults: &mut Faults) {
+        if self.is_outstanding(qid, sqe.cid()) {
+            return self.complete(qid, &sqe, Status::COMMAND_ID_CONFLICT.with_dnr(), 0);
+        }
+        match faults.strike(qid == 0, sqe.opcode) {
+            Some(Action::Swallow) => self.queues.swallow(qid),
+            Some(Action::Answer(status)) => self.complete(qid, &sqe, status, 0),
+            Some(Action::DelayNs(delay_ns)) => {
+                self.held.push(Held { due_ns: now_ns.saturating_add(delay_ns), qid, sqe });
+            }
+            None => self.execute(qid, &sqe, faults),
+        }
+    }
+
+    fn is_outstanding(&self, qid: u16, cid: Cid) -> bool {
+        self.held.iter().any(|held| held.qid == qid && held.sqe.cid() == cid)
+            || qid == 0 && self.listening.contains(&cid)
+    }
+
+    /// Executes the held commands whose time has come.
+    fn execute_due(&mut self, now_ns: u64, faults: &mut Faults) -> bool {
+        let mut worked = false;
+        while let Some(at) = self.held.iter().position(|held| held.due_ns <= now_ns) {
+            let Held { qid, sqe, .. } = self.held.remove(at);
+            self.execute(qid, &sqe, faults);
+            worked = true;
+        }
+        worked
+    }
+
+    fn execute(&mut self, qid: u16, sqe: &Sqe, faults: &Faults) {
+        let outcome = if sqe.fuse() != 0 {
+            // No fused operation is supported (FUSES 0).
+            Outcome::Done(Status::INVALID_FIELD.with_dnr(), 0)
+        } else if qid == 0 {
+            self.admin(sqe)
+        } else {
+            Outcome::Done(self.nvm(sqe, faults), 0)
+        };
+        match outcome {
+            Outcome::Done(status, result) => self.complete(qid, sqe, status, result),
+            Outcome::Kept => {}
+        }
+    }
+
+    fn complete(&mut self, qid: u16, sqe: &Sqe, status: Status, result: u64) {
+        // An Asynchronous Event Request that is sent back is no error.
+        let is_request = qid == 0 && sqe.opcode == opcode::ASYNC_EVENT_REQUEST;
+        if !status.is_success() && !is_request {
+            self.log.record(qid, sqe, status);
+        }
+        self.queues.complete(qid, Cqe::new(sqe.cid(), status, result));
+    }
+
+    fn post(&mut self) -> bool {
+        match self.queues.post(&self.bar, &self.space) {
+            Ok(worked) => worked,
+            Err(_) => {
+                self.fatal();
+                true
+            }
+        }
+    }
+
+    /// Events meet the requests that wait for them, unless their type waits for its log to be read.
+    fn deliver_events(&mut self) -> bool {
+        let mut worked = false;
+        while !self.listening.is_empty() {
+            let ready = self.events.iter().position(|event| self.masked & 1 << (event.kind & 7) == 0);
+            let Some(event) = ready.and_then(|at| self.events.remove(at)) else { break };
+            let cid = self.listening.pop_front().expect("not empty");
+            self.masked |= 1 << (event.kind & 7);
+            self.queues.complete(0, Cqe::new(cid, Status::SUCCESS, u64::from(event.emit())));
+            worked = true;
+        }
+        worked
+    }
+
+    /// The part of the medium that is namespace `nsid`, when it is active.
+    fn part(&self, nsid: Nsid) -> Option<Part> {
+        let index = usize::try_from(nsid.0.checked_sub(1)?).ok()?;
+        self.parts.get(index).copied().filter(|part| part.active)
+    }
+}
+
+/// NVMe 1.4.
+const VERSION: Vs = Vs(0x0001_0400);

@@ -1,0 +1,139 @@
+//! I/O commands: checked in full, then executed. NVM Command Set 1.0 §3, Base 2.0 §7.1 (Flush).
+
+use super::transfer::locate;
+use super::{Model, Part};
+use crate::Faults;
+use gantry_wire::nvme::feature::fid;
+use gantry_wire::nvme::{DsmRange, Nsid, Sqe, Status, nvm};
+use std::io;
+use zerocopy::FromBytes;
+
+impl Model {
+    pub(super) fn nvm(&mut self, sqe: &Sqe, faults: &Faults) -> Status {
+        self.nvm_checked(sqe, faults).err().unwrap_or(Status::SUCCESS)
+    }
+
+    fn nvm_checked(&mut self, sqe: &Sqe, faults: &Faults) -> Result<(), Status> {
+        let known = matches!(
+            sqe.opcode,
+            nvm::FLUSH | nvm::WRITE | nvm::READ | nvm::COMPARE | nvm::WRITE_ZEROES | nvm::DATASET_MANAGEMENT
+        );
+        if !known {
+            return Err(Status::INVALID_OPCODE.with_dnr());
+        }
+        if sqe.opcode == nvm::FLUSH && sqe.nsid() == Nsid::ALL {
+            return self.flush();
+        }
+        let part = self.part(sqe.nsid()).ok_or(Status::INVALID_NAMESPACE.with_dnr())?;
+        match sqe.opcode {
+            nvm::FLUSH => self.flush(),
+            nvm::DATASET_MANAGEMENT => self.dataset_management(sqe, part),
+            opcode => {
+                let blocks = u64::from(sqe.blocks());
+                in_range(part, sqe.slba(), blocks)?;
+                let at = part.first_byte + (sqe.slba() << self.shape.block_shift);
+                if opcode == nvm::WRITE_ZEROES {
+                    self.media_fault(sqe, faults, true)?;
+                    let done = self.media.zero(at, blocks << self.shape.block_shift, sqe.deac());
+                    done.map_err(|why| write_status(&why))?;
+                    return self.make_durable(sqe.fua());
+                }
+                let length = (blocks as usize) << self.shape.block_shift;
+                if length > self.shape.mdts_bytes() {
+                    return Err(Status::INVALID_FIELD.with_dnr());
+                }
+                match opcode {
+                    nvm::READ => self.read(sqe, at, length, faults),
+                    nvm::COMPARE => self.compare(sqe, at, length, faults),
+                    _ => self.write(sqe, at, length, faults),
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, sqe: &Sqe, at: u64, length: usize, faults: &Faults) -> Result<(), Status> {
+        // What is wrong with the command comes before what is wrong with the medium.
+        locate(&self.space, sqe, length, &mut self.spans)?;
+        self.media_fault(sqe, faults, false)?;
+        self.buffer.resize(length, 0);
+        self.media.read(at, &mut self.buffer).map_err(|_| Status::UNRECOVERED_READ_ERROR)?;
+        self.store_data(sqe)?;
+        self.log.read(length);
+        Ok(())
+    }
+
+    fn write(&mut self, sqe: &Sqe, at: u64, length: usize, faults: &Faults) -> Result<(), Status> {
+        // All of it is here before any of it is written.
+        self.fetch_data(sqe, length)?;
+        self.media_fault(sqe, faults, true)?;
+        self.media.write(at, &self.buffer).map_err(|why| write_status(&why))?;
+        self.make_durable(sqe.fua())?;
+        self.log.written(length);
+        Ok(())
+    }
+
+    fn compare(&mut self, sqe: &Sqe, at: u64, length: usize, faults: &Faults) -> Result<(), Status> {
+        self.fetch_data(sqe, length)?;
+        self.media_fault(sqe, faults, false)?;
+        let mut kept = vec![0; length];
+        self.media.read(at, &mut kept).map_err(|_| Status::UNRECOVERED_READ_ERROR)?;
+        if kept == self.buffer { Ok(()) } else { Err(Status::COMPARE_FAILURE.with_dnr()) }
+    }
+
+    fn dataset_management(&mut self, sqe: &Sqe, part: Part) -> Result<(), Status> {
+        let ranges = usize::from(sqe.dsm_ranges());
+        self.fetch_data(sqe, ranges * DsmRange::LEN)?;
+        let range = |i: usize, buffer: &[u8]| {
+            DsmRange::read_from_bytes(&buffer[i * DsmRange::LEN..][..DsmRange::LEN]).expect("16 bytes")
+        };
+        for i in 0..ranges {
+            let range = range(i, &self.buffer);
+            in_range(part, range.slba.get(), u64::from(range.nlb.get()))?;
+        }
+        if !sqe.dsm_deallocate() {
+            return Ok(());
+        }
+        for i in 0..ranges {
+            let range = range(i, &self.buffer);
+            let at = part.first_byte + (range.slba.get() << self.shape.block_shift);
+            let length = u64::from(range.nlb.get()) << self.shape.block_shift;
+            self.media.zero(at, length, true).map_err(|why| write_status(&why))?;
+        }
+        self.make_durable(false)
+    }
+
+    fn flush(&mut self) -> Result<(), Status> {
+        self.media.flush().map_err(|_| Status::INTERNAL_ERROR)
+    }
+
+    /// After a write: with FUA, or with the write cache turned off, it is durable before it completes.
+    fn make_durable(&mut self, fua: bool) -> Result<(), Status> {
+        let cache_on = self.features.get(&fid::VOLATILE_WRITE_CACHE).is_none_or(|value| value & 1 == 1);
+        if fua || self.media.has_cache() && !cache_on {
+            return self.media.flush().map_err(|_| Status::WRITE_FAULT);
+        }
+        Ok(())
+    }
+
+    fn media_fault(&self, sqe: &Sqe, faults: &Faults, write: bool) -> Result<(), Status> {
+        if !faults.media_fails(sqe.nsid(), sqe.slba(), u64::from(sqe.blocks()), write) {
+            return Ok(());
+        }
+        Err(if write { Status::WRITE_FAULT } else { Status::UNRECOVERED_READ_ERROR })
+    }
+}
+
+/// Whether the namespace has these blocks.
+fn in_range(part: Part, slba: u64, blocks: u64) -> Result<(), Status> {
+    match slba.checked_add(blocks) {
+        Some(end) if end <= part.blocks => Ok(()),
+        _ => Err(Status::LBA_OUT_OF_RANGE.with_dnr()),
+    }
+}
+
+fn write_status(why: &io::Error) -> Status {
+    match why.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Status::CAPACITY_EXCEEDED,
+        _ => Status::WRITE_FAULT,
+    }
+}

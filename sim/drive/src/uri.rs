@@ -1,0 +1,151 @@
+//! Drive URIs: `mem:64M[,option…]` and `file:/path[,option…]`.
+
+use crate::Error;
+use std::path::PathBuf;
+
+/// What a drive is to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Uri {
+    /// Where its data lies.
+    pub medium: Medium,
+    /// Bytes of a block as a power of two: 9 or 12.
+    pub block_shift: u8,
+    /// Namespaces, equal parts of the medium.
+    pub namespaces: u32,
+    /// MDTS as Identify has it: 4 KiB pages as a power of two, 0 for no limit.
+    pub mdts: u8,
+}
+
+/// Where a drive's data lies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Medium {
+    /// In memory.
+    Memory {
+        /// How much.
+        bytes: u64,
+    },
+    /// In a file or block device.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// How large it is to be; `None` takes it as it is.
+        bytes: Option<u64>,
+    },
+}
+
+/// Largest `mem:` drive: what a sparse index still holds comfortably.
+const MEMORY_MAX: u64 = 1 << 40;
+/// Most namespaces of one drive.
+const NAMESPACES_MAX: u32 = 128;
+
+impl Uri {
+    /// 128 KiB, a common drive's.
+    const MDTS_DEFAULT: u8 = 5;
+
+    /// Reads a URI.
+    ///
+    /// # Errors
+    /// An [`Error`] that names the part that is wrong.
+    pub fn parse(uri: &str) -> Result<Uri, Error> {
+        let mut parts = uri.split(',');
+        let head = parts.next().unwrap_or_default();
+        let mut medium = if let Some(size) = head.strip_prefix("mem:") {
+            Medium::Memory { bytes: size_of(uri, size)? }
+        } else if let Some(path) = head.strip_prefix("file:") {
+            if !path.starts_with('/') {
+                return Err(Error::Path(uri.into()));
+            }
+            Medium::File { path: path.into(), bytes: None }
+        } else {
+            return Err(Error::Scheme(uri.into()));
+        };
+        let mut parsed = (9, 1, Self::MDTS_DEFAULT);
+        for part in parts {
+            let unknown = || Error::Option { uri: uri.into(), option: part.into() };
+            let (option, value) = part.split_once('=').ok_or_else(unknown)?;
+            let wrong = |option, remedy| Error::Value { uri: uri.into(), option, value: value.into(), remedy };
+            match (option, &mut medium) {
+                ("size", Medium::File { bytes, .. }) => *bytes = Some(size_of(uri, value)?),
+                ("size", Medium::Memory { .. }) => return Err(wrong("size", "a memory drive has its size after mem:")),
+                ("block", _) => {
+                    parsed.0 = match value {
+                        "512" => 9,
+                        "4096" | "4K" | "4k" => 12,
+                        _ => return Err(wrong("block", "it is 512 or 4096")),
+                    }
+                }
+                ("namespaces", _) => {
+                    let count = value.parse().ok().filter(|count| (1..=NAMESPACES_MAX).contains(count));
+                    parsed.1 = count.ok_or_else(|| wrong("namespaces", "it is 1 to 128"))?;
+                }
+                ("mdts", _) => {
+                    let bytes = size_of(uri, value)?;
+                    let fits = bytes.is_power_of_two() && (1 << 13..=1 << 22).contains(&bytes);
+                    let shift = fits.then(|| bytes.trailing_zeros() as u8 - 12);
+                    parsed.2 = shift.ok_or_else(|| wrong("mdts", "it is a power of two from 8K to 4M"))?;
+                }
+                _ => return Err(unknown()),
+            }
+        }
+        if let Medium::Memory { bytes } = medium
+            && bytes > MEMORY_MAX
+        {
+            return Err(Error::Value {
+                uri: uri.into(),
+                option: "mem:",
+                value: bytes.to_string(),
+                remedy: "a memory drive has 1T at most",
+            });
+        }
+        let (block_shift, namespaces, mdts) = parsed;
+        Ok(Uri { medium, block_shift, namespaces, mdts })
+    }
+}
+
+/// A number of bytes, with K, M, G or T (powers of 1024).
+fn size_of(uri: &str, value: &str) -> Result<u64, Error> {
+    let wrong = || Error::Size { uri: uri.into(), value: value.into() };
+    let (digits, shift) = match value.as_bytes().last().map(u8::to_ascii_uppercase) {
+        Some(b'K') => (&value[..value.len() - 1], 10),
+        Some(b'M') => (&value[..value.len() - 1], 20),
+        Some(b'G') => (&value[..value.len() - 1], 30),
+        Some(b'T') => (&value[..value.len() - 1], 40),
+        _ => (value, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).filter(|&bytes| bytes > 0).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_meant() {
+        let uri = Uri::parse("mem:64M,block=4096,namespaces=2").unwrap();
+        assert_eq!(uri.medium, Medium::Memory { bytes: 64 << 20 });
+        assert_eq!((uri.block_shift, uri.namespaces, uri.mdts), (12, 2, 5));
+        let uri = Uri::parse("file:/var/lib/a.img,size=10G,mdts=1M").unwrap();
+        assert_eq!(uri.medium, Medium::File { path: "/var/lib/a.img".into(), bytes: Some(10 << 30) });
+        assert_eq!((uri.block_shift, uri.namespaces, uri.mdts), (9, 1, 8));
+        assert_eq!(Uri::parse("file:/a").unwrap().medium, Medium::File { path: "/a".into(), bytes: None });
+    }
+
+    #[test]
+    fn an_error_names_the_part_and_the_remedy() {
+        let text = |uri: &str| Uri::parse(uri).unwrap_err().to_string();
+        assert!(text("nvme0").contains("write mem:64M or file:/path"));
+        assert!(text("mem:lots").contains("'lots' is no size"));
+        assert!(text("mem:0").contains("'0' is no size"));
+        assert!(text("mem:99999999999999999999T").contains("no size"));
+        assert!(text("mem:16777216T").contains("no size"), "more than 64 bits");
+        assert!(text("mem:2T").contains("1T at most"));
+        assert!(text("file:relative").contains("absolute path"));
+        assert!(text("mem:1M,block=513").contains("block=513 cannot be; it is 512 or 4096"));
+        assert!(text("mem:1M,namespaces=0").contains("namespaces=0"));
+        assert!(text("mem:1M,mdts=12K").contains("mdts=12K"));
+        assert!(text("mem:1M,colour=red").contains("unknown option 'colour=red'"));
+        assert!(text("mem:1M,size=2M").contains("after mem:"));
+        assert!(text("mem:é").contains("no size"), "any text is only text");
+    }
+}
