@@ -62,10 +62,12 @@ fn two_percent_lost_both_ways() {
 
 #[test]
 fn everything_at_once_over_many_seeds() {
-    let weather = Weather { loss: 50, duplication: 100, reordering: 100, corruption: 20, ..Weather::FAIR };
+    let to_host = Weather { loss: 50, duplication: 100, reordering: 100, ..Weather::FAIR };
+    // Towards the card only: the host, which judges, would take a damaged frame for the target's fault.
+    let to_card = Weather { corruption: 20, ..to_host };
     let mut damaged = 0;
     for seed in 30..42 {
-        let mut world = verified_io(seed, weather, weather, 200);
+        let mut world = verified_io(seed, to_card, to_host, 200);
         damaged += world.card.lcore(0).core().counters.value(Counter::BadIcrc);
     }
     assert!(damaged > 0, "damaged frames reached the ICRC");

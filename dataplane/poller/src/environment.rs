@@ -53,7 +53,11 @@ impl Devices {
             promiscuous: false,
         })?;
         port.start()?;
-        let mac = port.mac()?;
+        let mac = match capabilities.driver.as_str() {
+            // These have one address for all their ports, or none.
+            "net_vhost" | "net_ring" | "net_memif" => local_mac(device),
+            _ => port.mac()?,
+        };
         let ends = (0..queues as u16)
             .map(|queue| Ok((port.rx_queue(queue)?, port.tx_queue(queue)?)))
             .collect::<Result<Vec<_>, rte_rs::Error>>()?;
@@ -66,6 +70,13 @@ impl Devices {
             .collect();
         Ok(OpenPort { mac, queues })
     }
+}
+
+/// A locally administered address that stays the same for a device string.
+fn local_mac(device: &str) -> [u8; 6] {
+    let hash = device.bytes().fold(0, |hash, byte| gantry_pipeline::tables::mix(hash ^ u64::from(byte)));
+    let [a, b, c, d, e, ..] = hash.to_le_bytes();
+    [0x02, a, b, c, d, e]
 }
 
 impl Environment for Devices {
