@@ -7,7 +7,7 @@
 use gantry_wire::ib::Psn;
 
 /// The shortest retransmission timeout, in nanoseconds.
-pub const RETRY_MIN_NS: u64 = 2_000_000;
+pub const RETRY_MIN_NS: u64 = 4_000_000;
 /// The retransmission timeout before a round trip was measured, in nanoseconds.
 pub const RETRY_INITIAL_NS: u64 = 100_000_000;
 /// The longest retransmission timeout of a peer that names none, in nanoseconds.

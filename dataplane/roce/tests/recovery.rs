@@ -277,7 +277,7 @@ fn psns_wrap() {
     pair.assert_clean();
     assert_eq!((pair.ends[1].messages.len(), pair.ends[0].messages.len()), (20, 20));
     assert_eq!(pair.ends[0].buffers[&read], pair.ends[1].region.bytes[..30 * 1024]);
-    assert_eq!(pair.count(0, |t| t.psn.value() == 0) > 0, true, "PSN 0 was passed");
+    assert!(pair.count(0, |t| t.psn.value() == 0) > 0, "PSN 0 was passed");
 }
 
 #[test]
