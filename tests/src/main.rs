@@ -83,7 +83,8 @@ fn main() -> ExitCode {
         Command::Demo { keep } => demo::run(keep).map(|()| true),
         Command::Shell { socket } => shell::run(&socket).map(|()| true),
     };
-    // Whatever the interrupted or failed part left running.
+    process::yield_to_interrupt();
+    // Whatever a part that failed left running.
     process::end_all();
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +25,9 @@ struct Registry {
     folders: Vec<PathBuf>,
     closed: bool,
 }
+
+/// Set for good by the first signal.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn registry() -> MutexGuard<'static, Registry> {
     static REGISTRY: OnceLock<Mutex<Registry>> = OnceLock::new();
@@ -131,10 +134,10 @@ impl Process {
         {
             // Under the lock, so that the id cannot have been reaped and given to someone else.
             let mut child = lock(&self.child);
-            if let Ok(None) = child.try_wait() {
-                if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                    let _ = kill_process(pid, Signal::TERM);
-                }
+            if let Ok(None) = child.try_wait()
+                && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+            {
+                let _ = kill_process(pid, Signal::TERM);
             }
         }
         self.wait_for(grace).or_else(|| {
@@ -207,6 +210,7 @@ pub fn end_on_interrupt(last: impl Fn() + Send + 'static) -> Result<()> {
         .name("signals".into())
         .spawn(move || {
             if signals.forever().next().is_some() {
+                INTERRUPTED.store(true, Ordering::Relaxed);
                 end_all();
                 last();
                 std::process::exit(130);
@@ -214,6 +218,13 @@ pub fn end_on_interrupt(last: impl Fn() + Send + 'static) -> Result<()> {
         })
         .map_err(Error::doing("starting the signal thread"))?;
     Ok(())
+}
+
+/// Never returns if an interrupt is ending this process: whatever failed meanwhile failed because of it.
+pub fn yield_to_interrupt() {
+    while INTERRUPTED.load(Ordering::Relaxed) {
+        thread::park();
+    }
 }
 
 /// Kills every child and removes every scratch folder; nothing can be started afterwards.
