@@ -1,2 +1,64 @@
-//! (being built)
-fn main() {}
+//! The developer's commands, as `cargo xtask <command>`.
+
+#![forbid(unsafe_code)]
+
+mod demo;
+mod install;
+mod programs;
+mod steps;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a command gives: success, failure already told, or a failure to tell.
+type Result<T> = std::result::Result<T, String>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Gantry's commands for its developers")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A stock Debian host in a virtual machine connects to Gantry, makes a filesystem and verifies its I/O.
+    Demo {
+        /// Leave everything running until Ctrl-C, and say how to log in.
+        #[arg(long)]
+        keep: bool,
+        /// A host model in one process instead: neither QEMU nor root.
+        #[arg(long, conflicts_with = "keep")]
+        no_vm: bool,
+    },
+    /// Every test, or those named.
+    Test {
+        /// Only this step; may be repeated. `interop/NAME` runs one scenario of it.
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Name the steps instead.
+        #[arg(long)]
+        list: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo { no_vm: true, .. } => demo::without_machine(),
+        Command::Demo { keep, .. } => demo::run_with_machine(keep),
+        Command::Test { list: true, .. } => {
+            steps::list();
+            Ok(true)
+        }
+        Command::Test { only, .. } => steps::run_steps(&only),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Debian packages that a command needs: what is missing is named, and installed when this is root.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::Result;
+use crate::programs;
+
+/// How to see that a package's part is here.
+enum Sign {
+    /// A program on the PATH (or in sbin, which is not on everyone's).
+    Program(&'static str),
+    /// A library that pkg-config knows.
+    Library(&'static str),
+    /// libclang, of any version, wherever LLVM puts it.
+    LibClang,
+}
+
+/// What a package brings and why it is wanted.
+pub(crate) struct Need {
+    sign: Sign,
+    package: &'static str,
+    why: &'static str,
+}
+
+const fn need(sign: Sign, package: &'static str, why: &'static str) -> Need {
+    Need { sign, package, why }
+}
+
+/// To build everything.
+pub(crate) const BUILD: &[Need] = &[
+    need(Sign::Program("cc"), "gcc", "a C compiler and linker"),
+    need(Sign::Program("pkg-config"), "pkg-config", "finds DPDK"),
+    need(Sign::Library("libdpdk"), "libdpdk-dev", "DPDK, headers and libraries"),
+    need(Sign::LibClang, "libclang-dev", "reads DPDK's headers for bindgen"),
+];
+
+/// To count instructions.
+pub(crate) const COUNT: &[Need] = &[need(Sign::Program("valgrind"), "valgrind", "counts instructions")];
+
+/// To run virtual machines.
+pub(crate) const MACHINES: &[Need] = &[
+    need(Sign::Program("qemu-system-x86_64"), "qemu-system-x86", "runs the machine"),
+    need(Sign::Program("busybox"), "busybox-static", "the machine's shell"),
+    need(Sign::Program("nvme"), "nvme-cli", "the host's NVMe commands"),
+    need(Sign::Program("fio"), "fio", "verified I/O"),
+    need(Sign::Program("tc"), "iproute2", "the host's network, rdma and tc commands"),
+    need(Sign::Program("mkfs.ext4"), "e2fsprogs", "makes the filesystem"),
+    need(Sign::Program("blkdiscard"), "util-linux", "discards blocks"),
+];
+
+impl Need {
+    fn met(&self) -> bool {
+        match self.sign {
+            Sign::Program(name) => on_path(name),
+            Sign::Library(name) => quiet("pkg-config", &["--exists", name]),
+            Sign::LibClang => std::env::var_os("LIBCLANG_PATH").is_some() || lib_clang(),
+        }
+    }
+}
+
+fn on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path);
+    folders.chain(["/usr/sbin".into(), "/sbin".into()]).any(|folder| folder.join(name).exists())
+}
+
+fn lib_clang() -> bool {
+    let llvm = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path().join("lib"));
+    let multiarch = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    llvm.chain(multiarch).filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("libclang.so") || name.starts_with("libclang-") && name.contains(".so")
+    })
+}
+
+fn quiet(program: &str, arguments: &[&str]) -> bool {
+    let status =
+        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Sees to it that all of `needs` are met; fails, with the command to run, when it may not install.
+pub(crate) fn ensure(needs: &[&[Need]]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().copied().flatten().filter(|need| !need.met()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("Debian packages that are missing here:");
+    for need in &missing {
+        println!("  {:<18} {}", need.package, need.why);
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    if !Path::new("/usr/bin/apt-get").exists() {
+        return Err("this is no Debian machine: install what these packages bring by other means".to_owned());
+    }
+    let install = format!("apt-get install --no-install-recommends {}", packages.join(" "));
+    if !root() {
+        return Err(format!("not root, so run this yourself:\n  sudo apt-get update && sudo {install}"));
+    }
+    println!("running apt-get update and {install}");
+    apt(&["-q", "update"])?;
+    install_packages(&packages)?;
+    match missing.iter().find(|need| !need.met()) {
+        None => Ok(()),
+        Some(need) => Err(format!("{} is installed, but what it should bring is still missing", need.package)),
+    }
+}
+
+/// A qemu-utils from elsewhere, newer than Debian's QEMU, conflicts with qemu-system-common. Recommended packages
+/// are left out so that apt is free to remove it; where it does not by itself, it is asked to.
+fn install_packages(packages: &[&str]) -> Result<()> {
+    let without_utils: Vec<&str> = packages.iter().copied().chain(["qemu-utils-"]).collect();
+    for choice in [packages, &without_utils] {
+        let Some(removed) = simulate(choice)? else { continue };
+        for package in &removed {
+            println!("apt will remove {package}, which conflicts with a package above");
+        }
+        let mut arguments = vec!["-q", "-y", "--no-install-recommends", "install"];
+        arguments.extend(choice);
+        return apt(&arguments);
+    }
+    Err(format!("apt cannot install {} together: see `apt-get install -s {0}`", packages.join(" ")))
+}
+
+/// What apt would remove; nothing, if it would refuse.
+fn simulate(packages: &[&str]) -> Result<Option<Vec<String>>> {
+    let output = Command::new("apt-get")
+        .args(["-s", "--no-install-recommends", "install"])
+        .args(packages)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("starting apt-get: {error}"))?;
+    if !output.status.success() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let removed = text.lines().filter_map(|line| line.strip_prefix("Remv ")?.split_whitespace().next());
+    Ok(Some(removed.map(str::to_owned).collect()))
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    match programs::run(&mut command)? {
+        status if status.success() => Ok(()),
+        status => Err(format!("apt-get {} failed ({status})", arguments.join(" "))),
+    }
+}
+
+/// Whether the effective user id is 0.
+fn root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    ids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_seen_and_a_missing_one_is_missed() {
+        assert!(need(Sign::Program("sh"), "dash", "").met());
+        assert!(!need(Sign::Program("no-such-program-here"), "none", "").met());
+        assert!(!need(Sign::Library("no-such-library-here"), "none", "").met());
+    }
+}

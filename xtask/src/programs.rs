@@ -1,0 +1,84 @@
+//! Running other programs: cargo, and what it has built.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::Result;
+
+/// The workspace's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the workspace").to_owned()
+}
+
+/// A cargo command in the workspace.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// `<target>/<profile>/<name>`, where cargo puts what it builds: xtask itself lies in `<target>/debug`.
+fn built(profile: &str, name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(|error| format!("finding xtask itself: {error}"))?;
+    let target = own.ancestors().nth(2).ok_or("xtask lies in no target folder")?;
+    Ok(target.join(profile).join(name))
+}
+
+/// Builds Gantry (release) and the machines' program, and gives the latter, told where the former is.
+pub(crate) fn machines() -> Result<Command> {
+    let release = ["build", "--release", "-p", "gantry-poller", "-p", "gantryd", "-p", "gantryctl"];
+    for arguments in [&release[..], &["build", "-p", "gantry-tests", "--bin", "gantry-vm"]] {
+        if !run(&mut cargo(arguments))?.success() {
+            return Err(format!("cargo {} failed", arguments.join(" ")));
+        }
+    }
+    let mut command = Command::new(built("debug", "gantry-vm")?);
+    for (variable, name) in
+        [("GANTRY_DATAPLANE", "gantry-dataplane"), ("GANTRYD", "gantryd"), ("GANTRYCTL", "gantryctl")]
+    {
+        command.env(variable, built("release", name)?);
+    }
+    Ok(command)
+}
+
+/// The child that a signal has to reach.
+static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
+
+/// Runs `command` to its end, in sight of the user.
+pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
+    let named = format!("{}", command.get_program().display());
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let spawned = command.stdin(Stdio::null()).spawn();
+    let mut child: Child = spawned.map_err(|error| format!("starting {named}: {error}"))?;
+    *running = Some(child.id());
+    drop(running);
+    let status = child.wait().map_err(|error| format!("waiting for {named}: {error}"));
+    *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    status
+}
+
+/// On SIGINT and SIGTERM from now on: passes SIGTERM on to the running child, waits for it to clean up after itself,
+/// and ends with status 130.
+pub(crate) fn pass_signals_on() -> Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| format!("registering for signals: {error}"))?;
+    thread::spawn(move || {
+        if signals.forever().next().is_none() {
+            return;
+        }
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = *running {
+            let _ = Command::new("kill").args(["-TERM", &id.to_string()]).status();
+            // The main thread waits for the child, and then needs the lock: it starts nothing new.
+            while Path::new(&format!("/proc/{id}/exe")).exists() {
+                thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+        eprintln!("interrupted");
+        std::process::exit(130);
+    });
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! `cargo xtask test`: every check as a named step, with its time, and a count at the end.
+
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::install::{self, Need};
+use crate::programs::{cargo, machines, pass_signals_on, run};
+
+/// What a step does.
+enum Action {
+    /// One cargo command.
+    Cargo(&'static [&'static str]),
+    /// The interop suite against this target.
+    Machines(&'static str),
+}
+
+struct Step {
+    name: &'static str,
+    shows: &'static str,
+    needs: &'static [&'static [Need]],
+    action: Action,
+}
+
+/// In the order of what fails soonest.
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        shows: "the layout is rustfmt's",
+        needs: &[],
+        action: Action::Cargo(&["fmt", "--all", "--check"]),
+    },
+    Step {
+        name: "walls",
+        shows: "arrows, unsafe code, sizes, dead files, words; licences and sources of dependencies",
+        needs: &[],
+        action: Action::Cargo(&["test", "-p", "gantry-tests", "--test", "walls", "--test", "deny"]),
+    },
+    Step {
+        name: "clippy",
+        shows: "no warning anywhere",
+        needs: &[install::BUILD],
+        action: Action::Cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    },
+    Step {
+        name: "unit",
+        shows: "everything that needs neither DPDK, QEMU nor root",
+        needs: &[install::COUNT],
+        action: Action::Cargo(&["test"]),
+    },
+    Step {
+        name: "dpdk",
+        shows: "the safe DPDK layer and the data plane's process",
+        needs: &[install::BUILD],
+        action: Action::Cargo(&["test", "-p", "dpdk-sys", "-p", "rte-rs", "-p", "gantry-poller"]),
+    },
+    Step {
+        name: "harness",
+        shows: "the interop suite passes against the kernel's own target",
+        needs: &[install::BUILD, install::MACHINES],
+        action: Action::Machines("nvmet"),
+    },
+    Step {
+        name: "interop",
+        shows: "a stock Linux host in a virtual machine works with Gantry",
+        needs: &[install::BUILD, install::MACHINES],
+        action: Action::Machines("gantry"),
+    },
+];
+
+/// Names every step.
+pub(crate) fn list() {
+    for step in STEPS {
+        println!("{:<10} {}", step.name, step.shows);
+    }
+}
+
+/// Runs the steps that `only` names, or all; true if none failed.
+pub(crate) fn run_steps(only: &[String]) -> Result<bool> {
+    let unknown = only.iter().find(|name| !STEPS.iter().any(|step| step.name == split(name).0));
+    if let Some(name) = unknown {
+        return Err(format!("no step is called {name}: see `cargo xtask test --list`"));
+    }
+    pass_signals_on()?;
+    let chosen = STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| split(name).0 == step.name));
+    let mut told: Vec<(&str, bool, Duration)> = Vec::new();
+    for step in chosen {
+        println!("\n=== {}: {}", step.name, step.shows);
+        let begun = Instant::now();
+        let passed = step.run(only).unwrap_or_else(|error| {
+            eprintln!("{error}");
+            false
+        });
+        let took = begun.elapsed();
+        println!("=== {} {} in {:.1} s", step.name, if passed { "passed" } else { "FAILED" }, took.as_secs_f32());
+        told.push((step.name, passed, took));
+    }
+    println!();
+    for (name, passed, took) in &told {
+        println!("{:<10} {:<6} {:7.1} s", name, if *passed { "ok" } else { "FAILED" }, took.as_secs_f32());
+    }
+    let failed = told.iter().filter(|(_, passed, _)| !passed).count();
+    println!("{} passed, {failed} failed", told.len() - failed);
+    Ok(failed == 0)
+}
+
+/// "interop/random" is the step interop and its scenario random.
+fn split(name: &str) -> (&str, Option<&str>) {
+    name.split_once('/').map_or((name, None), |(step, part)| (step, Some(part)))
+}
+
+impl Step {
+    fn run(&self, only: &[String]) -> Result<bool> {
+        install::ensure(self.needs)?;
+        let mut command = match self.action {
+            Action::Cargo(arguments) => cargo(arguments),
+            Action::Machines(target) => {
+                let mut command = machines()?;
+                command.args(["interop", "--target", target]);
+                for part in only.iter().map(|name| split(name)).filter(|(step, _)| *step == self.name) {
+                    command.args(part.1.iter().flat_map(|part| ["--only", part]));
+                }
+                command
+            }
+        };
+        Ok(run(&mut command)?.success())
+    }
+}
