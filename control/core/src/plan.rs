@@ -1,7 +1,7 @@
 //! The plan: ports, addresses, drives and namespaces of the configuration, programmed into the data plane.
 //!
-//! Each is a transaction of its own, so that one bad device stops nothing else. What exists already counts as done:
-//! the data plane outlives control.
+//! Each is a transaction of its own, so that one bad device stops nothing else. The data plane outlives control: it takes
+//! what it has already as done, and refuses what it has with another device or URI.
 
 use crate::transaction::{Operation, Then, Transaction};
 use crate::{Configuration, Control, Notice};
@@ -50,6 +50,9 @@ pub(crate) struct Plan {
     /// MAC addresses of the ports that are up.
     pub(crate) ports: Vec<Option<[u8; 6]>>,
     pub(crate) drives: Vec<Drive>,
+    /// Drives that the data plane has under this configuration's numbers. What it tells of a number before that may be
+    /// about another control's drive.
+    added: Vec<bool>,
 }
 
 impl Plan {
@@ -57,13 +60,25 @@ impl Plan {
         Self {
             ports: vec![None; configuration.ports.len()],
             drives: configuration.drives.iter().map(|_| Drive::Opening).collect(),
+            added: vec![false; configuration.drives.len()],
         }
     }
 
     pub(crate) fn geometry(&self, drive: u16) -> Option<&Geometry> {
-        match self.drives.get(usize::from(drive)) {
-            Some(Drive::Ready(geometry)) => Some(geometry),
+        let drive = usize::from(drive);
+        match self.drives.get(drive) {
+            Some(Drive::Ready(geometry)) if self.added[drive] => Some(geometry),
             _ => None,
+        }
+    }
+
+    /// On its way up.
+    fn is_settling(&self, drive: u16) -> bool {
+        let drive = usize::from(drive);
+        match self.drives[drive] {
+            Drive::Opening => true,
+            Drive::Ready(_) => !self.added[drive],
+            Drive::Failed(_) => false,
         }
     }
 }
@@ -118,16 +133,26 @@ impl Control {
 
     /// The data plane has it.
     pub(crate) fn planned(&mut self, item: Item) {
-        if let Item::Port(at) = item {
-            for index in 0..self.configuration.ports[at].addresses.len() {
-                self.program(Item::Address(at, index));
+        match item {
+            Item::Port(at) => {
+                for index in 0..self.configuration.ports[at].addresses.len() {
+                    self.program(Item::Address(at, index));
+                }
+            }
+            Item::Address(..) => {}
+            Item::Drive(at) => {
+                self.plan.added[at] = true;
+                if let Drive::Ready(_) = self.plan.drives[at] {
+                    self.attach_to_running_controllers(at as u16);
+                    self.retry_held_connects();
+                }
             }
         }
     }
 
     fn plan_refused(&mut self, item: Item, reason: u16, text: &str) {
-        if reason == Reason::Exists as u16 {
-            return self.planned(item);
+        if matches!(item, Item::Address(..)) && reason == Reason::Exists as u16 {
+            return;
         }
         let configuration = &self.configuration;
         let what = match item {
@@ -239,10 +264,10 @@ impl Control {
 
     /// Whether a drive of subsystem `at` is still on its way up.
     pub(crate) fn drives_settling(&self, at: usize) -> bool {
-        self.configuration.subsystems[at].namespaces.iter().any(|namespace| {
-            let drive = self.configuration.drive_number(&namespace.drive);
-            matches!(self.plan.drives[usize::from(drive)], Drive::Opening)
-        })
+        self.configuration.subsystems[at]
+            .namespaces
+            .iter()
+            .any(|namespace| self.plan.is_settling(self.configuration.drive_number(&namespace.drive)))
     }
 
     /// A drive came up after hosts had connected: they get its namespaces now.

@@ -1,6 +1,6 @@
 //! The end of connections: DREQ, DREP, REJ. InfiniBand Architecture vol. 1 §12.6.7, §12.6.10, §12.6.11.
 
-use super::State;
+use super::{RemoveIfOurs, State};
 use crate::ns::SECOND_NS;
 use crate::{Control, EndReason};
 use gantry::channel::slow_path::Punt;
@@ -98,7 +98,9 @@ impl Control {
         connection.tries = DREQ_TRIES;
         connection.wait_ns = DREQ_WAIT_NS;
         connection.deadline_ns = self.now_ns + DREQ_WAIT_NS;
-        let (path, qpn) = (connection.path, connection.mad_qpn);
+        let (path, qpn, remote_qp) = (connection.path, connection.mad_qpn, connection.remote_qp);
+        // The host's end is free for another connection from now on.
+        self.connections.by_remote_qp.remove_if_ours(remote_qp, id);
         self.inject(path, qpn, &mad);
     }
 }

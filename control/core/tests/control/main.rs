@@ -1,0 +1,10 @@
+//! Control's core against a scripted data plane and a scripted host: stories on a virtual clock.
+
+mod admin;
+mod cm;
+mod connect;
+mod ending;
+mod hostile;
+mod plane;
+mod replay;
+mod session;

@@ -1,0 +1,577 @@
+//! A data plane that keeps to the contract and checks that control does, and a host that speaks to it.
+
+use gantry::channel::event::{DriveNamespace, DriveReady, Event, EventKind};
+use gantry::channel::operation::{Answer, ControllerAdd, ControllerRemove, NamespaceAdd, QpBind, QpCreate, QpDestroy};
+use gantry::channel::session::{Reason, Refused, Reservation, Welcome};
+use gantry::channel::slow_path::{Capsule, Inject, Punt};
+use gantry::channel::{Frame, Kind, Path, emit};
+use gantry_control::{Configuration, Control, Drive, Hosts, Namespace, Notice, Port, Subsystem};
+use gantry_wire::cm::{self, Body, Dreq, Message, Req, Rtu};
+use gantry_wire::fabrics::{CmRequest, Connect, ConnectData, PropertyGet, PropertySet};
+use gantry_wire::nvme::{Cid, Nsid, Sqe};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+pub(crate) const SECOND_NS: u64 = 1_000_000_000;
+pub(crate) const S1: &str = "nqn.2026-01.lab:s1";
+pub(crate) const CLOSED: &str = "nqn.2026-01.lab:closed";
+pub(crate) const HOST: &str = "nqn.2014-08.org.nvmexpress:uuid:11111111-2222-3333-4444-555555555555";
+pub(crate) const HOST_ID: [u8; 16] =
+    [0x11, 0x11, 0x11, 0x11, 0x22, 0x22, 0x33, 0x33, 0x44, 0x44, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55];
+pub(crate) const UUID: [u8; 16] = [0xaa; 16];
+pub(crate) const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+pub(crate) const REMOTE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+
+/// One port, two drives; `s1` for [`HOST`] and `closed` for nobody.
+pub(crate) fn configuration() -> Configuration {
+    let namespace = |nsid, drive: &str, byte| Namespace { nsid, drive: drive.into(), uuid: [byte; 16] };
+    Configuration {
+        epoch: 7,
+        ports: vec![Port {
+            name: "wire0".into(),
+            device: "net_vhost0".into(),
+            mtu: 1500,
+            vlan: 0,
+            addresses: vec![IpAddr::V4(LOCAL), "fd00::1".parse().unwrap()],
+        }],
+        drives: vec![
+            Drive { name: "a".into(), uri: "mem:64M".into() },
+            Drive { name: "b".into(), uri: "file:/b".into() },
+        ],
+        subsystems: vec![
+            Subsystem {
+                nqn: S1.into(),
+                hosts: Hosts::Only(vec![HOST.into()]),
+                namespaces: vec![namespace(1, "a", 0xaa), namespace(2, "b", 0xbb)],
+            },
+            Subsystem { nqn: CLOSED.into(), hosts: Hosts::Only(vec![]), namespaces: vec![namespace(1, "b", 0xcc)] },
+        ],
+    }
+}
+
+#[derive(Default)]
+struct Open {
+    id: u64,
+    operations: Vec<(Kind, Vec<u8>)>,
+    reserved: Vec<u32>,
+    prepared: bool,
+}
+
+/// The data plane, as far as control can see it.
+pub(crate) struct Plane {
+    pub(crate) control: Control,
+    pub(crate) now_ns: u64,
+    pub(crate) next_qpn: u32,
+    /// MADs for hosts.
+    pub(crate) injected: VecDeque<(Inject, [u8; 256])>,
+    /// Operations that were committed.
+    pub(crate) applied: Vec<(Kind, Vec<u8>)>,
+    pub(crate) answers: BTreeMap<(u32, u32), (Answer, Vec<u8>)>,
+    /// Capsules that await their answer.
+    pub(crate) unanswered: BTreeSet<(u32, u32)>,
+    pub(crate) qps: BTreeMap<u32, QpCreate>,
+    pub(crate) bound: BTreeMap<u32, u16>,
+    pub(crate) controllers: BTreeMap<u16, u32>,
+    /// Destroyed QPs whose retirement waits for [`Plane::retire`].
+    pub(crate) draining: BTreeSet<u32>,
+    /// Retire QPs as soon as they are destroyed.
+    pub(crate) retire_at_once: bool,
+    /// Refuse the next transaction that has this operation.
+    pub(crate) refuse: Option<(Kind, Reason)>,
+    pub(crate) boot_id: u64,
+    pub(crate) qps_max: u32,
+    punts: BTreeMap<u32, u32>,
+    open: Option<Open>,
+    /// Swallow Prepare: transactions stay open.
+    pub(crate) stall: bool,
+}
+
+impl Plane {
+    /// A session with control of `configuration`, no drive ready yet.
+    pub(crate) fn starting(configuration: Configuration) -> Self {
+        let mut plane = Self {
+            control: Control::new(configuration, 42),
+            now_ns: SECOND_NS,
+            next_qpn: 0x11,
+            injected: VecDeque::new(),
+            applied: Vec::new(),
+            answers: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
+            qps: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            controllers: BTreeMap::new(),
+            draining: BTreeSet::new(),
+            retire_at_once: true,
+            refuse: None,
+            boot_id: 0xb007,
+            qps_max: 256,
+            punts: BTreeMap::new(),
+            open: None,
+            stall: false,
+        };
+        plane.open_session();
+        plane
+    }
+
+    /// A session in which every drive is up.
+    pub(crate) fn new(configuration: Configuration) -> Self {
+        let drives = configuration.drives.len();
+        let mut plane = Self::starting(configuration);
+        (0..drives as u32).for_each(|drive| plane.drive_ready(drive));
+        plane
+    }
+
+    pub(crate) fn open_session(&mut self) {
+        self.control.connected(self.now_ns);
+        let hello = self.control.poll_frame().expect("control greets first");
+        assert_eq!(Frame::parse(&hello).unwrap().kind, Kind::Hello);
+        let welcome = Welcome {
+            major: U16::new(1),
+            minor: U16::new(0),
+            lcores: U16::new(2),
+            in_capsule_data: U16::new(4096),
+            boot_id: U64::new(self.boot_id),
+            qps: U32::new(self.qps_max),
+            transfer_max: U32::new(1 << 20),
+        };
+        self.frame(Kind::Welcome, 0, welcome.as_bytes(), &[]);
+    }
+
+    /// The channel breaks; a transaction that was open is rolled back.
+    pub(crate) fn break_channel(&mut self) {
+        self.control.disconnected(self.now_ns);
+        self.open = None;
+    }
+
+    pub(crate) fn frame(&mut self, kind: Kind, transaction: u64, body: &[u8], tail: &[u8]) {
+        self.control.handle_frame(self.now_ns, &emit(kind, transaction, body, tail)).expect("a sound frame");
+        self.pump();
+    }
+
+    pub(crate) fn event(&mut self, kind: EventKind, object: u32, reason: u16, tail: &[u8]) {
+        let event = Event { kind: U16::new(kind as u16), reason: U16::new(reason), object: U32::new(object) };
+        self.frame(Kind::Event, 0, event.as_bytes(), tail);
+    }
+
+    pub(crate) fn drive_ready(&mut self, drive: u32) {
+        let mut ready = DriveReady::new_zeroed();
+        ready.model = [b' '; 40];
+        ready.model[..5].copy_from_slice(b"drive");
+        // The second drive offers no Compare, and a volatile write cache.
+        ready.oncs = U16::new(if drive == 0 { 0x5f } else { 0x0c });
+        ready.vwc = u8::from(drive == 1);
+        ready.namespaces = U32::new(1);
+        let namespace = DriveNamespace {
+            nsid: U32::new(1),
+            block_shift: if drive == 0 { 9 } else { 12 },
+            flags: 1,
+            reserved: U16::ZERO,
+            blocks: U64::new(131_072),
+            nguid: [drive as u8 + 1; 16],
+            eui64: [0; 8],
+        };
+        let tail = [ready.as_bytes(), namespace.as_bytes()].concat();
+        self.event(EventKind::DriveReady, drive, 0, &tail);
+    }
+
+    /// Time passes, deadline by deadline.
+    pub(crate) fn pass(&mut self, span_ns: u64) {
+        let end_ns = self.now_ns + span_ns;
+        while self.control.deadline_ns() <= end_ns {
+            self.now_ns = self.now_ns.max(self.control.deadline_ns());
+            self.control.on_deadline(self.now_ns);
+            self.pump();
+        }
+        self.now_ns = end_ns;
+    }
+
+    pub(crate) fn retire(&mut self, qpn: u32) {
+        assert!(self.draining.remove(&qpn), "QP {qpn:#x} is not draining");
+        self.event(EventKind::QpRetired, qpn, 0, &[]);
+    }
+
+    pub(crate) fn retire_all(&mut self) {
+        while let Some(qpn) = self.draining.first().copied() {
+            self.retire(qpn);
+        }
+    }
+
+    pub(crate) fn notices(&mut self) -> Vec<Notice> {
+        std::iter::from_fn(|| self.control.poll_notice()).collect()
+    }
+
+    /// Operations of one kind that were applied, as bodies.
+    pub(crate) fn operations<T: FromBytes>(&self, kind: Kind) -> Vec<T> {
+        let ours = self.applied.iter().filter(|(applied, _)| *applied == kind);
+        ours.map(|(_, bytes)| T::read_from_prefix(bytes).ok().expect("a whole body").0).collect()
+    }
+
+    /// Does what control asks until it asks no more.
+    pub(crate) fn pump(&mut self) {
+        while let Some(datagram) = self.control.poll_frame() {
+            let frame = Frame::parse(&datagram).expect("control's frames are sound");
+            match frame.kind {
+                Kind::Begin => {
+                    assert!(self.open.is_none(), "one transaction at a time");
+                    self.open = Some(Open { id: frame.transaction, ..Open::default() });
+                }
+                Kind::Prepare if self.stall => {}
+                Kind::Prepare => self.prepare(frame.transaction),
+                Kind::Commit => self.commit(frame.transaction),
+                Kind::Rollback => self.open = None,
+                Kind::Inject => {
+                    let (inject, mad) = frame.body::<Inject>().unwrap();
+                    self.injected.push_back((*inject, mad.try_into().expect("a MAD is 256 bytes")));
+                }
+                kind => {
+                    let open = self.open.as_mut().expect("operations come in transactions");
+                    assert!(open.id == frame.transaction && !open.prepared, "{kind:?} out of place");
+                    open.operations.push((kind, frame.bytes.to_vec()));
+                }
+            }
+        }
+    }
+
+    fn prepare(&mut self, id: u64) {
+        let refuse = self.refuse;
+        let open = self.open.as_mut().expect("PREPARE closes a BEGIN");
+        assert!(open.id == id && !open.prepared);
+        open.prepared = true;
+        let unwanted = |kind| refuse.is_some_and(|(refused, _)| refused == kind);
+        if let Some(at) = open.operations.iter().position(|(kind, _)| unwanted(*kind)) {
+            let reason = self.refuse.take().unwrap().1;
+            self.open = None;
+            return self.refused(id, at, reason);
+        }
+        if let Some((at, reason)) = self.fault(id) {
+            self.open = None;
+            return self.refused(id, at, reason);
+        }
+        let open = self.open.as_mut().unwrap();
+        let mut tail = Vec::new();
+        for (at, _) in open.operations.iter().enumerate().filter(|(_, (kind, _))| *kind == Kind::QpCreate) {
+            let (qpn, receive_psn) = (self.next_qpn, 0x00ab_0000 | self.next_qpn);
+            self.next_qpn += 1;
+            open.reserved.push(qpn);
+            let reservation = Reservation {
+                operation: U32::new(at as u32),
+                qpn: U32::new(qpn),
+                receive_psn: U32::new(receive_psn),
+                lcore: U16::ZERO,
+                reserved: U16::ZERO,
+            };
+            tail.extend_from_slice(reservation.as_bytes());
+        }
+        self.frame(Kind::Prepared, id, &[], &tail);
+    }
+
+    /// The first operation that names what does not exist.
+    fn fault(&self, _id: u64) -> Option<(usize, Reason)> {
+        let open = self.open.as_ref().unwrap();
+        let mut controllers: BTreeSet<u16> = self.controllers.keys().copied().collect();
+        for (at, (kind, bytes)) in open.operations.iter().enumerate() {
+            let sound = match kind {
+                Kind::QpDestroy => self.qps.contains_key(&body::<QpDestroy>(bytes).qpn.get()),
+                Kind::QpBind => self.qps.contains_key(&body::<QpBind>(bytes).qpn.get()),
+                Kind::Answer => {
+                    let answer = body::<Answer>(bytes);
+                    self.unanswered.contains(&(answer.qpn.get(), answer.punt.get()))
+                }
+                Kind::ControllerAdd => {
+                    controllers.insert(body::<ControllerAdd>(bytes).cntlid.get());
+                    true
+                }
+                Kind::ControllerRemove => controllers.contains(&body::<ControllerRemove>(bytes).cntlid.get()),
+                Kind::NamespaceAdd => controllers.contains(&body::<NamespaceAdd>(bytes).cntlid.get()),
+                _ => true,
+            };
+            if !sound {
+                return Some((at, Reason::NotFound));
+            }
+        }
+        None
+    }
+
+    fn refused(&mut self, id: u64, at: usize, reason: Reason) {
+        let body = Refused { operation: U32::new(at as u32), reason: U16::new(reason as u16), reserved: U16::ZERO };
+        self.frame(Kind::Refused, id, body.as_bytes(), b"no");
+    }
+
+    fn commit(&mut self, id: u64) {
+        let open = self.open.take().expect("COMMIT follows PREPARE");
+        assert!(open.id == id && open.prepared);
+        let mut reserved = open.reserved.into_iter();
+        let mut retired = Vec::new();
+        for (kind, bytes) in &open.operations {
+            match kind {
+                Kind::QpCreate => {
+                    self.qps.insert(reserved.next().unwrap(), body(bytes));
+                }
+                Kind::QpBind => {
+                    let bind = body::<QpBind>(bytes);
+                    assert!(self.controllers.contains_key(&bind.cntlid.get()), "a QP is bound to what exists");
+                    self.bound.insert(bind.qpn.get(), bind.cntlid.get());
+                }
+                Kind::QpDestroy => {
+                    let qpn = body::<QpDestroy>(bytes).qpn.get();
+                    self.qps.remove(&qpn);
+                    self.bound.remove(&qpn);
+                    self.unanswered.retain(|(of, _)| *of != qpn);
+                    self.draining.insert(qpn);
+                    retired.push(qpn);
+                }
+                Kind::ControllerAdd => {
+                    let add = body::<ControllerAdd>(bytes);
+                    self.controllers.insert(add.cntlid.get(), add.keep_alive_ms.get());
+                }
+                Kind::ControllerRemove => {
+                    let cntlid = body::<ControllerRemove>(bytes).cntlid.get();
+                    assert!(self.bound.values().all(|bound| *bound != cntlid), "its QPs are gone or going");
+                    self.controllers.remove(&cntlid);
+                }
+                Kind::Answer => {
+                    let (answer, data) = Answer::read_from_prefix(bytes).unwrap();
+                    let key = (answer.qpn.get(), answer.punt.get());
+                    assert!(self.unanswered.remove(&key), "one answer a capsule");
+                    assert!(data.len() <= gantry::channel::CAPSULE_DATA_MAX);
+                    self.answers.insert(key, (answer, data.to_vec()));
+                }
+                _ => {}
+            }
+        }
+        self.applied.extend(open.operations);
+        self.frame(Kind::Committed, id, &[], &[]);
+        if self.retire_at_once {
+            retired.into_iter().for_each(|qpn| self.retire(qpn));
+        }
+    }
+
+    /// A capsule comes in; its answer, unless it waits.
+    pub(crate) fn capsule(&mut self, qpn: u32, sqe: &[u8], data: &[u8], wanted: usize) -> Option<(Answer, Vec<u8>)> {
+        let punt = self.post(qpn, sqe, data, wanted);
+        self.answers.get(&(qpn, punt)).cloned()
+    }
+
+    /// A capsule comes in; its punt number.
+    pub(crate) fn post(&mut self, qpn: u32, sqe: &[u8], data: &[u8], wanted: usize) -> u32 {
+        let next = self.punts.entry(qpn).or_default();
+        let punt = *next;
+        *next += 1;
+        let capsule = Capsule {
+            qpn: U32::new(qpn),
+            punt: U32::new(punt),
+            cntlid: U16::new(self.bound.get(&qpn).copied().unwrap_or(0xffff)),
+            qid: self.qps.get(&qpn).map_or(U16::ZERO, |qp| qp.qid),
+            wanted: U32::new(wanted as u32),
+            sqe: sqe.try_into().expect("64 bytes"),
+        };
+        self.unanswered.insert((qpn, punt));
+        self.frame(Kind::Capsule, 0, capsule.as_bytes(), data);
+        punt
+    }
+
+    pub(crate) fn mad(&mut self, from: Ipv4Addr, mad: &[u8]) {
+        let punt = Punt { path: path(from), source_qpn: U32::new(1), qkey: U32::new(cm::QKEY) };
+        self.frame(Kind::Punt, 0, punt.as_bytes(), mad);
+    }
+
+    /// The next MAD for the host; it must be of this attribute.
+    pub(crate) fn expect_mad(&mut self, attribute: u16) -> [u8; 256] {
+        let (inject, mad) = self.injected.pop_front().expect("a MAD for the host");
+        let message = Message::parse(&mad).unwrap();
+        assert_eq!(message.header.attribute_id.get(), attribute, "{message:?}");
+        assert_eq!((inject.dest_qpn.get(), inject.qkey.get(), inject.pkey.get()), (1, cm::QKEY, 0xffff));
+        mad
+    }
+}
+
+fn body<T: FromBytes>(bytes: &[u8]) -> T {
+    T::read_from_prefix(bytes).ok().expect("a whole body").0
+}
+
+pub(crate) fn path(from: Ipv4Addr) -> Path {
+    Path {
+        port: U16::ZERO,
+        vlan: U16::ZERO,
+        local_mac: [0x52, 0x54, 0, 0, 0, 1],
+        remote_mac: [0x52, 0x54, 0, 0, 0, 2],
+        local_ip: LOCAL.to_ipv6_mapped().octets(),
+        remote_ip: from.to_ipv6_mapped().octets(),
+        udp_source: U16::new(55410),
+        traffic_class: 0,
+        hop_limit: 64,
+    }
+}
+
+/// A host's end of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) comm_id: u32,
+    pub(crate) target_comm_id: u32,
+    pub(crate) qpn: u32,
+}
+
+/// A host.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) nqn: String,
+    pub(crate) id: [u8; 16],
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) next: u32,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { nqn: HOST.into(), id: HOST_ID, ip: REMOTE, next: 0x100 }
+    }
+}
+
+impl Host {
+    /// A REQ as a Linux host sends it, for queue `qid`.
+    pub(crate) fn req(&mut self, qid: u16) -> Req {
+        self.next += 1;
+        let entries: u16 = if qid == 0 { 32 } else { 128 };
+        let mut req = Req::new();
+        req.local_comm_id = self.next.into();
+        req.service_id = cm::service_id(4420).into();
+        req.local_ca_guid = u64::from(u32::from(self.ip)).into();
+        req.set_local_qpn(self.next)
+            .set_responder_resources(128)
+            .set_remote_cm_response_timeout(20)
+            .set_local_cm_response_timeout(20)
+            .set_starting_psn(0x00c9_60e5)
+            .set_retry_count(7)
+            .set_path_mtu(3)
+            .set_rnr_retry_count(7)
+            .set_max_cm_retries(15);
+        req.pkey = 0xffff.into();
+        req.primary.local_port_gid = self.ip.to_ipv6_mapped().octets();
+        req.primary.remote_port_gid = LOCAL.to_ipv6_mapped().octets();
+        req.primary.set_flow_label(0x58).set_local_ack_timeout(19);
+        req.primary.hop_limit = 64;
+        let ip_cm = cm::IpCm::new(IpAddr::V4(self.ip), 0x866e, IpAddr::V4(LOCAL));
+        let request = CmRequest::new(qid, entries, entries - 1, 0);
+        req.set_private_data(&[ip_cm.as_bytes(), request.as_bytes()].concat());
+        req
+    }
+
+    /// Opens a connection for queue `qid`, RTU included.
+    pub(crate) fn open(&mut self, plane: &mut Plane, qid: u16) -> Link {
+        let req = self.req(qid);
+        plane.mad(self.ip, &cm::emit(1, &req));
+        let link = self.replied(plane, &req);
+        plane.mad(self.ip, &cm::emit(1, &link.rtu()));
+        link
+    }
+
+    /// Reads the REP to a REQ.
+    pub(crate) fn replied(&self, plane: &mut Plane, req: &Req) -> Link {
+        let mad = plane.expect_mad(cm::attribute::REP);
+        let Body::Rep(rep) = Message::parse(&mad).unwrap().body else { unreachable!() };
+        let comm_id = req.local_comm_id.get();
+        assert_eq!(rep.remote_comm_id.get(), comm_id);
+        Link { ip: self.ip, comm_id, target_comm_id: rep.local_comm_id.get(), qpn: rep.local_qpn() }
+    }
+
+    pub(crate) fn connect_data(&self, cntlid: u16, nqn: &str) -> ConnectData {
+        ConnectData::new(self.id, cntlid, nqn, &self.nqn)
+    }
+
+    /// Connects queue 0 of a new connection to `nqn`: the link and the CNTLID.
+    pub(crate) fn connect_admin(&mut self, plane: &mut Plane, nqn: &str) -> (Link, u16) {
+        let link = self.open(plane, 0);
+        let data = self.connect_data(0xffff, nqn);
+        let (answer, _) = plane.capsule(link.qpn, connect(0).as_bytes(), data.as_bytes(), 0).expect("an answer");
+        assert_eq!(answer.status.get(), 0, "dw0 {:#x}", answer.dw0.get());
+        (link, answer.dw0.get() as u16)
+    }
+
+    /// A controller that is enabled, with `queues` I/O queues.
+    pub(crate) fn connect_all(&mut self, plane: &mut Plane, nqn: &str, queues: u16) -> (Link, Vec<Link>, u16) {
+        let (admin, cntlid) = self.connect_admin(plane, nqn);
+        set_cc(plane, admin.qpn, 0x0046_0061);
+        let io = (1..=queues).map(|qid| self.connect_io(plane, nqn, cntlid, qid)).collect();
+        (admin, io, cntlid)
+    }
+
+    pub(crate) fn connect_io(&mut self, plane: &mut Plane, nqn: &str, cntlid: u16, qid: u16) -> Link {
+        let link = self.open(plane, qid);
+        let data = self.connect_data(cntlid, nqn);
+        let (answer, _) = plane.capsule(link.qpn, connect(qid).as_bytes(), data.as_bytes(), 0).expect("an answer");
+        assert_eq!((answer.status.get(), answer.dw0.get()), (0, u32::from(cntlid)));
+        link
+    }
+}
+
+impl Link {
+    pub(crate) fn rtu(&self) -> Rtu {
+        let mut rtu = Rtu::new();
+        rtu.local_comm_id = self.comm_id.into();
+        rtu.remote_comm_id = self.target_comm_id.into();
+        rtu
+    }
+
+    pub(crate) fn dreq(&self) -> Dreq {
+        let mut dreq = Dreq::new();
+        dreq.local_comm_id = self.comm_id.into();
+        dreq.remote_comm_id = self.target_comm_id.into();
+        dreq.set_remote_qpn(self.qpn);
+        dreq
+    }
+
+    /// The host ends the connection and gets its DREP.
+    pub(crate) fn close(&self, plane: &mut Plane) {
+        plane.mad(self.ip, &cm::emit(9, &self.dreq()));
+        let mad = plane.expect_mad(cm::attribute::DREP);
+        let message = Message::parse(&mad).unwrap();
+        assert_eq!(message.transaction_id(), 9);
+        assert_eq!(message.body.local_comm_id(), self.target_comm_id);
+        assert_eq!(message.body.remote_comm_id(), Some(self.comm_id));
+    }
+}
+
+pub(crate) fn connect(qid: u16) -> Connect {
+    let mut connect = Connect::new();
+    connect.qid = qid.into();
+    connect.sqsize = if qid == 0 { 31 } else { 127 }.into();
+    connect.kato = if qid == 0 { 5000 } else { 0 }.into();
+    connect
+}
+
+pub(crate) fn set_property(plane: &mut Plane, qpn: u32, ofst: u32, attrib: u8, value: u64) -> u16 {
+    let mut set = PropertySet::new();
+    (set.ofst, set.attrib, set.value) = (ofst.into(), attrib, value.into());
+    plane.capsule(qpn, set.as_bytes(), &[], 0).expect("an answer").0.status.get()
+}
+
+pub(crate) fn property(plane: &mut Plane, qpn: u32, ofst: u32, attrib: u8) -> Result<u64, u16> {
+    let mut get = PropertyGet::new();
+    (get.ofst, get.attrib) = (ofst.into(), attrib);
+    let (answer, _) = plane.capsule(qpn, get.as_bytes(), &[], 0).expect("an answer");
+    let value = u64::from(answer.dw0.get()) | u64::from(answer.dw1.get()) << 32;
+    if answer.status.get() == 0 { Ok(value) } else { Err(answer.status.get()) }
+}
+
+pub(crate) fn set_cc(plane: &mut Plane, qpn: u32, value: u64) {
+    assert_eq!(set_property(plane, qpn, 0x14, 0, value), 0);
+}
+
+pub(crate) fn csts(plane: &mut Plane, qpn: u32) -> u64 {
+    property(plane, qpn, 0x1c, 0).unwrap()
+}
+
+/// An Admin command.
+pub(crate) fn command(opcode: u8, nsid: u32, cdw10: u32, cdw11: u32) -> Sqe {
+    let mut sqe = Sqe::new(opcode, Cid(0x77), Nsid(nsid));
+    (sqe.cdw10, sqe.cdw11) = (cdw10.into(), cdw11.into());
+    sqe
+}
+
+/// Issues an Admin command that is answered at once: status, dword 0, data.
+pub(crate) fn admin(plane: &mut Plane, qpn: u32, sqe: Sqe, wanted: usize) -> (u16, u32, Vec<u8>) {
+    let (answer, data) = plane.capsule(qpn, sqe.as_bytes(), &[], wanted).expect("an answer");
+    (answer.status.get(), answer.dw0.get(), data)
+}
