@@ -360,8 +360,8 @@ impl Controller {
                 _ => {}
             }
         }
-        self.start_jobs(now_ns);
-        self.listen();
+        self.start_jobs(now_ns)?;
+        self.listen()?;
         self.admin().ring();
         Ok(())
     }
@@ -396,10 +396,10 @@ impl Controller {
     }
 
     /// Sends the next job's command when none is outstanding, and acts on the points between them.
-    fn start_jobs(&mut self, now_ns: u64) {
+    fn start_jobs(&mut self, now_ns: u64) -> Result<(), Reason> {
         while let Some(&job) = self.jobs.queue.front() {
             if self.waiters.iter().any(|waiter| matches!(waiter, Waiter::Job(..))) {
-                return;
+                return Ok(());
             }
             self.jobs.queue.pop_front();
             match job {
@@ -409,12 +409,13 @@ impl Controller {
                     self.events.push_back(Event::Ready);
                 }
                 Job::SayNamespacesChanged => self.events.push_back(Event::NamespacesChanged),
-                _ => self.send(job, now_ns),
+                _ => self.send(job, now_ns)?,
             }
         }
+        Ok(())
     }
 
-    fn send(&mut self, job: Job, now_ns: u64) {
+    fn send(&mut self, job: Job, now_ns: u64) -> Result<(), Reason> {
         let entries = self.io_entries();
         let mut addresses = QueueAddresses { sq: 0, cq: 0, entries };
         if let Job::CreateCq(qid) | Job::CreateSq(qid) = job {
@@ -430,18 +431,20 @@ impl Controller {
         self.memory.fill(page, identify::LEN, 0);
         let cid = self.reserve(Waiter::Job(job, now_ns.saturating_add(self.config.command_timeout_ns)));
         let sqe = self.jobs.command(job, cid, self.memory.iova(page), addresses);
-        self.admin().submit(&sqe).expect("the owner's commands leave room for the driver's");
+        // The owner's commands leave room for the driver's, unless the drive frees no entry.
+        self.admin().submit(&sqe).map_err(|QueueFull| Reason::SqHead)
     }
 
     /// Keeps Asynchronous Event Requests outstanding once ready, while the jobs keep up with them.
-    fn listen(&mut self) {
+    fn listen(&mut self) -> Result<(), Reason> {
         let wanted = self.jobs.async_limit.min(ASYNC_EVENTS);
         while self.is_ready() && self.async_outstanding < wanted && self.jobs.queue.is_empty() {
             self.async_outstanding += 1;
             let cid = self.reserve(Waiter::Events);
             let sqe = Sqe::new(admin::ASYNC_EVENT_REQUEST, cid, Nsid(0));
-            self.admin().submit(&sqe).expect("the owner's commands leave room for events");
+            self.admin().submit(&sqe).map_err(|QueueFull| Reason::SqHead)?;
         }
+        Ok(())
     }
 
     fn reserve(&mut self, waiter: Waiter) -> Cid {

@@ -92,6 +92,9 @@ pub enum Reason {
         /// What is wrong.
         what: &'static str,
     },
+    /// Commands were answered, but SQHD never said that their entries are free again.
+    #[error("the controller does not free the entries of its admin queue (SQHD)")]
+    SqHead,
     /// The owner asked for it.
     #[error("stopped on request")]
     Requested,

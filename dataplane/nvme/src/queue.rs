@@ -254,6 +254,10 @@ impl IoQueue {
         } else {
             self.counters.bad_sqhd += 1;
         }
+        if self.outstanding == 0 {
+            // All that was rung was answered, so all of it was fetched, whatever SQHD says.
+            self.sq_head = self.sq_tail_rung;
+        }
         true
     }
 
@@ -266,5 +270,161 @@ impl IoQueue {
     #[inline]
     fn distance(&self, from: u16, to: u16) -> u16 {
         if to >= from { to - from } else { self.entries - from + to }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command;
+    use gantry_wire::nvme::{Nsid, Status};
+
+    const ENTRIES: u16 = 4;
+    const CQ: usize = 4096;
+
+    /// A queue pair whose drive is the test itself.
+    struct Rig {
+        queue: IoQueue,
+        memory: Arc<Region>,
+        bar: Bar,
+        posted: u16,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            let (bar, memory) = (Region::shared(0x2000).unwrap(), Region::shared(8192).unwrap());
+            // What an earlier owner left: it must not be taken for completions.
+            memory.fill(CQ, 4096, 0xff);
+            let place = Place { qid: 3, entries: ENTRIES, sq: 0, cq: CQ, dstrd: 2 };
+            let queue = IoQueue::new(Arc::clone(&bar), Arc::clone(&memory), place, 1000);
+            Rig { queue, memory, bar, posted: 0 }
+        }
+
+        fn submit(&mut self, cid: u16) {
+            self.queue.submit(&command::flush(Nsid(1), Cid(cid))).unwrap();
+            self.queue.ring();
+        }
+
+        fn post(&mut self, cid: u16, sqid: u16, sqhd: u16) {
+            let mut cqe = Cqe::new(Cid(cid), Status::SUCCESS, 0);
+            (cqe.sqid, cqe.sqhd) = (sqid.into(), sqhd.into());
+            cqe.set_phase((self.posted / ENTRIES).is_multiple_of(2));
+            self.memory.write(CQ + usize::from(self.posted % ENTRIES) * Cqe::LEN, cqe.as_bytes());
+            self.posted += 1;
+        }
+
+        fn poll(&mut self) -> Option<u16> {
+            self.queue.poll().map(|cqe| cqe.cid().0)
+        }
+    }
+
+    #[test]
+    fn entries_and_doorbells_are_where_the_drive_looks() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.poll(), None);
+        for round in 0..10u16 {
+            rig.submit(round);
+            let mut sqe = [0; Sqe::LEN];
+            rig.memory.read(usize::from(round % ENTRIES) * Sqe::LEN, &mut sqe);
+            assert_eq!(Sqe::parse(&sqe), Some(&command::flush(Nsid(1), Cid(round))));
+            // DSTRD 2: doorbells 16 bytes apart.
+            let next = u32::from((round + 1) % ENTRIES);
+            assert_eq!(rig.bar.load_u32(0x1000 + 6 * 16, Ordering::Relaxed), next);
+            rig.post(round, 3, next as u16);
+            assert_eq!((rig.poll(), rig.poll()), (Some(round), None));
+            rig.queue.release();
+            assert_eq!(rig.bar.load_u32(0x1000 + 7 * 16, Ordering::Relaxed), next);
+        }
+    }
+
+    #[test]
+    fn answers_to_nothing_are_refused_and_counted() {
+        let mut rig = Rig::new();
+        rig.submit(7);
+        rig.post(8, 3, 1);
+        rig.post(7, 2, 1);
+        assert_eq!(rig.poll(), None, "an unknown CID; another queue's completion");
+        rig.post(7, 3, 1);
+        rig.post(7, 3, 1);
+        assert_eq!((rig.poll(), rig.poll()), (Some(7), None), "answered once");
+        assert_eq!((rig.queue.counters().unknown_cid, rig.queue.counters().completed), (3, 1));
+        // The refused ones are given back too.
+        rig.queue.release();
+        assert_eq!((rig.queue.outstanding(), rig.bar.load_u32(0x1000 + 7 * 16, Ordering::Relaxed)), (0, 0));
+    }
+
+    /// Every entry new at every look: one call returns all the same.
+    #[test]
+    fn a_flood_of_nonsense_does_not_keep_the_caller() {
+        let mut rig = Rig::new();
+        for _ in 0..ENTRIES {
+            rig.post(9, 3, 0);
+        }
+        assert_eq!(rig.poll(), None);
+        assert_eq!(rig.queue.counters().unknown_cid, u64::from(ENTRIES));
+    }
+
+    #[test]
+    fn a_head_that_cannot_be_is_ignored() {
+        let mut rig = Rig::new();
+        rig.submit(1);
+        rig.submit(2);
+        // Past the end of the queue; ahead of what was rung.
+        for (cid, sqhd) in [(1, 0xffff), (2, 3)] {
+            rig.post(cid, 3, sqhd);
+            assert_eq!(rig.poll(), Some(cid));
+        }
+        assert_eq!(rig.queue.counters().bad_sqhd, 2);
+        assert_eq!(rig.queue.room(), 3, "all was answered, so all is free");
+    }
+
+    /// A head that stands still takes no entry for ever.
+    #[test]
+    fn a_head_that_stands_still() {
+        let mut rig = Rig::new();
+        for cid in 0..20 {
+            rig.submit(cid);
+            rig.post(cid, 3, rig.queue.sq_head);
+            assert_eq!(rig.poll(), Some(cid));
+            assert_eq!(rig.queue.room(), 3);
+        }
+    }
+
+    #[test]
+    fn age_is_told_between_one_and_one_and_a_half_timeouts() {
+        let mut rig = Rig::new();
+        assert!(!rig.queue.expired(0));
+        for now in (0..10_000).step_by(100) {
+            assert!(!rig.queue.expired(now), "nothing is outstanding");
+        }
+        rig.submit(1);
+        let expired = (10_000..12_000).step_by(100).find(|&now| rig.queue.expired(now));
+        assert!((11_000..=11_500).contains(&expired.unwrap()), "{expired:?}");
+        assert!(rig.queue.outstanding_cids().eq([Cid(1)]));
+    }
+
+    #[test]
+    fn a_pause_in_asking_ages_nothing() {
+        let mut rig = Rig::new();
+        rig.queue.expired(0);
+        rig.submit(1);
+        for now in [1_000_000, 2_000_000] {
+            assert!(!rig.queue.expired(now), "at {now}");
+        }
+    }
+
+    #[test]
+    fn what_is_answered_in_time_never_expires() {
+        let mut rig = Rig::new();
+        for now in (0u16..30_000).step_by(300) {
+            let cid = now / 300;
+            rig.submit(cid);
+            assert!(!rig.queue.expired(u64::from(now)));
+            if cid >= 1 {
+                // Each is answered one step later: 300 of 1000.
+                rig.post(cid - 1, 3, cid % ENTRIES);
+                assert_eq!(rig.poll(), Some(cid - 1));
+            }
+        }
     }
 }

@@ -263,7 +263,6 @@ impl Model {
     /// CC.EN 1 → 0: every queue and every command is gone (§3.7.2).
     fn reset(&mut self) {
         self.queues.clear();
-        self.bar.fill(register::DOORBELLS, self.bar.length() - register::DOORBELLS, 0);
         self.held.clear();
         self.listening.clear();
         self.events.clear();
@@ -287,6 +286,8 @@ impl Model {
         if self.cc.mps() != 0 || self.cc.css() != 0 || self.cc.ams() != 0 || !sizes_fit {
             return self.fatal();
         }
+        // What was rung while the controller was disabled was rung for nobody.
+        self.bar.fill(register::DOORBELLS, self.bar.length() - register::DOORBELLS, 0);
         self.queues.create_cq(0, acq, aqa.acqs() + 1);
         self.queues.create_sq(0, asq, aqa.asqs() + 1, 0);
         self.publish(Csts::default().with_rdy(1));
