@@ -3,6 +3,7 @@
 use super::*;
 use gantry_wire::cm::{self, Body, IpCm, Message};
 use gantry_wire::ib::Opcode;
+use gantry_wire::nvme::{Sqe, nvm};
 use gantry_wire::packet::{self, Class, Roce};
 use std::path::Path;
 
@@ -121,6 +122,36 @@ fn commands_are_those_of_a_linux_host_in_its_order() {
         assert_eq!(ours, theirs, "admin command {at}");
     }
     assert_eq!(ours_io, theirs_io);
+}
+
+#[test]
+fn io_commands_are_those_of_a_linux_host() {
+    for name in ["c_read_512", "c_read_4k", "c_read_16k", "c_write_512", "c_write_4k", "c_write_16k"] {
+        let theirs = captured(&format!("mtu1024/{name}.pcap"));
+        let first = theirs.iter().find(|packet| payload(packet).len() >= 64).unwrap();
+        let sqe = Sqe::parse(payload(first)).unwrap();
+        let (kind, data) = match sqe.opcode {
+            nvm::READ => (IoKind::Read, Vec::new()),
+            nvm::WRITE => (IoKind::Write, vec![0; sqe.blocks() as usize * 512]),
+            other => panic!("{name}: opcode {other:#x}"),
+        };
+        let mut pair = Pair::new();
+        pair.host.connect(SUBNQN, 1, 32, 5000);
+        pair.run_until(|host| *host.state() == State::Ready);
+        let before = pair.sent.len();
+        pair.io(kind, sqe.slba(), sqe.blocks(), data);
+        let ours = from_host(pair.sent.split_off(before));
+        let mine = ours.iter().find(|packet| payload(packet).len() >= 64).unwrap();
+        assert_eq!(described(&payload(mine)[..64]), described(&payload(first)[..64]), "{name}");
+        // Packets of one SEND: opcodes and payload lengths.
+        let shape = |packets: &[(Vec<u8>, Roce)]| {
+            let sends = packets.iter().filter(|packet| packet.1.transport.opcode.is_send());
+            sends.map(|packet| (packet.1.transport.opcode, packet.1.payload_len)).collect::<Vec<_>>()
+        };
+        let (ours, theirs) = (shape(&ours), shape(&theirs));
+        assert_eq!(ours, theirs[..ours.len()], "{name}");
+        assert_eq!(pair.host.violations(), []);
+    }
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(super) struct Pair {
     /// One frame of so many is lost, at random; zero loses none.
     loss_one_in: u64,
     dice: super::Random,
+    /// Before each fourth frame to the host comes a copy with a byte changed and the ICRC made right again.
+    garble: Option<super::Random>,
 }
 
 impl Pair {
@@ -40,6 +42,7 @@ impl Pair {
             sent: Vec::new(),
             loss_one_in: 0,
             dice: super::Random(1),
+            garble: None,
         }
     }
 
@@ -94,6 +97,12 @@ impl Pair {
         }
         while self.to_host.front().is_some_and(|next| next.0 <= self.now_ns) {
             let (_, frame) = self.to_host.pop_front().unwrap();
+            if let Some(random) = &mut self.garble
+                && random.next().is_multiple_of(4)
+            {
+                let garbled = garbled(random, &frame);
+                self.host.handle_frame(self.now_ns, &garbled);
+            }
             self.host.handle_frame(self.now_ns, &frame);
         }
     }
@@ -119,4 +128,19 @@ fn config() -> HostConfig {
     let mut config = HostConfig::new([10, 9, 0, 2].into(), [10, 9, 0, 1].into());
     config.mac = [0x52, 0x54, 0, 0, 0, 2];
     config
+}
+
+fn garbled(random: &mut super::Random, frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    // Transport headers and the start of the payload, where it means most.
+    let at = 42.min(frame.len() - 20) + random.next() as usize % (frame.len() - 42).clamp(20, 80);
+    frame[at] = random.next() as u8;
+    if random.next().is_multiple_of(8) {
+        frame.truncate(14 + random.next() as usize % (frame.len() - 14));
+    } else if frame.len() > 60 {
+        let end = frame.len() - 4;
+        let crc = target::crc(&frame[14..end]);
+        frame[end..].copy_from_slice(&crc.to_le_bytes());
+    }
+    frame
 }

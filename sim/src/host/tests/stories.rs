@@ -206,6 +206,29 @@ fn every_broken_rule_is_seen() {
     assert_eq!(pair.host.violations(), [Violation::Icrc]);
 }
 
+/// Bytes that a sick target could send, past the ICRC: whatever they do to the association, the host lives.
+#[test]
+fn no_frame_brings_the_host_down() {
+    let mut dice = crate::host::Random(7);
+    let mut ends = [0; 2];
+    for _ in 0..150 {
+        let mut pair = Pair::new();
+        pair.garble = Some(crate::host::Random(dice.next()));
+        pair.host.connect(SUBNQN, 1, 32, 5000);
+        for _ in 0..400 {
+            pair.step();
+            let read = Io { queue: 1, kind: IoKind::Read, nsid: 1, slba: 0, blocks: 8, data: Vec::new(), tag: 0 };
+            let _ = pair.host.submit(read);
+            while pair.host.poll_completion().is_some() {}
+        }
+        ends[usize::from(matches!(pair.host.state(), State::Failed(_)))] += 1;
+        for violation in pair.host.violations() {
+            assert!(!violation.to_string().is_empty());
+        }
+    }
+    assert!(ends[1] > 30, "garbled frames got past the ICRC: {ends:?}");
+}
+
 #[test]
 fn refusals_have_their_reasons() {
     let fail = |change: fn(&mut Pair)| {

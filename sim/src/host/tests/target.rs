@@ -479,7 +479,7 @@ fn roce_frame(headers: &RoceHeaders, transport: &Transport, payload: &[u8]) -> V
     frame
 }
 
-fn crc(l3: &[u8]) -> u32 {
+pub(super) fn crc(l3: &[u8]) -> u32 {
     let cpu = Cpu::portable();
     let mut masked = [0; icrc::MASKED_MAX];
     let length = icrc::masked_prefix(l3, &mut masked).unwrap();
