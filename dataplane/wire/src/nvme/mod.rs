@@ -7,6 +7,7 @@ pub mod cqe;
 pub mod feature;
 pub mod identify;
 pub mod log;
+pub mod namespace;
 pub mod prp_sgl;
 pub mod register;
 pub mod sqe;
