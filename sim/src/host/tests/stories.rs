@@ -199,11 +199,48 @@ fn every_broken_rule_is_seen() {
         assert!(seen(violation), "{fault:?}: {violation}");
         assert_eq!(pair.host.state(), &State::Failed(Failure::Violation(*violation)));
     }
-    // A wrong ICRC is seen and recovered from.
-    let mut pair = Pair::connected(1);
-    pair.target.fault = Fault::Icrc;
-    assert_eq!(pair.io(IoKind::Read, 0, 8, Vec::new()).status, Status::SUCCESS);
-    assert_eq!(pair.host.violations(), [Violation::Icrc]);
+    // What is wrong below the transport is seen, and recovered from.
+    for (fault, seen) in [
+        (Fault::Icrc, (|v| matches!(v, Violation::Icrc)) as fn(&Violation) -> bool),
+        (Fault::Port, |v| matches!(v, Violation::SourcePort { .. })),
+        (Fault::Partition, |v| matches!(v, Violation::Header(_))),
+    ] {
+        let mut pair = Pair::connected(1);
+        pair.target.fault = fault;
+        assert_eq!(pair.io(IoKind::Read, 0, 8, Vec::new()).status, Status::SUCCESS);
+        let [violation] = pair.host.violations() else { panic!("{fault:?}: {:?}", pair.host.violations()) };
+        assert!(seen(violation), "{fault:?}: {violation}");
+    }
+    let mut pair = Pair::new();
+    pair.target.manner.confused = true;
+    pair.host.connect(SUBNQN, 1, 32, 5000);
+    pair.run_until(|host| matches!(host.state(), State::Failed(Failure::Violation(Violation::Cm(_)))));
+}
+
+#[test]
+fn vlans_jumbo_frames_and_ipv6_carry_the_same() {
+    let v6 = HostConfig::new("fd00::2".parse().unwrap(), "fd00::1".parse().unwrap());
+    for config in [
+        HostConfig { vlan: 7, ..config() },
+        HostConfig { mtu: 4200, ..config() },
+        HostConfig { target_mac: Some(target::MAC), ..v6.clone() },
+    ] {
+        let mut pair = Pair::with(config.clone());
+        pair.host.connect(SUBNQN, 1, 32, 5000);
+        pair.run_until(|host| *host.state() == State::Ready);
+        assert_eq!(pair.io(IoKind::Write, 0, 64, pattern(3, 64 * 512)).status, Status::SUCCESS);
+        assert!(pair.io(IoKind::Read, 0, 64, Vec::new()).data == pattern(3, 64 * 512));
+        assert_eq!(pair.host.violations(), []);
+        for frame in &pair.sent {
+            assert_eq!(frame[12..14] == [0x81, 0], config.vlan != 0);
+        }
+        let longest = pair.sent.iter().map(Vec::len).max().unwrap();
+        assert_eq!(longest > 1518, config.mtu > 1500);
+    }
+    // Without an address to ask for and none given, there is no way.
+    let mut pair = Pair::with(v6);
+    pair.host.connect(SUBNQN, 1, 32, 5000);
+    assert_eq!(pair.host.state(), &State::Failed(Failure::NoRoute));
 }
 
 /// Bytes that a sick target could send, past the ICRC: whatever they do to the association, the host lives.

@@ -10,10 +10,10 @@ use gantry_wire::cm::{self, Body, Message, Reason};
 use gantry_wire::fabrics::{self, CmAccept, CmReject, CmRequest, Command, ConnectData, ConnectInvalid};
 use gantry_wire::fabrics::{AddressFamily, DiscoveryEntry, DiscoveryHeader, SubsystemType};
 use gantry_wire::ib::{Deth, Opcode};
+use gantry_wire::icrc;
 use gantry_wire::nvme::identify::{IdentifyController, IdentifyNamespace, NamespaceId, NsidList, cns, sgls};
 use gantry_wire::nvme::{Cqe, Nsid, Sgl, Sqe, Status, admin, nvm, register};
 use gantry_wire::packet::{self, Class, HEADER_MAX, RoceHeaders};
-use gantry_wire::{icrc, ipv4};
 use std::collections::{BTreeMap, VecDeque};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -45,6 +45,10 @@ pub(super) enum Fault {
     Beyond,
     /// Any packet with a wrong ICRC.
     Icrc,
+    /// Any packet from another UDP source port.
+    Port,
+    /// Any packet of another partition.
+    Partition,
 }
 
 /// What connecting is answered with.
@@ -56,6 +60,8 @@ pub(super) struct Manner {
     pub(super) deaf: bool,
     /// REJ instead of REP: reason, NVMe status.
     pub(super) reject: Option<(Reason, u16)>,
+    /// Answers a REQ under another transaction id.
+    pub(super) confused: bool,
     /// Status of Connect.
     pub(super) connect: Status,
 }
@@ -92,7 +98,8 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn new() -> Target {
-        let manner = Manner { controller: |_| {}, deaf: false, reject: None, connect: Status::SUCCESS };
+        let manner =
+            Manner { controller: |_| {}, deaf: false, reject: None, confused: false, connect: Status::SUCCESS };
         Target {
             manner,
             fault: Fault::None,
@@ -121,10 +128,18 @@ impl Target {
                     }
                     Payload::Region { .. } => panic!("nothing is granted"),
                 };
-                let mut frame = roce_frame(&queue.headers, &packet.transport, payload);
+                let (mut headers, mut transport) = (queue.headers, packet.transport);
+                match self.fault {
+                    Fault::Port => headers.udp_source ^= 1,
+                    Fault::Partition => transport.pkey = 0x7fff,
+                    _ => {}
+                }
+                let mut frame = roce_frame(&headers, &transport, payload);
                 if self.fault == Fault::Icrc {
-                    self.fault = Fault::None;
                     *frame.last_mut().unwrap() ^= 1;
+                }
+                if matches!(self.fault, Fault::Icrc | Fault::Port | Fault::Partition) {
+                    self.fault = Fault::None;
                 }
                 return Some(frame);
             }
@@ -238,7 +253,7 @@ impl Target {
                 rep.initiator_depth = req.responder_resources();
                 rep.set_local_qpn(qpn).set_starting_psn(0xff_fff0).set_rnr_retry_count(7);
                 rep.set_target_ack_delay(15).set_private_data(CmAccept::new(request.hrqsize.get()).as_bytes());
-                self.mad(&cm::emit(tid, &rep));
+                self.mad(&cm::emit(tid ^ u64::from(self.manner.confused), &rep));
             }
             Body::Dreq(dreq) => {
                 self.queues.retain(|_, queue| queue.comm_ids.0 != dreq.remote_comm_id.get());
@@ -410,7 +425,7 @@ impl Target {
     fn respond(&mut self, qpn: u32, cid: u16, status: Status, result: u64, answer: Option<(Vec<u8>, Sqe)>) {
         let queue = self.queues.get_mut(&qpn).unwrap();
         let fault = match self.fault {
-            Fault::Icrc => Fault::None,
+            Fault::Icrc | Fault::Port | Fault::Partition => Fault::None,
             _ if queue.qid == 0 => Fault::None,
             fault => fault,
         };
@@ -475,7 +490,6 @@ fn roce_frame(headers: &RoceHeaders, transport: &Transport, payload: &[u8]) -> V
     frame.resize(frame.len() + usize::from(transport.pad), 0);
     let crc = crc(&frame[emitted.l3..]);
     frame.extend(crc.to_le_bytes());
-    assert!(ipv4::unmapped(&headers.dest_ip).is_some());
     frame
 }
 
