@@ -326,7 +326,7 @@ enum State {
 }
 
 /// A queue pair. A plain struct: its work lives in the [`WorkPool`] that is handed in, always the same one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Qp {
     qpn: Qpn,
     state: State,
@@ -506,8 +506,9 @@ impl Qp {
     /// Time has passed. Of no effect before the deadline.
     pub fn on_deadline(&mut self, now_ns: u64, works: &mut WorkPool) {
         match self.timer.expire(now_ns) {
-            Expired::Nothing => {}
-            Expired::Rnr | Expired::Retry => self.requester.go_back(works, &mut self.timer),
+            // Behind an RNR delay the refused packet is next already.
+            Expired::Nothing | Expired::Rnr => {}
+            Expired::Retry => self.requester.go_back(works, &mut self.timer),
             Expired::Exhausted => self.fail(Failure::RetryExceeded),
         }
     }

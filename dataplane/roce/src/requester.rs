@@ -15,7 +15,7 @@ pub const WINDOW_PACKETS: u32 = 128;
 /// Packets of one message after which an acknowledgement is asked for before its end.
 pub const ACK_REQUEST_PACKETS: u32 = 64;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Requester {
     /// SENDs and WRITEs that have no PSN yet.
     sends: List,

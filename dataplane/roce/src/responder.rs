@@ -10,7 +10,7 @@ use crate::work::{Kind, List, Slot, WorkPool};
 /// The longest message, in packets: half of the PSNs that can be told from their past.
 pub(crate) const MESSAGE_PACKETS_MAX: u32 = (1 << 22) - 1;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Responder {
     /// The PSN that comes next.
     expected: Psn,

@@ -15,7 +15,7 @@ const RETRY_MAX_NS: u64 = 1_000_000_000;
 /// No deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Timer {
     /// When to go back, unless something arrives; [`NEVER`] when nothing is outstanding.
     retry_at_ns: u64,

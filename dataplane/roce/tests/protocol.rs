@@ -3,7 +3,7 @@
 mod pair;
 
 use gantry_roce::*;
-use gantry_wire::ib::{Aeth, Opcode, Reth, Syndrome};
+use gantry_wire::ib::{Aeth, Opcode, Reth, Syndrome, rnr_timer_ns};
 use pair::*;
 
 /// Our end of a pair, with a region of 8 KiB.
@@ -275,6 +275,19 @@ fn a_repeated_read_is_answered_again_from_where_it_is_asked() {
     assert_eq!(plan(&end, &elsewhere, 0), Plan::Drop(DropReason::BadDuplicate), "not permitted");
 }
 
+#[test]
+fn a_repeated_read_replaces_what_was_still_to_be_answered() {
+    let mut end = end();
+    end.receive(0, &reth(packet(Opcode::ReadRequest, 0), 0, 4096), &[]);
+    end.receive(0, &reth(packet(Opcode::ReadRequest, 4), 0, 1024), &[]);
+    end.poll_transmit(0).expect("the first packet of the answer");
+    // The peer goes back to the second packet, and will ask for the other READ again too.
+    end.receive(0, &reth(packet(Opcode::ReadRequest, 1), 1024, 3072), &[]);
+    let psns: Vec<Psn> = std::iter::from_fn(|| end.poll_transmit(0)).map(|(t, _)| t.psn).collect();
+    assert_eq!(psns, [1, 2, 3].map(|nth| packet(Opcode::ReadRequest, nth).psn));
+    assert_eq!(end.works.available(), WORKS);
+}
+
 /// An acknowledgement of our packet `nth`.
 fn ack(nth: u32, syndrome: Syndrome) -> Transport {
     let aeth = Some(Aeth { syndrome, msn: 0 });
@@ -323,6 +336,52 @@ fn a_nak_completes_what_was_before_it_and_fails_the_rest() {
         assert_eq!(end.qp.deadline_ns(), u64::MAX);
         assert!(!end.qp.wants_transmit());
     }
+}
+
+#[test]
+fn an_ack_ends_the_wait_that_was_asked_for() {
+    let mut end = end();
+    end.send(vec![1; 8]);
+    end.poll_transmit(0).expect("a SEND");
+    end.receive(0, &ack(0, Syndrome::Rnr { timer: 20 }), &[]);
+    let until_ns = end.qp.deadline_ns();
+    assert_eq!(until_ns, rnr_timer_ns(20));
+    end.send(vec![2; 8]);
+    assert!(end.poll_transmit(1).is_none(), "nothing leaves within the delay");
+    // A doubled SEND found a buffer after all.
+    end.receive(2, &ack(0, Syndrome::ACK), &[]);
+    assert_eq!(end.qp.deadline_ns(), u64::MAX);
+    assert_eq!(end.poll_transmit(3).expect("the next SEND").0.psn, config().send_psn.next());
+}
+
+#[test]
+fn read_data_does_not_shorten_the_wait_that_was_asked_for() {
+    let mut end = end();
+    end.read(0, 8);
+    end.send(vec![1; 8]);
+    while end.poll_transmit(0).is_some() {}
+    end.receive(0, &ack(1, Syndrome::Rnr { timer: 0 }), &[]);
+    end.receive(1, &Transport { psn: config().send_psn, ..packet(Opcode::ReadResponseOnly, 0) }, &[1; 8]);
+    assert_eq!(end.succeeded(), [100]);
+    assert_eq!(end.qp.deadline_ns(), rnr_timer_ns(0));
+    end.qp.on_deadline(rnr_timer_ns(0), &mut end.works);
+    assert_eq!(end.poll_transmit(rnr_timer_ns(0)).expect("the SEND").0.psn, config().send_psn.next());
+    assert!(end.poll_transmit(rnr_timer_ns(0)).is_none());
+}
+
+#[test]
+fn a_read_answered_late_is_not_asked_for_again() {
+    let mut end = end();
+    end.read(0, 8);
+    end.send(vec![1; 8]);
+    while end.poll_transmit(0).is_some() {}
+    let late_ns = end.qp.deadline_ns();
+    end.qp.on_deadline(late_ns, &mut end.works);
+    assert!(end.qp.wants_transmit());
+    end.receive(late_ns, &Transport { psn: config().send_psn, ..packet(Opcode::ReadResponseOnly, 0) }, &[1; 8]);
+    assert_eq!(end.poll_transmit(late_ns).expect("only the SEND").0.psn, config().send_psn.next());
+    end.receive(late_ns, &ack(1, Syndrome::ACK), &[]);
+    assert_eq!(end.succeeded(), [100, 101]);
 }
 
 #[test]

@@ -136,6 +136,21 @@ fn an_ack_beyond_a_read_without_answer_asks_for_it_again() {
 }
 
 #[test]
+fn many_acks_beyond_a_read_ask_for_it_once() {
+    let mut pair = Pair::new(&config(), lose(1, Opcode::ReadResponseOnly, |nth| nth == 0));
+    pair.ends[1].region.bytes = vec![5; 64];
+    pair.ends[0].read(0, 64);
+    for _ in 0..10 {
+        pair.ends[0].send(vec![1; 16]);
+    }
+    pair.run();
+    pair.assert_clean();
+    assert!(pair.count(1, |t| t.opcode == Opcode::Acknowledge) > 5, "they came one by one");
+    assert_eq!(pair.count(0, |t| t.opcode == Opcode::ReadRequest), 2);
+    assert_eq!(pair.ends[1].messages.len(), 10, "SENDs that went again are not executed again");
+}
+
+#[test]
 fn a_lost_read_request_is_repeated_after_the_timeout() {
     let mut pair = Pair::new(&config(), lose(0, Opcode::ReadRequest, |nth| nth == 0));
     pair.ends[1].region.bytes = vec![5; 3000];
@@ -201,6 +216,21 @@ fn not_ready_too_often_fails() {
     let flushed = Completion { cookie, kind: CompletionKind::Send, status: Status::Flushed };
     assert_eq!(pair.ends[0].completions, [flushed]);
     assert_eq!(pair.ends[0].works.available(), WORKS);
+}
+
+#[test]
+fn not_ready_is_counted_from_the_last_progress() {
+    let mut pair = Pair::new(&QpConfig { rnr_retry_count: 1, ..config() }, no_fault());
+    for n in 0..4 {
+        pair.ends[1].receive_buffers = Some(0);
+        pair.ends[0].send(vec![n; 8]);
+        pair.run_until(pair.now_ns + 20_000);
+        pair.ends[1].receive_buffers = None;
+        pair.run();
+    }
+    pair.assert_clean();
+    assert_eq!(pair.ends[1].messages.len(), 4);
+    assert_eq!(pair.count(1, |t| syndrome(t) == Some(0x20 | config().rnr_timer)), 4);
 }
 
 #[test]
