@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use gantry::channel::FRAME_MAX;
 use gantry_cpu::Cpu;
 use gantry_dma::Region;
@@ -12,10 +13,11 @@ use gantry_drive::{Faults, SoftwareDrive};
 use gantry_pipeline::Lcore;
 use gantry_pipeline::exchange::{Batch, Exchange, Liveness};
 use gantry_pipeline::housekeeping::{Attachment, Environment, Housekeeping, OpenPort};
-use gantry_pipeline::state::{Core, Sizes};
+use gantry_pipeline::port::BURST;
+use gantry_pipeline::state::{Core, Place, Sizes};
 use parking_lot::Mutex;
 
-use crate::wire::{Queue, Wire};
+use crate::wire::{Buffer, Queue, Wire};
 
 /// Buffers that an lcore has for its reports.
 const REPORTS: usize = 256;
@@ -26,26 +28,57 @@ struct Mail {
     spent: VecDeque<Box<Batch<Queue>>>,
     reports: VecDeque<(usize, Box<[u8; FRAME_MAX]>)>,
     empty: Vec<Box<[u8; FRAME_MAX]>>,
+    crossed: VecDeque<Buffer>,
 }
 
+/// Frames on their way from other lcores.
+const CROSSED: usize = 1024;
+
 /// An lcore's end of the exchange.
-pub struct MailEnd(Rc<RefCell<Mail>>);
+pub struct MailEnd {
+    lcore: usize,
+    /// Of all lcores.
+    mail: Rc<[RefCell<Mail>]>,
+}
+
+impl MailEnd {
+    fn own(&self) -> std::cell::RefMut<'_, Mail> {
+        self.mail[self.lcore].borrow_mut()
+    }
+}
 
 impl Exchange<Queue> for MailEnd {
     fn take_batch(&mut self) -> Option<Box<Batch<Queue>>> {
-        self.0.borrow_mut().batches.pop_front()
+        self.own().batches.pop_front()
     }
 
     fn return_batch(&mut self, batch: Box<Batch<Queue>>) {
-        self.0.borrow_mut().spent.push_back(batch);
+        self.own().spent.push_back(batch);
     }
 
     fn report(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        let mut mail = self.0.borrow_mut();
+        let mut mail = self.own();
         let Some(mut buffer) = mail.empty.pop() else { return false };
         let length = fill(&mut buffer[..]);
         mail.reports.push_back((length, buffer));
         true
+    }
+
+    fn cross(&mut self, lcore: u16, frame: Buffer) -> Result<(), Buffer> {
+        let mut mail = self.mail[usize::from(lcore)].borrow_mut();
+        if mail.crossed.len() == CROSSED {
+            return Err(frame);
+        }
+        mail.crossed.push_back(frame);
+        Ok(())
+    }
+
+    fn take_crossed(&mut self, into: &mut ArrayVec<Buffer, BURST>) {
+        let mut mail = self.own();
+        while !into.is_full() {
+            let Some(frame) = mail.crossed.pop_front() else { return };
+            into.push(frame);
+        }
     }
 }
 
@@ -56,6 +89,7 @@ pub struct Devices {
     wires: Vec<(String, Wire)>,
     drives: Vec<(String, Stepped)>,
     random: u64,
+    lcores: usize,
 }
 
 impl Environment for Devices {
@@ -65,11 +99,11 @@ impl Environment for Devices {
         let Some(name) = device.strip_prefix("wire:") else {
             return Err(format!("{device}: a simulated card has ports named wire:NAME"));
         };
-        let wire = Wire::new();
+        let wire = Wire::new(self.lcores);
         let number = self.wires.len() as u8;
-        let queue = wire.queue();
+        let queues = (0..self.lcores).map(|lcore| (lcore, wire.queue(lcore))).collect();
         self.wires.push((name.to_owned(), wire));
-        Ok(OpenPort { mac: [2, 0, 0, 0, 1, number], queues: vec![(0, queue)] })
+        Ok(OpenPort { mac: [2, 0, 0, 0, 1, number], queues })
     }
 
     fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
@@ -100,7 +134,7 @@ impl Attachment for Attached {
 /// One card.
 pub struct Card {
     lcores: Vec<Lcore<Queue, MailEnd>>,
-    mail: Vec<Rc<RefCell<Mail>>>,
+    mail: Rc<[RefCell<Mail>]>,
     /// The housekeeping thread's state: the channel's far end.
     pub housekeeping: Housekeeping<Devices>,
 }
@@ -114,23 +148,27 @@ impl Card {
     pub fn new(lcores: usize, sizes: Sizes, seed: u64, now_ns: u64) -> Self {
         let cpu = Cpu::detect();
         let liveness = Liveness::new();
+        let mail: Rc<[RefCell<Mail>]> = (0..lcores)
+            .map(|_| {
+                RefCell::new(Mail {
+                    batches: VecDeque::with_capacity(1024),
+                    spent: VecDeque::with_capacity(1024),
+                    reports: VecDeque::with_capacity(REPORTS),
+                    empty: (0..REPORTS).map(|_| Box::new([0; FRAME_MAX])).collect(),
+                    crossed: VecDeque::with_capacity(CROSSED),
+                })
+            })
+            .collect();
         let mut memory = Vec::new();
-        let mut mail = Vec::new();
         let mut polled = Vec::new();
-        for _ in 0..lcores {
+        for lcore in 0..lcores {
             let region = Region::shared(sizes.dma_bytes()).expect("memory for an lcore");
-            let end = Rc::new(RefCell::new(Mail {
-                batches: VecDeque::with_capacity(1024),
-                spent: VecDeque::with_capacity(1024),
-                reports: VecDeque::with_capacity(REPORTS),
-                empty: (0..REPORTS).map(|_| Box::new([0; FRAME_MAX])).collect(),
-            }));
             memory.push(region.clone());
-            mail.push(end.clone());
-            let core = Core::new(cpu, sizes, region, liveness.clone(), now_ns);
-            polled.push(Lcore::new(core, MailEnd(end)));
+            let place = Place { lcore: lcore as u16, lcores: lcores as u16 };
+            let core = Core::new(cpu, place, sizes, region, liveness.clone(), now_ns);
+            polled.push(Lcore::new(core, MailEnd { lcore, mail: mail.clone() }));
         }
-        let devices = Devices { wires: Vec::new(), drives: Vec::new(), random: seed };
+        let devices = Devices { wires: Vec::new(), drives: Vec::new(), random: seed, lcores };
         Self { lcores: polled, mail, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
     }
 
@@ -146,6 +184,12 @@ impl Card {
     pub fn faults(&mut self, name: &str) -> Option<Arc<Mutex<Faults>>> {
         let drives = &self.housekeeping.environment().drives;
         drives.iter().find(|(known, _)| known == name).map(|(_, drive)| drive.lock().faults())
+    }
+
+    /// How many lcores there are.
+    #[must_use]
+    pub fn lcores(&self) -> usize {
+        self.lcores.len()
     }
 
     /// One lcore.

@@ -68,7 +68,7 @@ impl Live {
         while self.world.host(self.host).state() != wanted {
             self.round();
             if begun.elapsed() > Duration::from_secs(10) {
-                let state = self.world.host(self.host).state().clone();
+                let state = *self.world.host(self.host).state();
                 let told = self.world.notices().iter().map(|notice| format!("\n  {notice}")).collect::<String>();
                 return Err(format!("the host did not {what}: {state:?}; control noticed:{told}"));
             }
@@ -78,7 +78,7 @@ impl Live {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
-    let mut world = World::new(configuration(arguments), Sizes::default(), std::process::id().into());
+    let mut world = World::new(configuration(arguments), 1, Sizes::default(), std::process::id().into());
     let mut config = HostConfig::new([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
     config.mtu = arguments.mtu;
     let host = world.plug(config);

@@ -15,9 +15,9 @@ const FRAME: usize = 4608;
 /// Buffers of one wire.
 const BUFFERS: usize = 4096;
 
-#[derive(Default)]
 struct Queues {
-    to_card: VecDeque<Vec<u8>>,
+    /// One for each lcore.
+    to_card: Vec<VecDeque<Vec<u8>>>,
     from_card: VecDeque<Vec<u8>>,
     free: Vec<Vec<u8>>,
 }
@@ -27,11 +27,11 @@ struct Queues {
 pub struct Wire(Rc<RefCell<Queues>>);
 
 impl Wire {
-    /// A wire with nothing on it.
+    /// A wire with nothing on it, to a port with this many queues.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(queues: usize) -> Self {
         Self(Rc::new(RefCell::new(Queues {
-            to_card: VecDeque::with_capacity(BUFFERS),
+            to_card: (0..queues).map(|_| VecDeque::with_capacity(BUFFERS)).collect(),
             from_card: VecDeque::with_capacity(BUFFERS),
             free: (0..BUFFERS).map(|_| Vec::with_capacity(FRAME)).collect(),
         })))
@@ -46,7 +46,8 @@ impl Wire {
         let Some(mut buffer) = queues.free.pop() else { return false };
         buffer.clear();
         buffer.extend_from_slice(frame);
-        queues.to_card.push_back(buffer);
+        let queue = hash(frame) % queues.to_card.len();
+        queues.to_card[queue].push_back(buffer);
         true
     }
 
@@ -60,21 +61,24 @@ impl Wire {
         true
     }
 
-    /// The card's end.
+    /// One of the card's queue pairs.
     #[must_use]
-    pub fn queue(&self) -> Queue {
-        Queue(self.0.clone())
+    pub fn queue(&self, index: usize) -> Queue {
+        Queue { index, queues: self.0.clone() }
     }
 }
 
-impl Default for Wire {
-    fn default() -> Self {
-        Self::new()
-    }
+/// What a NIC's hash does: frames of one UDP source port come to one queue. It looks where untagged IPv4 has it, and
+/// spreads all else by whatever stands there.
+fn hash(frame: &[u8]) -> usize {
+    frame.get(34..36).map_or(0, |port| usize::from(u16::from_be_bytes([port[0], port[1]])))
 }
 
-/// The card's end of a wire.
-pub struct Queue(Rc<RefCell<Queues>>);
+/// A queue pair of the card's.
+pub struct Queue {
+    index: usize,
+    queues: Rc<RefCell<Queues>>,
+}
 
 /// A buffer of the wire's pool.
 pub struct Buffer {
@@ -112,21 +116,21 @@ impl Port for Queue {
     type Tx = Buffer;
 
     fn rx_burst(&mut self, into: &mut ArrayVec<Buffer, BURST>) {
-        let mut queues = self.0.borrow_mut();
+        let mut queues = self.queues.borrow_mut();
         while !into.is_full() {
-            let Some(bytes) = queues.to_card.pop_front() else { return };
-            into.push(Buffer { bytes, home: self.0.clone() });
+            let Some(bytes) = queues.to_card[self.index].pop_front() else { return };
+            into.push(Buffer { bytes, home: self.queues.clone() });
         }
     }
 
     fn tx_alloc(&mut self) -> Option<Buffer> {
-        let mut bytes = self.0.borrow_mut().free.pop()?;
+        let mut bytes = self.queues.borrow_mut().free.pop()?;
         bytes.resize(FRAME, 0);
-        Some(Buffer { bytes, home: self.0.clone() })
+        Some(Buffer { bytes, home: self.queues.clone() })
     }
 
     fn tx_burst(&mut self, from: &mut ArrayVec<Buffer, BURST>) {
-        let mut queues = self.0.borrow_mut();
+        let mut queues = self.queues.borrow_mut();
         for mut frame in from.drain(..) {
             queues.from_card.push_back(std::mem::take(&mut frame.bytes));
         }

@@ -48,11 +48,11 @@ pub struct World {
 }
 
 impl World {
-    /// A card with one lcore that control programs with `configuration`.
+    /// A card with this many lcores that control programs with `configuration`.
     #[must_use]
-    pub fn new(configuration: Configuration, sizes: Sizes, seed: u64) -> Self {
+    pub fn new(configuration: Configuration, lcores: usize, sizes: Sizes, seed: u64) -> Self {
         let now_ns = 1_000_000_000;
-        let card = Card::new(1, sizes, seed, now_ns);
+        let card = Card::new(lcores, sizes, seed, now_ns);
         let mut control = Control::new(configuration, seed);
         control.connected(now_ns);
         Self { now_ns, seed, card, control, hosts: Vec::new(), notices: Vec::new(), channel_frames: 0 }

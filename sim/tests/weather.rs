@@ -33,11 +33,14 @@ fn verified_io(seed: u64, to_card: Weather, to_host: Weather, commands: u64) -> 
         workload.turn(world.host(host));
         workload.completed >= commands
     });
-    let state = world.host(host).state().clone();
+    let state = *world.host(host).state();
     assert!(done, "seed {seed}: {} commands, {state:?}, {:?}", workload.completed, workload.errors);
     let (card_link, host_link) = world.link(host);
     (card_link.weather, host_link.weather) = (Weather::FAIR, Weather::FAIR);
-    assert!(world.run_until(60 * SECOND, |world| workload.drain(world.host(host))), "seed {seed}: the last commands end");
+    assert!(
+        world.run_until(60 * SECOND, |world| workload.drain(world.host(host))),
+        "seed {seed}: the last commands end"
+    );
     assert_eq!(workload.errors, Vec::<String>::new(), "seed {seed}");
     assert_eq!(world.host(host).violations(), [], "seed {seed}");
     world.host(host).disconnect();

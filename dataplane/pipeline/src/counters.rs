@@ -30,6 +30,8 @@ counters! {
     PuntFull = "s2_classify.drop_punt_full",
     NotLocal = "s2_classify.drop_not_local",
     NoQp = "s2_classify.drop_no_qp",
+    Crossed = "s2_classify.crossed",
+    CrossFull = "s2_classify.drop_cross_full",
     AnswerTxFull = "s2_classify.drop_tx_full",
     TransportPackets = "s3_transport.packets",
     TransportPayload = "s3_transport.payload_bytes",

@@ -9,10 +9,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 
+use arrayvec::ArrayVec;
 use gantry::channel::Path;
 use gantry::channel::operation::{Answer, ControllerAdd, NamespaceAdd, QpBind, QpCreate};
 use gantry_dma::Region;
 use gantry_nvme::IoQueue;
+
+use crate::port::{BURST, Port};
 
 /// One change to what an lcore runs.
 pub enum Change<P> {
@@ -53,6 +56,18 @@ pub enum Change<P> {
         qpn: u32,
         /// First PSN the peer must send.
         receive_psn: u32,
+    },
+    /// A QP of another lcore: frames for it that come here cross over.
+    QpElsewhere {
+        /// Its QPN.
+        qpn: u32,
+        /// The lcore that owns it.
+        lcore: u16,
+    },
+    /// The QP of another lcore is gone.
+    QpForget {
+        /// Its QPN.
+        qpn: u32,
     },
     /// Binds a QP to its controller.
     QpBind(QpBind),
@@ -131,8 +146,8 @@ pub struct Batch<P> {
     pub barrier: u64,
 }
 
-/// An lcore's side of the exchange with housekeeping. Nothing here allocates or blocks.
-pub trait Exchange<P> {
+/// An lcore's side of the exchange with housekeeping and with the other lcores. Nothing here allocates or blocks.
+pub trait Exchange<P: Port> {
     /// The next batch, if there is one.
     fn take_batch(&mut self) -> Option<Box<Batch<P>>>;
     /// Gives a batch back, to be freed elsewhere, and says that it is applied.
@@ -140,6 +155,13 @@ pub trait Exchange<P> {
     /// Lends a buffer of [`FRAME_MAX`](gantry::channel::FRAME_MAX) bytes to `fill`, which writes one channel
     /// frame and returns its length. False when no buffer is free; then `fill` was not called.
     fn report(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> bool;
+    /// Hands a frame to the lcore that owns its QP.
+    ///
+    /// # Errors
+    /// The frame, when that lcore's ring is full.
+    fn cross(&mut self, lcore: u16, frame: P::Rx) -> Result<(), P::Rx>;
+    /// Appends frames that other lcores have handed over, as far as there is room.
+    fn take_crossed(&mut self, into: &mut ArrayVec<P::Rx, BURST>);
 }
 
 /// When each controller last heard from its host, in nanoseconds; written by any lcore, read by

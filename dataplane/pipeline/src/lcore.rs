@@ -19,7 +19,7 @@ use crate::memory::PAGE;
 use crate::port::{BURST, Port, TxFrame};
 use crate::qp::QpContext;
 use crate::state::{Core, Notice};
-use crate::tables::{LocalAddress, NamespaceEntry, NamespaceKey};
+use crate::tables::{LocalAddress, NamespaceEntry, NamespaceKey, QpPlace};
 use crate::{
     s0_receive, s1_parse, s2_classify, s3_transport, s4_capsule, s5_command, s6_submit, s7_complete, s8_respond,
     s9_transmit,
@@ -75,6 +75,7 @@ pub struct Lcore<P: Port, X> {
     rx: ArrayVec<P::Rx, BURST>,
     parsed: s1_parse::Parsed,
     classified: ArrayVec<s2_classify::Classified, BURST>,
+    crossing: s2_classify::Crossing,
     /// Low byte of the PSN of datagrams.
     datagram_psn: u32,
 }
@@ -93,6 +94,7 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
             rx: ArrayVec::new(),
             parsed: ArrayVec::new(),
             classified: ArrayVec::new(),
+            crossing: ArrayVec::new(),
             datagram_psn: 0,
         }
     }
@@ -124,7 +126,22 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
                 continue;
             }
             s1_parse::run(core, &self.rx, &mut self.parsed);
-            s2_classify::run(core, slot, &mut self.exchange, &self.rx, &self.parsed, &mut self.classified);
+            let (classified, crossing) = (&mut self.classified, &mut self.crossing);
+            s2_classify::run(core, slot, &mut self.exchange, &self.rx, &self.parsed, classified, crossing);
+            s3_transport::run(core, &self.rx, &self.classified);
+            s4_capsule::run(core);
+            self.classified.clear();
+            self.parsed.clear();
+            if self.crossing.is_empty() {
+                self.rx.clear();
+            } else {
+                cross::<P, X>(core, &mut self.exchange, &mut self.rx, &mut self.crossing);
+            }
+        }
+        self.exchange.take_crossed(&mut self.rx);
+        if !self.rx.is_empty() {
+            s1_parse::run(core, &self.rx, &mut self.parsed);
+            s2_classify::crossed(core, &self.rx, &self.parsed, &mut self.classified);
             s3_transport::run(core, &self.rx, &self.classified);
             s4_capsule::run(core);
             self.classified.clear();
@@ -153,21 +170,40 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
     }
 }
 
+/// Hands frames over to the lcores that own their QPs, in the order they came.
+#[inline(never)]
+fn cross<P: Port, X: Exchange<P>>(
+    core: &mut Core,
+    exchange: &mut X,
+    rx: &mut ArrayVec<P::Rx, BURST>,
+    crossing: &mut s2_classify::Crossing,
+) {
+    let mut crossing = core::mem::take(crossing).into_iter().peekable();
+    for (index, frame) in rx.drain(..).enumerate() {
+        if let Some((_, lcore)) = crossing.next_if(|(at, _)| *at == index) {
+            match exchange.cross(lcore, frame) {
+                Ok(()) => core.counters.count(Counter::Crossed),
+                Err(_) => core.counters.count(Counter::CrossFull),
+            }
+        }
+    }
+}
+
 /// What moved: a poll that changes none of it was idle.
 #[derive(PartialEq, Eq)]
-struct Activity([u64; 5]);
+struct Activity([u64; 6]);
 
 impl Activity {
     fn of(core: &Core) -> Self {
-        use Counter::{Completed, RxFrames, Submitted, TxFrames};
+        use Counter::{Completed, ParsedRoce, RxFrames, Submitted, TxFrames};
         let value = |counter| core.counters.value(counter);
-        Self([value(RxFrames), value(TxFrames), value(Submitted), value(Completed), core.batches])
+        Self([value(RxFrames), value(ParsedRoce), value(TxFrames), value(Submitted), value(Completed), core.batches])
     }
 }
 
 /// Tells control what it must know, as far as the exchange has room.
 #[inline(never)]
-fn report<P, X: Exchange<P>>(core: &mut Core, exchange: &mut X) {
+fn report<P: Port, X: Exchange<P>>(core: &mut Core, exchange: &mut X) {
     while let Some(Notice { kind, reason, object }) = core.notices.front().copied() {
         let body = event::Event { kind: U16::new(kind as u16), reason: U16::new(reason), object: U32::new(object) };
         if !exchange.report(|out| channel::emit_into(out, Kind::Event, 0, body.as_bytes(), &[])) {
@@ -239,11 +275,19 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
             Change::QpCreate { create, slot, qpn, receive_psn } => {
                 let qp = open_qp(create, *qpn, *receive_psn, ports);
                 core.qps.insert(*slot, qp);
-                core.qp_table.insert(*qpn, *slot).expect("a table entry for every QP slot");
+                let place = QpPlace { lcore: core.lcore, slot: *slot };
+                core.qp_table.insert(*qpn, place).expect("a table entry for every QP slot");
                 core.counters.count(Counter::QpsCreated);
             }
+            Change::QpElsewhere { qpn, lcore } => {
+                let place = QpPlace { lcore: *lcore, slot: 0 };
+                core.qp_table.insert(*qpn, place).expect("a table entry for every QP of every lcore");
+            }
+            Change::QpForget { qpn } => {
+                core.qp_table.remove(qpn);
+            }
             Change::QpBind(bind) => {
-                if let Some(slot) = core.qp_table.lookup(&bind.qpn.get()) {
+                if let Some(slot) = core.slot_of(bind.qpn.get()) {
                     let qp = &mut core.qps[slot];
                     qp.cntlid = bind.cntlid.get();
                     qp.qid = bind.qid.get();
@@ -253,12 +297,12 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
                 }
             }
             Change::QpDestroy { qpn } => {
-                if let Some(slot) = core.qp_table.lookup(qpn) {
+                if let Some(slot) = core.slot_of(*qpn) {
                     core.close_qp(slot);
                 }
             }
             Change::QpFence { qpn } => {
-                if let Some(slot) = core.qp_table.lookup(qpn) {
+                if let Some(slot) = core.slot_of(*qpn) {
                     core.fail_qp(slot, event::QpFailure::KeepAlive);
                 }
             }
@@ -339,7 +383,7 @@ fn headers(path: &Path) -> RoceHeaders {
 
 /// Control's answer to a capsule. One that answers nothing (the QP has gone) is dropped.
 fn answer(core: &mut Core, answer: &channel::operation::Answer, data: &[u8]) {
-    let Some(slot) = core.qp_table.lookup(&answer.qpn.get()) else { return };
+    let Some(slot) = core.slot_of(answer.qpn.get()) else { return };
     let qp = &core.qps[slot];
     let punted = |index: &u32| {
         let command = &core.commands[*index];

@@ -1,6 +1,6 @@
 //! s2, match-action: is a packet for us, and for which QP? Answers ARP, neighbour solicitation and echo; punts MADs.
 //!
-//! Leaves as: NotLocal, NoQp, Punt, PuntFull, or answered.
+//! Leaves as: NotLocal, NoQp, Punt, PuntFull, Crossed (to the lcore that owns the QP), CrossFull, or answered.
 
 use arrayvec::ArrayVec;
 use gantry::channel::{self, Kind, Path, slow_path};
@@ -44,6 +44,7 @@ pub fn run<P: Port, X: Exchange<P>>(
     burst: &[P::Rx],
     parsed: &Parsed,
     classified: &mut ArrayVec<Classified, BURST>,
+    crossing: &mut Crossing,
 ) {
     for (index, packet) in parsed {
         let frame = burst[*index].bytes();
@@ -68,15 +69,50 @@ pub fn run<P: Port, X: Exchange<P>>(
             Class::Other => core.counters.count(Counter::NotLocal),
         }
     }
+    locate(core, classified, crossing);
+}
+
+/// Frames that another lcore has received for QPs of this one: it has checked their address.
+#[inline(never)]
+pub fn crossed<F: RxFrame>(
+    core: &mut Core,
+    burst: &[F],
+    parsed: &Parsed,
+    classified: &mut ArrayVec<Classified, BURST>,
+) {
+    for (index, packet) in parsed {
+        match packet.roce(burst[*index].bytes()) {
+            Ok(roce) => {
+                let qp = roce.transport.dest_qpn.value();
+                classified.push(Classified { frame: *index, l3: packet.l3.into(), roce, qp });
+            }
+            Err(_) => core.counters.count(Counter::Malformed),
+        }
+    }
+    let mut crossing = Crossing::new();
+    locate(core, classified, &mut crossing);
+    // Its QP went meanwhile and is another lcore's now: once is enough.
+    core.counters.add(Counter::NoQp, crossing.len() as u64);
+}
+
+/// Frames of a burst for QPs of other lcores: their place in the burst and the lcore.
+pub type Crossing = ArrayVec<(usize, u16), BURST>;
+
+/// Turns QPNs into slots of this lcore's QPs.
+fn locate(core: &mut Core, classified: &mut ArrayVec<Classified, BURST>, crossing: &mut Crossing) {
     core.counters.add(Counter::ParsedRoce, classified.len() as u64);
     // For the whole burst: the table's lines are on their way before the first is needed.
     for item in classified.iter() {
         core.cpu.prefetch_read(core.qp_table.bucket(&item.qp));
     }
     classified.retain(|item| match core.qp_table.lookup(&item.qp) {
-        Some(qp) => {
-            item.qp = qp;
+        Some(place) if place.lcore == core.lcore => {
+            item.qp = place.slot;
             true
+        }
+        Some(place) => {
+            crossing.push((item.frame, place.lcore));
+            false
         }
         None => {
             core.counters.count(Counter::NoQp);

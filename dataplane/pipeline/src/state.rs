@@ -16,7 +16,7 @@ use crate::drive::DriveQueue;
 use crate::exchange::Liveness;
 use crate::memory::Memory;
 use crate::qp::{QpContext, Qps};
-use crate::tables::{ExactTable, LocalAddress, NamespaceEntry, NamespaceKey};
+use crate::tables::{ExactTable, LocalAddress, NamespaceEntry, NamespaceKey, QpPlace};
 use crate::wheel::Wheel;
 use crate::{s6_submit, s8_respond};
 
@@ -64,6 +64,15 @@ impl Sizes {
     }
 }
 
+/// Which lcore of how many.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Index of the lcore.
+    pub lcore: u16,
+    /// Lcores of the data plane.
+    pub lcores: u16,
+}
+
 /// Something for control to know.
 #[derive(Clone, Copy, Debug)]
 pub struct Notice {
@@ -89,8 +98,10 @@ pub struct Core {
     pub memory: Memory,
     /// Local addresses.
     pub addresses: ExactTable<LocalAddress, ()>,
-    /// QPN to QP slot.
-    pub qp_table: ExactTable<u32, u32>,
+    /// Its index among the lcores.
+    pub lcore: u16,
+    /// QPN to lcore and slot, for the QPs of all lcores.
+    pub qp_table: ExactTable<u32, QpPlace>,
     /// (controller, NSID) to blocks of a drive.
     pub namespaces: ExactTable<NamespaceKey, NamespaceEntry>,
     /// QPs.
@@ -126,7 +137,7 @@ pub struct Core {
 impl Core {
     /// An empty lcore over its DMA memory of [`Sizes::dma_bytes`].
     #[must_use]
-    pub fn new(cpu: Cpu, sizes: Sizes, region: Arc<Region>, liveness: Liveness, now_ns: u64) -> Self {
+    pub fn new(cpu: Cpu, place: Place, sizes: Sizes, region: Arc<Region>, liveness: Liveness, now_ns: u64) -> Self {
         Self {
             cpu,
             now_ns,
@@ -134,7 +145,8 @@ impl Core {
             counters: Counters::new(),
             memory: Memory::new(region, sizes.commands, sizes.pages),
             addresses: ExactTable::new(sizes.addresses as usize),
-            qp_table: ExactTable::new(sizes.qps as usize),
+            lcore: place.lcore,
+            qp_table: ExactTable::new(sizes.qps as usize * usize::from(place.lcores)),
             namespaces: ExactTable::new(sizes.namespaces as usize),
             qps: Qps::new(sizes.qps),
             commands: Commands::new(sizes.commands),
@@ -153,6 +165,12 @@ impl Core {
             punted: 0,
             batches: 0,
         }
+    }
+
+    /// The slot of a QP of this lcore.
+    #[must_use]
+    pub fn slot_of(&self, qpn: u32) -> Option<u32> {
+        self.qp_table.lookup(&qpn).filter(|place| place.lcore == self.lcore).map(|place| place.slot)
     }
 
     /// Tells control something when the exchange next has room.

@@ -143,6 +143,15 @@ impl Key for LocalAddress {
     }
 }
 
+/// Entry of the QP table: where a QP lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QpPlace {
+    /// The lcore that owns it.
+    pub lcore: u16,
+    /// Its slot there; meaningless on other lcores.
+    pub slot: u32,
+}
+
 /// Key of the command table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamespaceKey {

@@ -1,16 +1,22 @@
 //! Rings between an lcore and housekeeping: wait-free, one writer and one reader each, nothing allocated on the lcore.
 
+use arrayvec::ArrayVec;
 use gantry::channel::FRAME_MAX;
 use gantry_pipeline::exchange::{Batch, Exchange};
+use gantry_pipeline::port::BURST;
+use rte_rs::{Eal, Mbuf, SocketId};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::port::DpdkQueue;
+use crate::port::{DpdkQueue, RxMbuf};
 
 /// Batches on their way to an lcore.
 const BATCHES: usize = 1024;
 
 /// Frames on their way from an lcore, which are also all the buffers there are.
 const FRAMES: usize = 512;
+
+/// Frames on their way from other lcores.
+const CROSSED: u32 = 1024;
 
 /// A buffer for one channel frame.
 pub(crate) struct FrameBuffer {
@@ -31,6 +37,10 @@ pub(crate) struct LcoreEnd {
     spent: Producer<Box<Batch<DpdkQueue>>>,
     frames: Producer<Box<FrameBuffer>>,
     empty: Consumer<Box<FrameBuffer>>,
+    /// To every lcore, this one included but never used.
+    crossings: Vec<rte_rs::Producer>,
+    crossed: rte_rs::Consumer,
+    burst: ArrayVec<Mbuf, BURST>,
 }
 
 /// Housekeeping's ends.
@@ -45,8 +55,16 @@ pub(crate) struct HousekeepingEnd {
     pub(crate) empty: Producer<Box<FrameBuffer>>,
 }
 
-/// The two ends of an exchange.
-pub(crate) fn pair() -> (LcoreEnd, HousekeepingEnd) {
+/// The ends of every lcore's exchange.
+pub(crate) fn ends(eal: &Eal, lcores: usize) -> Result<Vec<(LcoreEnd, HousekeepingEnd)>, rte_rs::Error> {
+    let rings = (0..lcores)
+        .map(|lcore| rte_rs::ring(eal, &format!("crossed{lcore}"), CROSSED, SocketId::ANY))
+        .collect::<Result<Vec<_>, _>>()?;
+    let crossings: Vec<rte_rs::Producer> = rings.iter().map(|(producer, _)| producer.clone()).collect();
+    Ok(rings.into_iter().map(|(_, crossed)| pair(crossings.clone(), crossed)).collect())
+}
+
+fn pair(crossings: Vec<rte_rs::Producer>, crossed: rte_rs::Consumer) -> (LcoreEnd, HousekeepingEnd) {
     let (batches_in, batches_out) = RingBuffer::new(BATCHES);
     let (spent_in, spent_out) = RingBuffer::new(BATCHES);
     let (frames_in, frames_out) = RingBuffer::new(FRAMES);
@@ -55,7 +73,15 @@ pub(crate) fn pair() -> (LcoreEnd, HousekeepingEnd) {
         let pushed = empty_in.push(Box::new(FrameBuffer { length: 0, bytes: [0; FRAME_MAX] }));
         assert!(pushed.is_ok(), "the ring holds all buffers");
     }
-    let lcore = LcoreEnd { batches: batches_out, spent: spent_in, frames: frames_in, empty: empty_out };
+    let lcore = LcoreEnd {
+        batches: batches_out,
+        spent: spent_in,
+        frames: frames_in,
+        empty: empty_out,
+        crossings,
+        crossed,
+        burst: ArrayVec::new(),
+    };
     let housekeeping = HousekeepingEnd { batches: batches_in, spent: spent_out, frames: frames_out, empty: empty_in };
     (lcore, housekeeping)
 }
@@ -78,5 +104,16 @@ impl Exchange<DpdkQueue> for LcoreEnd {
         buffer.length = fill(&mut buffer.bytes);
         assert!(self.frames.push(buffer).is_ok(), "the ring holds all buffers");
         true
+    }
+
+    fn cross(&mut self, lcore: u16, frame: RxMbuf) -> Result<(), RxMbuf> {
+        let mut burst: ArrayVec<Mbuf, 1> = ArrayVec::from([frame.into_mbuf()]);
+        self.crossings[usize::from(lcore)].enqueue_burst(&mut burst);
+        burst.pop().map_or(Ok(()), |mbuf| Err(RxMbuf::new(mbuf)))
+    }
+
+    fn take_crossed(&mut self, into: &mut ArrayVec<RxMbuf, BURST>) {
+        self.crossed.dequeue_burst(&mut self.burst);
+        into.extend(self.burst.drain(..).map(RxMbuf::new));
     }
 }

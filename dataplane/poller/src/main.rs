@@ -24,7 +24,7 @@ use gantry_dma::Region;
 use gantry_pipeline::Lcore;
 use gantry_pipeline::exchange::Liveness;
 use gantry_pipeline::housekeeping::Housekeeping;
-use gantry_pipeline::state::{Core, Sizes};
+use gantry_pipeline::state::{Core, Place, Sizes};
 use rte_rs::Eal;
 
 use channel::{Channel, Heard};
@@ -76,6 +76,8 @@ enum Error {
     Memory { length: usize, error: gantry_dma::Error },
     #[error("signal handlers: {0}")]
     Signals(std::io::Error),
+    #[error("rings between lcores: {0}; ask for more with --memory")]
+    Rings(rte_rs::Error),
     #[error("lcore {0}: {1}")]
     Launch(usize, rte_rs::Error),
 }
@@ -132,13 +134,15 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
 
     let mut memory = Vec::new();
     let mut ends = Vec::new();
-    for (index, lcore) in eal.worker_lcores().into_iter().take(lcores).enumerate() {
+    let pairs = exchange::ends(&eal, lcores).map_err(Error::Rings)?;
+    for ((index, lcore), (end, housekeeping_end)) in eal.worker_lcores().into_iter().take(lcores).enumerate().zip(pairs)
+    {
         let length = sizes.dma_bytes();
         let region = Region::shared(length).map_err(|error| Error::Memory { length, error })?;
         memory.push(region.clone());
-        let (end, housekeeping_end) = exchange::pair();
         ends.push(housekeeping_end);
-        let core = Core::new(cpu, sizes, region, liveness.clone(), clock.now_ns());
+        let place = Place { lcore: index as u16, lcores: arguments.lcores };
+        let core = Core::new(cpu, place, sizes, region, liveness.clone(), clock.now_ns());
         let row = statistics.row(index);
         let stop = stop.clone();
         eal.launch(lcore, Box::new(move || poll(Lcore::new(core, end), clock, cpu, &row, &stop)))

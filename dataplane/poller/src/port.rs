@@ -26,6 +26,18 @@ impl DpdkQueue {
 /// A received mbuf.
 pub(crate) struct RxMbuf(Mbuf);
 
+impl RxMbuf {
+    /// A received mbuf.
+    pub(crate) fn new(mbuf: Mbuf) -> Self {
+        Self(mbuf)
+    }
+
+    /// The mbuf.
+    pub(crate) fn into_mbuf(self) -> Mbuf {
+        self.0
+    }
+}
+
 impl RxFrame for RxMbuf {
     fn bytes(&self) -> &[u8] {
         self.0.as_slice()

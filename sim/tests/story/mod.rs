@@ -40,12 +40,12 @@ pub(crate) fn sizes() -> Sizes {
 
 /// A world whose drive is up.
 pub(crate) fn world(uri: &str, seed: u64) -> World {
-    world_of(configuration(uri), sizes(), seed)
+    world_of(configuration(uri), 1, sizes(), seed)
 }
 
 /// A world of another configuration.
-pub(crate) fn world_of(configuration: Configuration, sizes: Sizes, seed: u64) -> World {
-    let mut world = World::new(configuration, sizes, seed);
+pub(crate) fn world_of(configuration: Configuration, lcores: usize, sizes: Sizes, seed: u64) -> World {
+    let mut world = World::new(configuration, lcores, sizes, seed);
     world.run_for(SECOND / 10);
     world
 }
@@ -67,7 +67,7 @@ pub(crate) fn connect(world: &mut World, mtu: u16, io_queues: u16, depth: u16) -
     let host = plug(world, mtu);
     world.host(host).connect(NQN, io_queues, depth, 5_000);
     let ready = world.run_until(10 * SECOND, |world| *world.host(host).state() == State::Ready);
-    let state = world.host(host).state().clone();
+    let state = *world.host(host).state();
     assert!(ready, "{state:?}; {:#?}", world.notices());
     host
 }
@@ -75,10 +75,12 @@ pub(crate) fn connect(world: &mut World, mtu: u16, io_queues: u16, depth: u16) -
 /// Everything that was taken has been given back.
 pub(crate) fn settled(world: &mut World) {
     world.run_for(6 * SECOND);
-    let core = world.card.lcore(0).core();
-    assert_eq!(core.commands.free(), core.commands.capacity(), "commands");
-    assert_eq!(core.memory.free_pages(), core.memory.capacity(), "pages");
-    assert_eq!(core.works.available(), core.works.capacity(), "work requests");
-    assert!(core.qp_table.is_empty(), "QPs");
-    assert!(core.namespaces.is_empty(), "namespaces");
+    for lcore in 0..world.card.lcores() {
+        let core = world.card.lcore(lcore).core();
+        assert_eq!(core.commands.free(), core.commands.capacity(), "commands");
+        assert_eq!(core.memory.free_pages(), core.memory.capacity(), "pages");
+        assert_eq!(core.works.available(), core.works.capacity(), "work requests");
+        assert!(core.qp_table.is_empty(), "QPs");
+        assert!(core.namespaces.is_empty(), "namespaces");
+    }
 }

@@ -314,6 +314,9 @@ impl<E: Environment> Housekeeping<E> {
     fn retired(&mut self, now_ns: u64, qpn: u32) {
         let record = self.qps.remove(&qpn).expect("an lcore retires what it was given");
         self.names.retire(now_ns, record.lcore, record.slot, qpn);
+        for lcore in (0..self.lcores).filter(|lcore| *lcore != record.lcore) {
+            self.send_batch(lcore, Vec::from([Change::QpForget { qpn }]), 0);
+        }
     }
 
     fn send(&mut self, kind: Kind, transaction: u64, body: &[u8], tail: &[u8]) {

@@ -353,7 +353,13 @@ impl<E: Environment> Housekeeping<E> {
             }
             Staged::Qp { create, lcore, slot, qpn, receive_psn } => {
                 self.qps.insert(qpn, QpRecord { lcore, slot, cntlid: None });
-                changes[lcore].push(Change::QpCreate { create, slot, qpn, receive_psn });
+                for (index, changes) in changes.iter_mut().enumerate() {
+                    changes.push(if index == lcore {
+                        Change::QpCreate { create, slot, qpn, receive_psn }
+                    } else {
+                        Change::QpElsewhere { qpn, lcore: lcore as u16 }
+                    });
+                }
             }
             Staged::QpBind(bind) => {
                 if let Some(qp) = self.qps.get_mut(&bind.qpn.get()) {
