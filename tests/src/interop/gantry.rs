@@ -183,7 +183,8 @@ impl Target for Gantry {
         let socket = self.scratch.join("wire");
         // A host before this one may have left its socket: QEMU makes a new one.
         let _ = fs::remove_file(&socket);
-        Machine::builder("host").wire(Wire::VhostUser { socket }).address("10.0.0.2/24").rdma().boot()
+        let builder = Machine::builder("host").wire(Wire::VhostUser { socket }).address("10.0.0.2/24").rdma();
+        builder.boot_while(&|| self.check_health())
     }
 
     fn check_health(&self) -> Result<()> {

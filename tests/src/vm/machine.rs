@@ -124,6 +124,11 @@ impl Builder {
 
     /// Starts the machine and returns when it takes commands and its network is up.
     pub fn boot(self) -> Result<Machine> {
+        self.boot_while(&|| Ok(()))
+    }
+
+    /// [`Self::boot`], given up as soon as `peer` fails: what the machine's wire leads to may have gone.
+    pub fn boot_while(self, peer: &dyn Fn() -> Result<()>) -> Result<Machine> {
         let kernel = match &self.kernel {
             Some(kernel) => kernel.clone(),
             None => Kernel::debian()?,
@@ -140,8 +145,11 @@ impl Builder {
         let stdout = qemu.take_stdout().expect("QEMU's output was piped just above");
         let console = Console::watch(stdout, scratch.join("console"))?;
 
-        let alive = || qemu.exited().is_none();
+        let alive = || qemu.exited().is_none() && peer().is_ok();
         let failed = |silence| {
+            if let Err(error) = peer() {
+                return error;
+            }
             let said = fs::read_to_string(&errors).unwrap_or_default();
             unanswered(silence, &self.name, "boot", BOOT_LIMIT, format!("{}\n{said}", console.tail()))
         };

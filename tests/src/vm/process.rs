@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -174,6 +174,8 @@ impl Scratch {
     /// Makes one below the system's temporary folder.
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
         let name = format!("gantry-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let mut registry = registry();
@@ -190,6 +192,17 @@ impl Scratch {
     /// The path of a file in it.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
+    }
+}
+
+/// Removes the scratch folders of processes that were killed outright, and so could not.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix("gantry-")?.split_once('-')?.0.parse::<u32>().ok());
+        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -285,6 +298,15 @@ mod tests {
         thread::sleep(Duration::from_millis(200));
         let status = process.stop(Duration::from_secs(5)).expect("it ended");
         assert_eq!(status.code(), Some(7));
+    }
+
+    #[test]
+    fn a_killed_owner_leaves_its_folder_to_the_next() {
+        // No process has this id: it is above the kernel's largest.
+        let path = std::env::temp_dir().join("gantry-4194999-0");
+        fs::create_dir_all(path.join("inner")).expect("a folder");
+        sweep();
+        assert!(!path.exists());
     }
 
     #[test]
