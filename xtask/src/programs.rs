@@ -26,21 +26,28 @@ fn built(profile: &str, name: &str) -> Result<PathBuf> {
     Ok(target.join(profile).join(name))
 }
 
-/// Builds Gantry (release) and the machines' program, and gives the latter, told where the former is.
+/// Builds the machines' program, and gives it.
 pub(crate) fn machines() -> Result<Command> {
-    let release = ["build", "--release", "-p", "gantry-poller", "-p", "gantryd", "-p", "gantryctl"];
-    for arguments in [&release[..], &["build", "-p", "gantry-tests", "--bin", "gantry-vm"]] {
-        if !run(&mut cargo(arguments))?.success() {
-            return Err(format!("cargo {} failed", arguments.join(" ")));
-        }
-    }
-    let mut command = Command::new(built("debug", "gantry-vm")?);
-    for (variable, name) in
-        [("GANTRY_DATAPLANE", "gantry-dataplane"), ("GANTRYD", "gantryd"), ("GANTRYCTL", "gantryctl")]
-    {
+    build(&["build", "-p", "gantry-tests", "--bin", "gantry-vm"])?;
+    Ok(Command::new(built("debug", "gantry-vm")?))
+}
+
+/// The same, with Gantry built (release) and the program told where it is.
+pub(crate) fn machines_with_gantry() -> Result<Command> {
+    build(&["build", "--release", "-p", "gantry-poller", "-p", "gantryd", "-p", "gantryctl"])?;
+    let mut command = machines()?;
+    let programs = [("GANTRY_DATAPLANE", "gantry-dataplane"), ("GANTRYD", "gantryd"), ("GANTRYCTL", "gantryctl")];
+    for (variable, name) in programs {
         command.env(variable, built("release", name)?);
     }
     Ok(command)
+}
+
+fn build(arguments: &[&str]) -> Result<()> {
+    match run(&mut cargo(arguments))? {
+        status if status.success() => Ok(()),
+        _ => Err(format!("cargo {} failed", arguments.join(" "))),
+    }
 }
 
 /// The child that a signal has to reach.

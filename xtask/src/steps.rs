@@ -4,14 +4,23 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::install::{self, Need};
-use crate::programs::{cargo, machines, pass_signals_on, run};
+use crate::programs::{cargo, machines, machines_with_gantry, pass_signals_on, run};
+
+/// What the host in the virtual machine connects to.
+#[derive(Clone, Copy)]
+enum Target {
+    /// The kernel's own, in another virtual machine.
+    Nvmet,
+    /// Gantry's two processes.
+    Gantry,
+}
 
 /// What a step does.
 enum Action {
     /// One cargo command.
     Cargo(&'static [&'static str]),
     /// The interop suite against this target.
-    Machines(&'static str),
+    Machines(Target),
 }
 
 struct Step {
@@ -56,14 +65,14 @@ const STEPS: &[Step] = &[
     Step {
         name: "harness",
         shows: "the interop suite passes against the kernel's own target",
-        needs: &[install::BUILD, install::MACHINES],
-        action: Action::Machines("nvmet"),
+        needs: &[install::MACHINES],
+        action: Action::Machines(Target::Nvmet),
     },
     Step {
         name: "interop",
         shows: "a stock Linux host in a virtual machine works with Gantry",
         needs: &[install::BUILD, install::MACHINES],
-        action: Action::Machines("gantry"),
+        action: Action::Machines(Target::Gantry),
     },
 ];
 
@@ -114,8 +123,11 @@ impl Step {
         let mut command = match self.action {
             Action::Cargo(arguments) => cargo(arguments),
             Action::Machines(target) => {
-                let mut command = machines()?;
-                command.args(["interop", "--target", target]);
+                let (mut command, name) = match target {
+                    Target::Nvmet => (machines()?, "nvmet"),
+                    Target::Gantry => (machines_with_gantry()?, "gantry"),
+                };
+                command.args(["interop", "--target", name]);
                 for part in only.iter().map(|name| split(name)).filter(|(step, _)| *step == self.name) {
                     command.args(part.1.iter().flat_map(|part| ["--only", part]));
                 }

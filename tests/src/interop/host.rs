@@ -125,25 +125,25 @@ impl Host {
         self.machine.run_ok(&format!("rmmod nvme_rdma && modprobe nvme_rdma register_always={value}")).map(drop)
     }
 
-    /// Loses so many percent of the packets to the target and from it, at this host's own network device. 0 and
-    /// 0 takes the loss away again.
-    pub fn set_loss(&self, to_target: f64, to_host: f64) -> Result<()> {
+    /// Makes this host's wire worse, in the words of netem ("loss 2%", "duplicate 2%"), for packets to the target and
+    /// from it. Two empty strings make it whole again.
+    pub fn set_wire(&self, to_target: &str, to_host: &str) -> Result<()> {
         self.machine.run_ok(
             "/sbin/tc qdisc del dev eth0 root 2>/dev/null
              /sbin/tc qdisc del dev eth0 ingress 2>/dev/null
              /sbin/ip link del ifb0 2>/dev/null; true",
         )?;
-        if to_target > 0.0 {
-            self.machine.run_ok(&format!("/sbin/tc qdisc add dev eth0 root netem limit 4000 loss {to_target}%"))?;
+        if !to_target.is_empty() {
+            self.machine.run_ok(&format!("/sbin/tc qdisc add dev eth0 root netem limit 4000 {to_target}"))?;
         }
-        if to_host > 0.0 {
+        if !to_host.is_empty() {
             // netem works on what leaves a device, so what arrives is sent through another one first.
             self.machine.run_ok(&format!(
                 "set -e
                  modprobe ifb numifbs=0
                  /sbin/ip link add ifb0 type ifb
                  /sbin/ip link set ifb0 up
-                 /sbin/tc qdisc add dev ifb0 root netem limit 4000 loss {to_host}%
+                 /sbin/tc qdisc add dev ifb0 root netem limit 4000 {to_host}
                  /sbin/tc qdisc add dev eth0 ingress
                  /sbin/tc filter add dev eth0 parent ffff: matchall action mirred egress redirect dev ifb0"
             ))?;
@@ -151,7 +151,7 @@ impl Host {
         Ok(())
     }
 
-    /// Packets that [`Self::set_loss`] has lost since it was set: (to the target, to this host).
+    /// Packets that [`Self::set_wire`] has lost since: (to the target, to this host).
     pub fn lost(&self) -> Result<(u64, u64)> {
         let count = |device: &str| -> Result<u64> {
             let text = self

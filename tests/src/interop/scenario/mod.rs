@@ -41,6 +41,7 @@ pub const ALL: &[Scenario] = scenarios![
     "no-listener", "a port that nobody listens on is refused by the CM", refusal::no_listener;
     "loss-to-host", "2 % of packets lost on the way to the host", loss::to_host;
     "no-registration", "verified I/O without fast registration", loss::no_registration;
+    "duplicates", "5 % of packets twice, each way", loss::duplicates;
     "loss-both-ways", "2 % lost each way, without fast registration", loss::both_ways;
 ];
 
