@@ -4,7 +4,8 @@
 
 use gantry_wire::ib::{NakCode, Opcode, Psn, Syndrome, Transport, rnr_timer_ns};
 
-use crate::qp::{DropReason, Failure, Path, Plan};
+use crate::plan::{DropReason, Plan};
+use crate::qp::{Failure, Path};
 use crate::requester::Requester;
 use crate::timer::Timer;
 use crate::work::{NIL, WorkPool};

@@ -7,6 +7,8 @@
 //! | file | what |
 //! |---|---|
 //! | `qp.rs` | a queue pair: the roles below put together |
+//! | `plan.rs` | what a received packet is, and what it led to |
+//! | `memory.rs` | what a peer may reach |
 //! | `responder.rs` | requests that come in: order, permission, ACK, NAK, READ data |
 //! | `requester.rs` | work that goes out: segments, window, go-back-N |
 //! | `completer.rs` | ACKs and READ responses that come in for that work |
@@ -22,6 +24,8 @@
 extern crate alloc;
 
 mod completer;
+mod memory;
+mod plan;
 mod qp;
 mod requester;
 mod responder;
@@ -30,10 +34,9 @@ pub mod ud;
 mod work;
 
 pub use gantry_wire::ib::{NakCode, Psn, Qpn, Rkey, Transport};
-pub use qp::{
-    Access, Completion, CompletionKind, DropReason, Failure, Memory, NoMemory, Outcome, Payload, Plan, Qp, QpConfig,
-    Status, Transmit,
-};
+pub use memory::{Access, Memory, NoMemory};
+pub use plan::{DropReason, Outcome, Plan};
+pub use qp::{Completion, CompletionKind, Failure, Payload, Qp, QpConfig, Status, Transmit};
 pub use requester::{ACK_REQUEST_PACKETS, WINDOW_PACKETS};
 pub use timer::{RETRY_INITIAL_NS, RETRY_MIN_NS};
 pub use work::{PoolFull, Work, WorkKind, WorkPool};

@@ -4,7 +4,9 @@
 
 use gantry_wire::ib::{Aeth, NakCode, Opcode, Psn, Rkey, Syndrome, Transport};
 
-use crate::qp::{Access, DropReason, Memory, Outcome, Path, Payload, Plan, QpConfig, Transmit};
+use crate::memory::{Access, Memory};
+use crate::plan::{DropReason, Outcome, Plan};
+use crate::qp::{Path, Payload, QpConfig, Transmit};
 use crate::work::{Kind, List, Slot, WorkPool};
 
 /// The longest message, in packets: half of the PSNs that can be told from their past.

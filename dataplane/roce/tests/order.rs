@@ -45,6 +45,18 @@ fn reads_in_flight_stay_within_what_the_peer_takes() {
 }
 
 #[test]
+fn psns_in_flight_stay_within_half_of_all() {
+    let c = QpConfig { mtu: 256, reads_max: 255, ..config() };
+    let (mut works, mut qp) = (WorkPool::new(8), Qp::new(&c));
+    let kind = WorkKind::Read { address: 0, rkey: REGION };
+    for cookie in 0..4 {
+        qp.post(&mut works, Work { cookie, kind, length: 256 * ((1 << 22) - 1) }).expect("room");
+    }
+    let started = std::iter::from_fn(|| qp.poll_transmit(0, &mut works)).count();
+    assert_eq!(started, 2, "a third could not be told from the first");
+}
+
+#[test]
 fn a_read_that_need_not_wait_keeps_its_place() {
     let mut pair = Pair::new(&config(), no_fault());
     pair.ends[1].region.bytes = vec![1; 4096];

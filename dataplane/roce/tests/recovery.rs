@@ -102,6 +102,20 @@ fn a_gap_is_told_once_and_filled_by_going_back() {
 }
 
 #[test]
+fn the_next_gap_is_told_too() {
+    // Two gaps, the second in what goes again behind the first.
+    let mut pair = Pair::new(&config(), lose(0, Opcode::SendOnly, |nth| nth == 2 || nth == 12));
+    for n in 0..10 {
+        pair.ends[0].send(vec![n; 16]);
+    }
+    pair.run();
+    pair.assert_clean();
+    assert_eq!(pair.ends[1].messages.len(), 10);
+    assert_eq!(pair.count(1, |t| syndrome(t) == Some(NAK_SEQUENCE)), 2);
+    assert!(pair.now_ns - 1_000_000 < RETRY_MIN_NS, "no timeout was waited for");
+}
+
+#[test]
 fn a_lost_read_response_is_asked_for_from_where_it_is_missing() {
     const LENGTH: u32 = 128 * MTU;
     let mut pair = Pair::new(&config(), lose(1, Opcode::ReadResponseMiddle, |nth| nth == 99));
