@@ -30,6 +30,8 @@ enum Phase {
     Down,
     Greeting,
     Open,
+    /// The data plane will not have this control.
+    Refused,
 }
 
 /// What the data plane told of itself.
@@ -80,7 +82,7 @@ impl Control {
     /// The channel is gone. What was asked and not yet answered is asked again in the next session.
     pub fn disconnected(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
-        if self.session.phase != Phase::Down {
+        if self.session.phase == Phase::Open {
             self.notices.push(Notice::SessionLost);
         }
         self.session.phase = Phase::Down;
@@ -88,6 +90,12 @@ impl Control {
         if let Some(connection) = self.transactions.interrupt() {
             self.connections.remove(connection);
         }
+    }
+
+    /// Whether the data plane has refused the session: nothing more comes of this channel.
+    #[must_use]
+    pub fn session_refused(&self) -> bool {
+        self.session.phase == Phase::Refused
     }
 
     /// The next frame for the data plane.
@@ -114,9 +122,9 @@ impl Control {
         let frame = Frame::parse(datagram)?;
         match (&self.session.phase, frame.kind) {
             (Phase::Greeting, Kind::Welcome) => self.welcome(frame.body::<Welcome>()?.0),
-            (Phase::Greeting, Kind::Refused) => self.session_refused(frame.body::<Refused>()?.1),
+            (Phase::Greeting, Kind::Refused) => self.refuse_session(frame.body::<Refused>()?.1),
             (Phase::Open, Kind::Refused) if frame.transaction == 0 => {
-                self.session_refused(frame.body::<Refused>()?.1);
+                self.refuse_session(frame.body::<Refused>()?.1);
             }
             (Phase::Open, Kind::Prepared) => return self.prepared(&frame),
             (Phase::Open, Kind::Committed) => {
@@ -154,6 +162,7 @@ impl Control {
             let (ours, theirs) = (channel::VERSION.0, welcome.major.get());
             let text = format!("it speaks version {theirs} of the channel, control speaks {ours}");
             self.notices.push(Notice::SessionRefused { text });
+            self.session.phase = Phase::Refused;
             return;
         }
         let limits = Limits {
@@ -179,10 +188,10 @@ impl Control {
         self.transactions.pump(&mut self.session);
     }
 
-    fn session_refused(&mut self, text: &[u8]) {
+    fn refuse_session(&mut self, text: &[u8]) {
         let text = String::from_utf8_lossy(text).into_owned();
         self.notices.push(Notice::SessionRefused { text });
-        self.session.phase = Phase::Down;
+        self.session.phase = Phase::Refused;
     }
 
     fn prepared(&mut self, frame: &Frame<'_>) -> Result<(), FrameRefused> {

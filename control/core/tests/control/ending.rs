@@ -67,7 +67,9 @@ fn a_reset_lets_ready_fall_only_when_io_queues_are_drained() {
     set_cc(&mut plane, admin.qpn, 0x0046_0060);
     assert_eq!(destroyed(&plane), [io[0].qpn, io[1].qpn]);
     assert_eq!(plane.answers[&(admin.qpn, punt)].0.status.get(), 0x4008, "held event requests end");
-    (0..2).for_each(|_| drop(plane.expect_mad(attribute::DREQ)));
+    for _ in 0..2 {
+        plane.expect_mad(attribute::DREQ);
+    }
     assert_eq!(csts(&mut plane, admin.qpn) & 1, 1);
     assert_eq!(set_property(&mut plane, admin.qpn, 0x14, 0, 0x0046_0061), 0x400c, "not while it is resetting");
     plane.retire(io[0].qpn);
@@ -124,7 +126,9 @@ fn keep_alive_expiry_ends_the_controller() {
     let mut plane = Plane::new(configuration());
     let (admin, io, cntlid) = Host::default().connect_all(&mut plane, S1, 2);
     plane.event(EventKind::KeepAliveExpired, u32::from(cntlid), 0, &[]);
-    (0..3).for_each(|_| drop(plane.expect_mad(attribute::DREQ)));
+    for _ in 0..3 {
+        plane.expect_mad(attribute::DREQ);
+    }
     assert_eq!(destroyed(&plane), [admin.qpn, io[0].qpn, io[1].qpn]);
     assert_eq!(removed(&plane), [cntlid]);
     assert!(plane.notices().contains(&Notice::Ended { cntlid, why: EndReason::KeepAliveExpired }));

@@ -205,7 +205,7 @@ impl Plane {
     /// Operations of one kind that were applied, as bodies.
     pub(crate) fn operations<T: FromBytes>(&self, kind: Kind) -> Vec<T> {
         let ours = self.applied.iter().filter(|(applied, _)| *applied == kind);
-        ours.map(|(_, bytes)| T::read_from_prefix(bytes).ok().expect("a whole body").0).collect()
+        ours.map(|(_, bytes)| T::read_from_prefix(bytes).expect("a whole body").0).collect()
     }
 
     /// Does what control asks until it asks no more.
@@ -388,7 +388,7 @@ impl Plane {
 }
 
 fn body<T: FromBytes>(bytes: &[u8]) -> T {
-    T::read_from_prefix(bytes).ok().expect("a whole body").0
+    T::read_from_prefix(bytes).expect("a whole body").0
 }
 
 pub(crate) fn path(from: Ipv4Addr) -> Path {

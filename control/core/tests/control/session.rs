@@ -152,7 +152,7 @@ fn a_session_can_be_refused() {
     control.handle_frame(0, &emit(Kind::Refused, 0, refused.as_bytes(), b"epoch 8 is here")).unwrap();
     assert_eq!(control.poll_notice(), Some(Notice::SessionRefused { text: "epoch 8 is here".into() }));
     assert_eq!(control.poll_frame(), None);
-    assert!(!control.status().session_open);
+    assert!(!control.status().session_open && control.session_refused());
 
     control.connected(1);
     control.poll_frame().unwrap();

@@ -1,4 +1,4 @@
-//! Features: the fields of Set Features and Get Features, and asynchronous events.
+//! Features: their identifiers and values, and asynchronous events; dword 10 is in [`Sqe`](super::Sqe).
 //!
 //! NVMe Base 2.0 §5.17 (Get Features), §5.27 (Set Features), §5.2 (Asynchronous Event Request).
 
@@ -30,62 +30,6 @@ pub mod fid {
     pub const IO_COMMAND_SET_PROFILE: u8 = 0x19;
     /// Host Identifier.
     pub const HOST_IDENTIFIER: u8 = 0x81;
-}
-
-/// Which value Get Features asks for (figure 187).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Select {
-    /// The value in force.
-    Current,
-    /// The value after a reset without a saved one.
-    Default,
-    /// The saved value.
-    Saved,
-    /// What the feature can do: changeable, saveable.
-    SupportedCapabilities,
-    /// A reserved code.
-    Reserved,
-}
-
-/// Command dword 10 of Get Features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GetFeatures {
-    /// Feature Identifier.
-    pub fid: u8,
-    /// Select.
-    pub sel: Select,
-}
-
-impl GetFeatures {
-    /// From command dword 10.
-    #[must_use]
-    pub fn parse(cdw10: u32) -> Self {
-        let sel = match cdw10 >> 8 & 7 {
-            0 => Select::Current,
-            1 => Select::Default,
-            2 => Select::Saved,
-            3 => Select::SupportedCapabilities,
-            _ => Select::Reserved,
-        };
-        Self { fid: cdw10 as u8, sel }
-    }
-}
-
-/// Command dword 10 of Set Features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetFeatures {
-    /// Feature Identifier.
-    pub fid: u8,
-    /// Save: keep the value across resets and power cycles.
-    pub sv: bool,
-}
-
-impl SetFeatures {
-    /// From command dword 10.
-    #[must_use]
-    pub fn parse(cdw10: u32) -> Self {
-        Self { fid: cdw10 as u8, sv: cdw10 >> 31 != 0 }
-    }
 }
 
 /// Number of Queues (§5.27.1.5): dword 11 of the command and dword 0 of the completion, both zero-based.
@@ -173,11 +117,5 @@ mod tests {
         let queues = NumberOfQueues { submission: 1, completion: 0xfffe };
         assert_eq!(queues.emit(), 0xfffe_0001);
         assert_eq!(NumberOfQueues::parse(queues.emit()), queues);
-        assert_eq!(SetFeatures::parse(0x8000_000b), SetFeatures { fid: fid::ASYNC_EVENT_CONFIGURATION, sv: true });
-        assert_eq!(SetFeatures::parse(0x0000_000b), SetFeatures { fid: fid::ASYNC_EVENT_CONFIGURATION, sv: false });
-        let selects = (0..5).map(|n| GetFeatures::parse(n << 8 | 0x07).sel);
-        let expected =
-            [Select::Current, Select::Default, Select::Saved, Select::SupportedCapabilities, Select::Reserved];
-        assert!(selects.eq(expected));
     }
 }

@@ -1,4 +1,4 @@
-//! Log pages: the Get Log Page command's fields and the layouts of the pages Gantry answers.
+//! Log pages: the layouts of those that Gantry answers; the command's fields are in [`Sqe`](super::Sqe).
 //!
 //! NVMe Base 2.0 §5.16 (Get Log Page), figures 196 to 217. The discovery log is in
 //! [`fabrics`](crate::fabrics).
@@ -20,63 +20,6 @@ pub mod lid {
     pub const COMMANDS_SUPPORTED: u8 = 0x05;
     /// Discovery (NVMe-oF 1.1 §5.3).
     pub const DISCOVERY: u8 = 0x70;
-}
-
-/// Dwords 10 to 14 of Get Log Page, decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GetLogPage {
-    /// Log Page Identifier.
-    pub lid: u8,
-    /// Log Specific Field.
-    pub lsp: u8,
-    /// Retain Asynchronous Event.
-    pub rae: bool,
-    /// Number of Dwords, zero-based, both halves.
-    pub numd: u32,
-    /// Log Specific Identifier.
-    pub lsi: u16,
-    /// Log Page Offset in bytes (an index when [`ot`](Self::ot) is set).
-    pub lpo: u64,
-    /// Offset Type: the offset is an index.
-    pub ot: bool,
-    /// Command Set Identifier.
-    pub csi: u8,
-}
-
-impl GetLogPage {
-    /// From command dwords 10, 11, 12, 13 and 14.
-    #[must_use]
-    pub fn parse(cdw10_to_14: [u32; 5]) -> Self {
-        let [cdw10, cdw11, cdw12, cdw13, cdw14] = cdw10_to_14;
-        Self {
-            lid: cdw10 as u8,
-            lsp: (cdw10 >> 8) as u8 & 0x7f,
-            rae: cdw10 & 1 << 15 != 0,
-            numd: cdw10 >> 16 | cdw11 << 16,
-            lsi: (cdw11 >> 16) as u16,
-            lpo: u64::from(cdw12) | u64::from(cdw13) << 32,
-            ot: cdw14 & 1 << 23 != 0,
-            csi: (cdw14 >> 24) as u8,
-        }
-    }
-
-    /// The same as command dwords 10 to 14.
-    #[must_use]
-    pub fn emit(&self) -> [u32; 5] {
-        [
-            u32::from(self.lid) | u32::from(self.lsp & 0x7f) << 8 | u32::from(self.rae) << 15 | self.numd << 16,
-            self.numd >> 16 | u32::from(self.lsi) << 16,
-            self.lpo as u32,
-            (self.lpo >> 32) as u32,
-            u32::from(self.ot) << 23 | u32::from(self.csi) << 24,
-        ]
-    }
-
-    /// Bytes asked for: `(NUMD + 1) × 4`.
-    #[must_use]
-    pub fn length(&self) -> u64 {
-        (u64::from(self.numd) + 1) * 4
-    }
 }
 
 /// One entry of the Error Information log (figure 206).
@@ -228,25 +171,6 @@ const _: () = assert!(size_of::<CommandsSupported>() == 4096);
 mod tests {
     use super::*;
     use core::mem::offset_of;
-
-    #[test]
-    fn get_log_page_round_trips() {
-        let command = GetLogPage {
-            lid: lid::DISCOVERY,
-            lsp: 0x7f,
-            rae: true,
-            numd: 0x0123_4567,
-            lsi: 0xbeef,
-            lpo: 0x1122_3344_5566_7788,
-            ot: true,
-            csi: 2,
-        };
-        assert_eq!(GetLogPage::parse(command.emit()), command);
-        // As a Linux host reads the effects log: 4 KiB from the start.
-        let host = GetLogPage::parse([0x03ff_0005, 0, 0, 0, 0]);
-        assert_eq!((host.lid, host.length(), host.lpo, host.rae), (lid::COMMANDS_SUPPORTED, 4096, 0, false));
-        assert_eq!(GetLogPage::parse([0xffff_0000, 0xffff, 0, 0, 0]).length(), 1 << 34);
-    }
 
     #[test]
     fn fields_lie_where_the_figures_say() {
