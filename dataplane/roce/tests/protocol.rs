@@ -288,6 +288,18 @@ fn a_repeated_read_replaces_what_was_still_to_be_answered() {
     assert_eq!(end.works.available(), WORKS);
 }
 
+#[test]
+fn a_gap_that_is_filled_in_time_is_not_told() {
+    let mut end = end();
+    end.receive(0, &packet(Opcode::SendMiddle, 1), &[2; 1024]);
+    end.receive(0, &packet(Opcode::SendFirst, 0), &[1; 1024]);
+    let (answer, _) = end.poll_transmit(0).expect("what came is acknowledged");
+    assert_eq!((answer.psn, syndrome(&answer)), (config().receive_psn, Some(0x1f)));
+    end.receive(0, &packet(Opcode::SendLast, 2), &[3; 4]);
+    let (answer, _) = end.poll_transmit(0).expect("the packet that was overtaken is missing now");
+    assert_eq!((answer.psn, syndrome(&answer)), (config().receive_psn.next(), Some(0x60)));
+}
+
 /// An acknowledgement of our packet `nth`.
 fn ack(nth: u32, syndrome: Syndrome) -> Transport {
     let aeth = Some(Aeth { syndrome, msn: 0 });
