@@ -28,6 +28,7 @@ const PATH: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 const INIT: &str = include_str!("guest/init.sh");
 const AGENT: &str = include_str!("guest/agent.sh");
+const SHELL: &str = include_str!("guest/shell.sh");
 
 /// Small files that the tools look for.
 const FILES: &[(&str, &str)] = &[
@@ -70,8 +71,20 @@ impl Initramfs {
             let partial = path.with_extension(format!("{}", std::process::id()));
             fs::write(&partial, bytes).map_err(Error::on("writing", &partial))?;
             fs::rename(&partial, &path).map_err(Error::on("renaming to", &path))?;
+            remove_others(&path);
         }
         Ok(Self { path })
+    }
+}
+
+/// Removes earlier archives: a hundred megabytes each, and nothing refers to them. QEMU has read its own at start.
+fn remove_others(current: &Path) {
+    let folder = current.parent().and_then(|folder| fs::read_dir(folder).ok());
+    for path in folder.into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path != current) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("initramfs-") && name.ends_with(".cpio") {
+            let _ = fs::remove_file(&path);
+        }
     }
 }
 
@@ -99,7 +112,7 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 /// Changes whenever something that goes in does. Library and module contents are taken by size and time.
 fn fingerprint(kernel: &Kernel, files: &BTreeMap<String, PathBuf>) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
-    (&kernel.release, INIT, AGENT, FILES).hash(&mut hasher);
+    (&kernel.release, INIT, AGENT, SHELL, FILES).hash(&mut hasher);
     (include_str!("modules.rs"), include_str!("initramfs.rs"), include_str!("cpio.rs")).hash(&mut hasher);
     for path in files.values().chain([&kernel.image]) {
         let metadata = fs::metadata(path).map_err(Error::on("reading", path))?;
@@ -136,6 +149,7 @@ fn archive(kernel: &Kernel, busybox: &Path, files: &BTreeMap<String, PathBuf>) -
     archive.symlink("usr/sbin/modprobe", "/usr/bin/busybox");
     archive.file("init", 0o755, INIT.into());
     archive.file("agent.sh", 0o755, AGENT.into());
+    archive.file("shell.sh", 0o755, SHELL.into());
     for (path, text) in FILES {
         archive.file(path, 0o644, (*text).into());
     }

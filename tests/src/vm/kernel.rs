@@ -39,13 +39,15 @@ impl Kernel {
         if let Some(kernel) = Self::newest_in(&cache) {
             return Ok(kernel);
         }
-        let package = current_package()?;
-        // Unpacked under another name first: a folder that exists is a kernel that is whole.
-        let partial = cache.join(format!(".{package}-{}", std::process::id()));
-        fs::create_dir_all(&partial).map_err(Error::on("making", &partial))?;
-        run(Command::new("apt-get")
-            .args(["-q", "-o", "APT::Sandbox::User=root", "download", &package])
-            .current_dir(&partial))?;
+        // A machine that never ran `apt-get update`, or long ago, knows no package or one that is gone by now.
+        let package = match Self::download(&cache) {
+            Ok(package) => package,
+            Err(_) => {
+                run(Command::new("apt-get").args(["-q", "update"]))?;
+                Self::download(&cache)?
+            }
+        };
+        let partial = partial(&cache);
         let archive = fs::read_dir(&partial)
             .map_err(Error::on("reading", &partial))?
             .flatten()
@@ -58,6 +60,17 @@ impl Kernel {
         fs::rename(&partial, &folder).map_err(Error::on("renaming to", &folder))?;
         Self::unpacked(&folder)
             .ok_or_else(|| Error::Unexpected(format!("{package} has no kernel where Debian keeps it")))
+    }
+
+    /// Fetches the current package into a folder of its own; gives its name.
+    fn download(cache: &Path) -> Result<String> {
+        let package = current_package()?;
+        // Unpacked under another name first: a folder that has the package's name is a kernel that is whole.
+        let partial = partial(cache);
+        fs::create_dir_all(&partial).map_err(Error::on("making", &partial))?;
+        let fetch = ["-q", "-o", "APT::Sandbox::User=root", "download", &package];
+        run(Command::new("apt-get").args(fetch).current_dir(&partial))?;
+        Ok(package)
     }
 
     fn newest_in(cache: &Path) -> Option<Self> {
@@ -81,6 +94,11 @@ impl Kernel {
             .find(|path| path.is_dir())?;
         Some(Self { release, image, modules })
     }
+}
+
+/// Where this process unpacks.
+fn partial(cache: &Path) -> PathBuf {
+    cache.join(format!(".partial-{}", std::process::id()))
 }
 
 /// What linux-image-amd64 stands for today.

@@ -18,8 +18,8 @@ for port in /sys/class/virtio-ports/*; do
     agent*) setsid sh /agent.sh "/dev/${port##*/}" "$name" & ;;
     esac
 done
-# A shell for whoever connects to the second serial line (see `cargo xtask shell`).
+# A shell for whoever connects to the second serial line.
 while :; do
-    setsid cttyhack sh -c 'cd /root; exec sh -l' </dev/ttyS1 >/dev/ttyS1 2>&1
+    setsid getty -L -n -i -l /shell.sh 115200 ttyS1 linux
     sleep 1
 done
