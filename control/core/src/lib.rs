@@ -93,7 +93,7 @@ impl Control {
         Self {
             now_ns: 0,
             session: Session::default(),
-            transactions: Transactions::default(),
+            transactions: Transactions::new(&mut random),
             plan: Plan::new(&configuration),
             connections: cm::Connections::default(),
             qps: BTreeMap::new(),

@@ -124,8 +124,17 @@ impl Control {
             (Phase::Greeting, Kind::Welcome) => self.welcome(frame.body::<Welcome>()?.0),
             (Phase::Greeting, Kind::Refused) => self.refuse_session(frame.body::<Refused>()?.1),
             (Phase::Open, Kind::Refused) if frame.transaction == 0 => {
-                self.refuse_session(frame.body::<Refused>()?.1);
+                let (refused, text) = frame.body::<Refused>()?;
+                let reason = refused.reason.get();
+                if reason == Reason::Fenced as u16 || reason == Reason::Version as u16 {
+                    self.refuse_session(text);
+                } else {
+                    let text = String::from_utf8_lossy(text).into_owned();
+                    self.notices.push_noisy(self.now_ns, Notice::Refused { what: "a frame".into(), text });
+                }
             }
+            (Phase::Open, Kind::Prepared | Kind::Committed | Kind::Refused)
+                if self.transactions.is_interrupted(frame.transaction) => {}
             (Phase::Open, Kind::Prepared) => return self.prepared(&frame),
             (Phase::Open, Kind::Committed) => {
                 let then = self.transactions.committed(frame.transaction);

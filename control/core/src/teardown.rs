@@ -46,7 +46,10 @@ impl Control {
     }
 
     fn end_qp(&mut self, qpn: u32, why: EndReason) {
-        let Some(qp) = self.qps.get(&qpn).filter(|qp| !qp.ending) else { return };
+        let Some(qp) = self.qps.get(&qpn) else { return self.destroy_stray(qpn) };
+        if qp.ending {
+            return;
+        }
         match qp.controller {
             Some(cntlid) => self.end_controller(cntlid, why),
             None => self.end_connection(qp.comm_id),
@@ -54,6 +57,11 @@ impl Control {
     }
 
     pub(crate) fn keep_alive_expired(&mut self, cntlid: u16) {
+        if !self.controllers.exists(cntlid) {
+            // Left from another life, like its QPs, which the data plane has fenced and reports one by one.
+            let remove = vec![Operation::controller_remove(cntlid)];
+            return self.transactions.submit(&mut self.session, remove, Then::Ended);
+        }
         self.end_controller(cntlid, EndReason::KeepAliveExpired);
     }
 
@@ -126,7 +134,7 @@ impl Control {
         self.controllers.settle(cntlid, io_drained, drained);
     }
 
-    /// A QP that control does not know sent something: it is left from another life and goes.
+    /// A QP that control does not know shows itself: it is left from another life and goes.
     pub(crate) fn destroy_stray(&mut self, qpn: u32) {
         let room = self.session.limits.map_or(0, |limits| limits.qps);
         if self.qps.len() < room {

@@ -4,6 +4,7 @@
 //! never overtakes its beginning.
 
 use crate::plan::Item;
+use crate::random::Random;
 use crate::session::Session;
 use gantry::channel::session::Reservation;
 use gantry::channel::{self, Kind, operation};
@@ -74,14 +75,27 @@ enum Step {
     Committing,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Transactions {
     last_id: u64,
+    /// What was open when the channel broke: the data plane may still speak of it.
+    interrupted: Option<u64>,
     open: Option<(u64, Step, Transaction)>,
     waiting: VecDeque<Transaction>,
 }
 
 impl Transactions {
+    /// Ids do not begin at one: the data plane may still speak of those of an earlier control.
+    pub(crate) fn new(random: &mut Random) -> Self {
+        let last_id = u64::from(random.u32()) << 32;
+        Self { last_id, interrupted: None, open: None, waiting: VecDeque::new() }
+    }
+
+    /// Whether `id` belongs to the session before.
+    pub(crate) fn is_interrupted(&self, id: u64) -> bool {
+        self.interrupted == Some(id)
+    }
+
     pub(crate) fn submit(&mut self, session: &mut Session, operations: Vec<Operation>, then: Then) {
         self.waiting.push_back(Transaction { operations, then, uncertain: false });
         self.pump(session);
@@ -130,7 +144,8 @@ impl Transactions {
     /// counts as done. Only the creation of a QP is given up, since the host repeats its REQ: the answer is its
     /// communication id.
     pub(crate) fn interrupt(&mut self) -> Option<u32> {
-        let (_, step, mut transaction) = self.open.take()?;
+        let (id, step, mut transaction) = self.open.take()?;
+        self.interrupted = Some(id);
         transaction.uncertain |= step == Step::Committing;
         if let Then::QpCreated { comm_id, .. } = transaction.then {
             return Some(comm_id);

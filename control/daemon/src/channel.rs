@@ -126,18 +126,20 @@ mod tests {
             assert_eq!(next(&first).await, (Kind::Hello, 0));
             let welcome = Welcome { major: 1.into(), qps: 16.into(), boot_id: 5.into(), ..Welcome::new_zeroed() };
             send(&first, Kind::Welcome, 0, welcome.as_bytes()).await;
-            for kind in [Kind::Begin, Kind::DriveAdd, Kind::Prepare] {
-                assert_eq!(next(&first).await, (kind, 1));
+            let (begin, id) = next(&first).await;
+            assert_eq!(begin, Kind::Begin);
+            for kind in [Kind::DriveAdd, Kind::Prepare] {
+                assert_eq!(next(&first).await, (kind, id));
             }
-            send(&first, Kind::Prepared, 1, &[]).await;
-            assert_eq!(next(&first).await, (Kind::Commit, 1));
+            send(&first, Kind::Prepared, id, &[]).await;
+            assert_eq!(next(&first).await, (Kind::Commit, id));
             // It goes away without an answer, and comes back.
             drop(first);
             let second = listener.accept().await.unwrap();
             assert_eq!(next(&second).await, (Kind::Hello, 0));
             send(&second, Kind::Welcome, 0, welcome.as_bytes()).await;
             for kind in [Kind::Begin, Kind::DriveAdd, Kind::Prepare] {
-                assert_eq!(next(&second).await, (kind, 2));
+                assert_eq!(next(&second).await, (kind, id + 1));
             }
         };
         tokio::select! {

@@ -154,6 +154,10 @@ impl Controllers {
         .collect()
     }
 
+    pub(crate) fn exists(&self, cntlid: u16) -> bool {
+        self.by_cntlid.contains_key(&cntlid)
+    }
+
     pub(crate) fn is_attached(&self, cntlid: u16, nsid: u32) -> bool {
         self.find(cntlid).is_some_and(|controller| controller.attached.contains(&nsid))
     }

@@ -247,3 +247,14 @@ fn what_comes_from_an_unknown_queue_ends_that_queue() {
     plane.post(0x501, stray.as_bytes(), &[], 0);
     assert_eq!(plane.control.status().qps, 0);
 }
+
+#[test]
+fn what_another_control_left_is_taken_down_when_it_fails() {
+    let mut plane = Plane::new(configuration());
+    plane.qps.insert(0x500, zerocopy::FromZeros::new_zeroed());
+    plane.controllers.insert(9, 5000);
+    plane.event(EventKind::KeepAliveExpired, 9, 0, &[]);
+    plane.event(EventKind::QpFailed, 0x500, 6, &[]);
+    assert_eq!((destroyed(&plane), removed(&plane)), (vec![0x500], vec![9]));
+    assert_eq!(plane.control.status().qps, 0);
+}

@@ -176,6 +176,11 @@ impl Plane {
         self.event(EventKind::DriveReady, drive, 0, &tail);
     }
 
+    /// The transaction that is open.
+    pub(crate) fn open_id(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| open.id)
+    }
+
     /// Time passes, deadline by deadline.
     pub(crate) fn pass(&mut self, span_ns: u64) {
         let end_ns = self.now_ns + span_ns;

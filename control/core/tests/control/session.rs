@@ -188,11 +188,40 @@ fn a_reservation_that_is_missing_rolls_the_transaction_back() {
     plane.stall = true;
     let mut host = Host::default();
     plane.mad(REMOTE, &cm::emit(1, &host.req(0)));
-    let id = 6; // The five of the configuration came before.
-    let bytes = emit(Kind::Prepared, id, &[], &[]);
+    let bytes = emit(Kind::Prepared, plane.open_id().unwrap(), &[], &[]);
     assert!(plane.control.handle_frame(plane.now_ns, &bytes).is_err());
     plane.stall = false;
     plane.pump();
     plane.expect_mad(attribute::REJ);
     host.open(&mut plane, 0);
+}
+
+#[test]
+fn a_frame_that_is_refused_is_no_refused_session() {
+    let mut plane = Plane::new(configuration());
+    let refused =
+        |reason: Reason| Refused { operation: u32::MAX.into(), reason: (reason as u16).into(), reserved: 0.into() };
+    plane.frame(Kind::Refused, 0, refused(Reason::NotFound).as_bytes(), b"INJECT names no port");
+    assert!(!plane.control.session_refused());
+    Host::default().connect_admin(&mut plane, S1);
+    plane.frame(Kind::Refused, 0, refused(Reason::Fenced).as_bytes(), b"a newer control has been here");
+    assert!(plane.control.session_refused());
+}
+
+#[test]
+fn late_words_about_the_session_before_are_no_surprise() {
+    let mut plane = Plane::new(configuration());
+    let (link, _) = Host::default().connect_admin(&mut plane, S1);
+    plane.stall = true;
+    let mut get = gantry_wire::fabrics::PropertyGet::new();
+    get.attrib = 1;
+    let punt = plane.post(link.qpn, get.as_bytes(), &[], 0);
+    let old = plane.open_id().unwrap();
+    plane.break_channel();
+    plane.open_session();
+    plane.frame(Kind::Prepared, old, &[], &[]);
+    plane.frame(Kind::Committed, old, &[], &[]);
+    assert_eq!(plane.control.status().counters.malformed_frames, 0);
+    assert!(!plane.answers.contains_key(&(link.qpn, punt)), "it is not taken for the new one");
+    assert_ne!(plane.open_id(), Some(old));
 }

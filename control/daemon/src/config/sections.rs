@@ -17,8 +17,10 @@ const SOCKET_PATH_MAX: usize = 107;
 const NAME_MAX: usize = 32;
 /// Bytes of a device string or URI.
 const STRING_MAX: usize = 4096;
-/// Ports, drives and subsystems of each kind.
-const OBJECTS_MAX: usize = 4096;
+/// Ports, drives and subsystems that one data plane takes.
+const PORTS_MAX: usize = 64;
+const DRIVES_MAX: usize = 256;
+const SUBSYSTEMS_MAX: usize = 4096;
 /// Drive URIs that the data plane knows.
 const SCHEMES: [&str; 4] = ["file", "mem", "pci", "vfio-user"];
 
@@ -33,22 +35,22 @@ pub(super) fn read(root: &Section<'_>, found: &mut Found) -> Option<Config> {
     root.only(&["dataplane", "port", "drive", "subsystem"], found);
     let channel = dataplane(root, found);
     let (mut ports, mut drives, mut subsystems) = (Vec::new(), Vec::new(), Vec::new());
-    for table in sections(root, "port", "[[port]]", found) {
+    for table in sections(root, "port", "[[port]]", PORTS_MAX, found) {
         ports.extend(port(&table, &ports, found));
     }
-    for table in sections(root, "drive", "[[drive]]", found) {
+    for table in sections(root, "drive", "[[drive]]", DRIVES_MAX, found) {
         drives.extend(drive(&table, &drives, found));
     }
-    for table in sections(root, "subsystem", "[[subsystem]]", found) {
+    for table in sections(root, "subsystem", "[[subsystem]]", SUBSYSTEMS_MAX, found) {
         subsystems.extend(subsystem(&table, &drives, &subsystems, found));
     }
     Some(Config { channel: channel?, desired: Configuration { epoch: 0, ports, drives, subsystems } })
 }
 
-fn sections<'a>(root: &Section<'a>, key: &str, what: &'static str, found: &mut Found) -> Vec<Section<'a>> {
+fn sections<'a>(root: &Section<'a>, key: &str, what: &'static str, most: usize, found: &mut Found) -> Vec<Section<'a>> {
     let sections = root.tables(key, what, found);
-    if let Some(excess) = sections.get(OBJECTS_MAX) {
-        found.add(excess.span.clone(), format!("more than {OBJECTS_MAX} of {what}"), "serve fewer from one card");
+    if let Some(excess) = sections.get(most) {
+        found.add(excess.span.clone(), format!("more than {most} of {what}"), "serve fewer from one card");
     }
     sections
 }

@@ -174,6 +174,8 @@ gantry.toml:17: no [[drive]] is named `d0`
     ));
     assert!(complaint("mem:64M", "mem:").starts_with("gantry.toml:12: `mem:` does not say which"));
     assert!(complaint("name = \"d0\"", "name = \"\"").contains("a name has 1 to 32 bytes and no control characters"));
+    let many: String = (0..256).map(|n| format!("[[drive]]\nname = \"m{n}\"\nuri = \"mem:1M\"\n")).collect();
+    assert!(complaint("[[drive]]\n", &format!("{many}[[drive]]\n")).contains("more than 256 of [[drive]]"));
     assert!(complaint("name = \"d0\"\n", "").starts_with(
         "gantry.toml:10: [[drive]] has no `name`
     10 | [[drive]]
