@@ -22,6 +22,8 @@ pub enum State {
     Receiving,
     /// On the list of those that wait for pages.
     WaitingPages,
+    /// Holds its pages and waits for the port's fetch budget.
+    WaitingFetch,
     /// Its data is being fetched from the host.
     Fetching,
     /// On a drive's list, not submitted.

@@ -18,7 +18,7 @@ use crate::exchange::{Batch, Change, Exchange};
 use crate::memory::PAGE;
 use crate::port::{BURST, Port, TxFrame};
 use crate::qp::QpContext;
-use crate::state::{Core, Notice};
+use crate::state::{Core, Notice, PORTS};
 use crate::tables::{LocalAddress, NamespaceEntry, NamespaceKey, QpPlace};
 use crate::{
     s0_receive, s1_parse, s2_classify, s3_transport, s4_capsule, s5_command, s6_submit, s7_complete, s8_respond,
@@ -79,9 +79,6 @@ pub struct Lcore<P: Port, X> {
     /// Low byte of the PSN of datagrams.
     datagram_psn: u32,
 }
-
-/// Ports that one lcore can poll.
-const PORTS: usize = 64;
 
 impl<P: Port, X: Exchange<P>> Lcore<P, X> {
     /// An lcore without ports, drives and QPs: housekeeping brings them.

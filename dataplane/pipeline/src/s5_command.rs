@@ -33,9 +33,10 @@ pub fn run(core: &mut Core, index: u32) {
     }
 }
 
-/// Tries again those that wait for pages, oldest first.
+/// Tries again those that wait for pages or for fetch budget, oldest first.
 #[inline(never)]
 pub fn retry(core: &mut Core) {
+    retry_fetches(core);
     while let Some(index) = core.waiting_pages.front() {
         let command = &core.commands[index];
         if !command.dead && !has_pages(core, index) {
@@ -184,19 +185,62 @@ fn begin(core: &mut Core, index: u32) {
     assert!(reserved, "pages were there a moment ago");
     let command = &mut core.commands[index];
     match (command.data, command.return_length) {
-        (Data::Keyed { address, rkey, .. }, 0) if command.length > 0 => {
+        (Data::Keyed { .. }, 0) if command.length > 0 => {
             core.counters.count(Counter::CommandFetch);
-            core.counters.add(Counter::FetchBytes, command.length.into());
-            command.state = State::Fetching;
-            let (length, slot) = (command.length, command.qp);
-            let work = Work { cookie: index, kind: WorkKind::Read { address, rkey }, length };
-            core.qps[slot].transport.post(&mut core.works, work).expect("two works for every command");
-            core.settle(slot);
+            if core.waiting_fetch.is_empty() && within_budget(core, index) {
+                fetch(core, index);
+            } else {
+                core.commands[index].state = State::WaitingFetch;
+                core.waiting_fetch.push(&mut core.commands, index);
+            }
         }
         _ if command.task == Task::Punt => core.punt(index),
         _ => {
             core.counters.count(Counter::CommandReady);
             s6_submit::enqueue(core, index);
+        }
+    }
+}
+
+/// Bytes of READs in flight on one port: what a 100 Gb/s wire carries in 80 µs. Responses beyond it would only stand
+/// in the switch's queue, in front of everybody's.
+const FETCH_BUDGET: u64 = 1 << 20;
+
+/// Whether the port has budget for the command's READ. One is always let through.
+fn within_budget(core: &Core, index: u32) -> bool {
+    let command = &core.commands[index];
+    let fetching = core.fetching[core.qps[command.qp].port];
+    fetching == 0 || fetching + u64::from(command.length) <= FETCH_BUDGET
+}
+
+/// Posts the READ of a command's data.
+fn fetch(core: &mut Core, index: u32) {
+    let command = &mut core.commands[index];
+    let Data::Keyed { address, rkey, .. } = command.data else { unreachable!("only keyed data is fetched") };
+    command.state = State::Fetching;
+    let (length, slot) = (command.length, command.qp);
+    let qp = &mut core.qps[slot];
+    core.fetching[qp.port] += u64::from(length);
+    core.counters.add(Counter::FetchBytes, length.into());
+    let work = Work { cookie: index, kind: WorkKind::Read { address, rkey }, length };
+    qp.transport.post(&mut core.works, work).expect("two works for every command");
+    core.settle(slot);
+}
+
+/// Lets READs go that waited for budget, oldest first.
+fn retry_fetches(core: &mut Core) {
+    while let Some(index) = core.waiting_fetch.front() {
+        let dead = core.commands[index].dead;
+        if !dead && !within_budget(core, index) {
+            return;
+        }
+        let mut list = core.waiting_fetch;
+        list.pop(&core.commands);
+        core.waiting_fetch = list;
+        if dead {
+            core.finish(index);
+        } else {
+            fetch(core, index);
         }
     }
 }

@@ -23,6 +23,9 @@ use crate::{s6_submit, s8_respond};
 /// Drives that one data plane can have.
 pub const DRIVES: usize = 256;
 
+/// Ports that one lcore can poll.
+pub const PORTS: usize = 64;
+
 /// Sizes of one lcore, fixed at start.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -120,6 +123,10 @@ pub struct Core {
     pub arrived: List,
     /// Commands that wait for pages, for s5.
     pub waiting_pages: List,
+    /// Commands that wait for the fetch budget, for s5.
+    pub waiting_fetch: List,
+    /// Bytes of READs in flight, by index of the port.
+    pub fetching: [u64; PORTS],
     /// Commands that wait to be punted.
     pub punting: List,
     /// What control must hear.
@@ -157,6 +164,8 @@ impl Core {
             wheel: Wheel::new(sizes.qps, now_ns),
             arrived: List::EMPTY,
             waiting_pages: List::EMPTY,
+            waiting_fetch: List::EMPTY,
+            fetching: [0; PORTS],
             punting: List::EMPTY,
             // Established, failed and retired once for each QP, and failed once for each drive.
             notices: VecDeque::with_capacity(sizes.qps as usize * 3 + DRIVES),
@@ -187,8 +196,12 @@ impl Core {
             match (done.kind, done.status) {
                 (CompletionKind::Write, _) => {}
                 (CompletionKind::Read, transport::Status::Success) => self.fetched(done.cookie),
-                // Answered, or the QP has failed and there is no one to answer.
-                (CompletionKind::Send | CompletionKind::Read, _) => self.finish(done.cookie),
+                // The QP has failed and there is no one to answer.
+                (CompletionKind::Read, _) => {
+                    self.fetch_ended(done.cookie);
+                    self.finish(done.cookie);
+                }
+                (CompletionKind::Send, _) => self.finish(done.cookie),
             }
         }
         let qp = &mut self.qps[slot];
@@ -231,9 +244,16 @@ impl Core {
         self.notify(EventKind::QpFailed, reason as u16, qpn);
     }
 
+    /// Gives a fetch's bytes back to the port's budget.
+    fn fetch_ended(&mut self, index: u32) {
+        let command = &self.commands[index];
+        debug_assert_eq!(command.state, State::Fetching);
+        self.fetching[self.qps[command.qp].port] -= u64::from(command.length);
+    }
+
     /// A command whose data has arrived from the host.
     fn fetched(&mut self, index: u32) {
-        debug_assert_eq!(self.commands[index].state, State::Fetching);
+        self.fetch_ended(index);
         match self.commands[index].task {
             Task::Punt => self.punt(index),
             Task::Drive { .. } => s6_submit::enqueue(self, index),
@@ -284,6 +304,9 @@ impl Core {
             self.counters.count(Counter::Abandoned);
             match self.commands[index].state {
                 State::Receiving | State::Fetching | State::Punted | State::Responding => {
+                    if self.commands[index].state == State::Fetching {
+                        self.fetch_ended(index);
+                    }
                     let command = &mut self.commands[index];
                     self.punted -= u32::from(command.state == State::Punted);
                     self.memory.release(command);
@@ -291,7 +314,11 @@ impl Core {
                     self.commands.release(&mut qp.commands, index);
                 }
                 // On a list or at a drive: whoever takes it from there ends it.
-                State::WaitingPages | State::Ready | State::Submitted | State::Punting => {
+                State::WaitingPages
+                | State::WaitingFetch
+                | State::Ready
+                | State::Submitted
+                | State::Punting => {
                     self.commands[index].dead = true;
                 }
                 State::Free => unreachable!("a free command on a QP's ring"),
