@@ -34,12 +34,18 @@ impl Channel {
             if !metadata.file_type().is_socket() {
                 return Err(io::Error::new(ErrorKind::AlreadyExists, "it exists and is no socket; name another path"));
             }
-            let probe = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
-            if probe.connect(&SockAddr::unix(path)?).is_ok() {
-                return Err(io::Error::new(
-                    ErrorKind::AddrInUse,
-                    "another gantry-dataplane answers there; stop it first",
-                ));
+            // A stream socket never gets through to a SEQPACKET listener, so that asking takes no session from control;
+            // only a socket that nobody holds any more refuses it.
+            let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            match probe.connect(&SockAddr::unix(path)?) {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(error),
+                _ => {
+                    return Err(io::Error::new(
+                        ErrorKind::AddrInUse,
+                        "another gantry-dataplane answers there; stop it first",
+                    ));
+                }
             }
             std::fs::remove_file(path)?;
         }
