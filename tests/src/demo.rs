@@ -100,9 +100,24 @@ fn stages(gantry: &Gantry) -> Result<String> {
         .output()
         .map_err(Error::on("starting", &gantryctl))?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(table(&String::from_utf8_lossy(&output.stdout)));
     }
     Err(Error::Unexpected(format!("gantryctl counters failed: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}
+
+/// One row a stage, of lines "stage.counter value" that come in the stages' order.
+fn table(counters: &str) -> String {
+    let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
+    for line in counters.lines() {
+        let Some((name, value)) = line.split_once(char::is_whitespace) else { continue };
+        let Some((stage, counter)) = name.split_once('.') else { continue };
+        let cell = format!("{} {}", counter.replace('_', " "), value.trim());
+        match rows.iter_mut().find(|(name, _)| *name == stage) {
+            Some((_, cells)) => cells.push(cell),
+            None => rows.push((stage, vec![cell])),
+        }
+    }
+    rows.iter().map(|(stage, cells)| format!("  {stage:<13}  {}\n", cells.join(", "))).collect()
 }
 
 fn tell_how_to_go_on(host: &Host, gantry: &Gantry) -> Result<()> {
@@ -156,5 +171,15 @@ impl ProgressLine {
         if self.shown && io::stdout().is_terminal() {
             println!();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_table_has_a_row_for_each_stage() {
+        let counters = "lcore.polls  9\ns1_parse.roce   12\ns1_parse.drop_other 3\nlcore.sleeps 4\n";
+        let expected = "  lcore          polls 9, sleeps 4\n  s1_parse       roce 12, drop other 3\n";
+        assert_eq!(super::table(counters), expected);
     }
 }

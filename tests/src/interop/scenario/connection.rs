@@ -52,15 +52,17 @@ pub(super) fn reset(host: &mut Host) -> Result<String> {
     host.fio(&Fio::verify(&device.block, Pattern::Random, 4 << 10, 256 << 10))?;
 
     // Under I/O: requests that were on their way are sent again on the new association.
-    let fio = Fio::verify(&device.block, Pattern::Random, 4 << 10, 4 << 20).limit(Duration::from_secs(180));
+    let fio = Fio::verify(&device.block, Pattern::Random, 4 << 10, 6 << 20).limit(Duration::from_secs(180));
     let shared: &Host = host;
     let (busy, report) = thread::scope(|scope| {
         let io = scope.spawn(|| shared.fio(&fio));
         thread::sleep(Duration::from_secs(2));
+        let in_time = !io.is_finished();
         let busy = time_reset(shared, &device.controller);
-        (busy, io.join())
+        ((in_time, busy), io.join())
     });
-    let busy = busy?;
+    let (in_time, busy) = (busy.0, busy.1?);
+    ensure(in_time, || "the I/O had ended before the reset, so nothing was shown".to_owned())?;
     report.map_err(|_| Error::Unexpected("the thread that ran fio panicked".to_owned()))??;
     host.disconnect(subsystem::OPEN)?;
     Ok(format!("live again after {idle:.1} s idle, {busy:.1} s under I/O"))
