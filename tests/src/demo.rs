@@ -87,12 +87,17 @@ pub(crate) fn run(keep: bool) -> Result<()> {
     Ok(())
 }
 
+/// Where `gantryctl` is: `GANTRYCTL`, else beside gantryd.
+fn gantryctl() -> Result<PathBuf> {
+    match std::env::var_os("GANTRYCTL") {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => Ok(Paths::find()?.control.with_file_name("gantryctl")),
+    }
+}
+
 /// `gantryctl counters` on the data plane's statistics file.
 fn stages(gantry: &Gantry) -> Result<String> {
-    let gantryctl = match std::env::var_os("GANTRYCTL") {
-        Some(path) => PathBuf::from(path),
-        None => Paths::find()?.control.with_file_name("gantryctl"),
-    };
+    let gantryctl = gantryctl()?;
     let output = Command::new(&gantryctl)
         .args(["counters", "--stats"])
         .arg(gantry.stats())
@@ -124,7 +129,7 @@ fn tell_how_to_go_on(host: &Host, gantry: &Gantry) -> Result<()> {
     let program = std::env::current_exe().map_err(Error::doing("finding this program"))?;
     println!("\nAll of it keeps running. From another terminal:");
     println!("  a shell on the host    {} shell {}", program.display(), host.machine().shell_socket().display());
-    println!("  counters               gantryctl counters --stats {}", gantry.stats().display());
+    println!("  counters               {} counters --stats {}", gantryctl()?.display(), gantry.stats().display());
     for log in gantry.logs() {
         println!("  a log                  {}", log.display());
     }

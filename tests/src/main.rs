@@ -6,7 +6,7 @@
 mod demo;
 mod shell;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,6 +44,9 @@ enum Command {
         /// What is at the other end of the wire.
         #[arg(long, value_enum, default_value = "gantry")]
         target: TargetKind,
+        /// Write the host's frames to this pcap file (nvmet only: QEMU does not see vhost-user's).
+        #[arg(long)]
+        capture: Option<PathBuf>,
         /// Shell commands, one after the other.
         #[arg(required = true)]
         commands: Vec<String>,
@@ -79,7 +82,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::Interop { target, only, seed, .. } => interop(target, &only, seed),
-        Command::Run { target, commands } => run(target, &commands),
+        Command::Run { target, capture, commands } => run(target, capture.as_deref(), &commands),
         Command::Demo { keep } => demo::run(keep).map(|()| true),
         Command::Shell { socket } => shell::run(&socket).map(|()| true),
     };
@@ -104,10 +107,11 @@ fn start(kind: TargetKind, seed: u64) -> vm::Result<Box<dyn Target>> {
     })
 }
 
-fn run(kind: TargetKind, commands: &[String]) -> vm::Result<bool> {
+fn run(kind: TargetKind, capture: Option<&Path>, commands: &[String]) -> vm::Result<bool> {
     process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
     let mut target = start(kind, 1)?;
     let host = target.boot_host()?;
+    let _capture = capture.map(|path| host.capture(path)).transpose()?;
     let mut all_well = true;
     for command in commands {
         println!("# {command}");

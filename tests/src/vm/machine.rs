@@ -369,7 +369,7 @@ impl Machine {
     /// Writes every frame of eth0 to the pcap file `path` until the capture is dropped. Not with
     /// [`Wire::VhostUser`], whose frames QEMU never sees.
     pub fn capture(&self, path: &Path) -> Result<Capture<'_>> {
-        let path = path.display().to_string();
+        let path = std::path::absolute(path).map_err(Error::on("resolving", path))?.display().to_string();
         self.qmp("object-add", json!({"qom-type": "filter-dump", "id": "capture", "netdev": "n0", "file": path}))?;
         Ok(Capture { machine: self })
     }
