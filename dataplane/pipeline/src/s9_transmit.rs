@@ -13,6 +13,8 @@ use crate::port::{Port, TxFrame};
 use crate::state::Core;
 
 /// Builds one packet of a QP and queues it.
+// Its own function, so that what s9 costs can be told from what s8 costs.
+#[inline(never)]
 pub fn emit<P: Port>(core: &mut Core, port: &mut PortSlot<P>, slot: u32, transmit: &Transmit, mut frame: P::Tx) {
     let qp = &mut core.qps[slot];
     qp.headers.ip_id = qp.headers.ip_id.wrapping_add(1);

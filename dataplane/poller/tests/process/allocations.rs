@@ -33,7 +33,10 @@ fn count(file: &Path, tid: u32) -> Count {
     let bytes = std::fs::read(file).unwrap();
     let number = |slot: &[u8], at: usize| u64::from_ne_bytes(slot[at * 8..][..8].try_into().unwrap());
     let slot = bytes.chunks_exact(32).find(|slot| number(slot, 0) == u64::from(tid));
-    slot.map_or(Count { allocations: 0, frees: 0 }, |slot| Count { allocations: number(slot, 1), frees: number(slot, 2) })
+    slot.map_or(Count { allocations: 0, frees: 0 }, |slot| Count {
+        allocations: number(slot, 1),
+        frees: number(slot, 2),
+    })
 }
 
 fn no_allocation(link: Link) {

@@ -259,9 +259,16 @@ impl Rig {
             self.turn();
             let state = self.host.state();
             let late = begun.elapsed() > PATIENCE || matches!(state, State::Failed(_));
-            assert!(!late, "{what} did not come: {state:?}, {:#?}, {:#?}", self.notices, self.counters());
+            assert!(!late, "{what} did not come: {state:?}\n{}", self.seen());
             assert!(self.plane.is_running(), "the data plane has ended");
         }
+    }
+
+    /// What each part has seen, for whoever looks for a failure's cause.
+    fn seen(&self) -> String {
+        let frames = self.wire.as_ref().map(|wire| wire.port.stats().unwrap());
+        let host = self.host.counters();
+        format!("{:#?}\n{:#?}\n{host:#?}\n{frames:#?}", self.notices, self.counters())
     }
 
     /// The lcore's counters that are not zero, from the statistics segment.

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::alone;
 use crate::allocations::shim;
+use crate::alone;
 use crate::data_plane::{Folder, signal};
 use crate::io::DRIVE_FILES;
 use crate::rig::{FILE, Link, MEM, Rig, workload};
@@ -112,7 +112,12 @@ fn only_named_calls(link: Link) {
     strace.detach();
     let trace = std::fs::read_to_string(trace).unwrap();
     let outside = violations(&trace);
-    assert!(outside.is_empty(), "{} calls outside the list:\n{}", outside.len(), outside[..outside.len().min(20)].join("\n"));
+    assert!(
+        outside.is_empty(),
+        "{} calls outside the list:\n{}",
+        outside.len(),
+        outside[..outside.len().min(20)].join("\n")
+    );
     assert!(trace.contains("clock_nanosleep("), "an idle lcore sleeps, and strace saw it:\n{trace}");
     rig.disconnect();
     rig.stop(&[DRIVE_FILES, &["trace"]].concat());
