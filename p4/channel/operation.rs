@@ -64,7 +64,7 @@ pub struct QpCreate {
     pub rnr_retry_count: u8,
     /// READs the host answers at once (the REQ's responder resources).
     pub reads: u8,
-    /// Capsules that the host may have outstanding (hsqsize of the CM private data).
+    /// Capsules that the host may have outstanding (hsqsize of the CM private data, which is zero-based, plus one).
     pub depth: U16,
     /// NVMe queue id of the CM private data; zero is the admin queue.
     pub qid: U16,

@@ -382,6 +382,7 @@ impl<E: Environment> Housekeeping<E> {
                     namespaces: BTreeSet::new(),
                 });
                 record.keep_alive_ns = keep_alive_ns;
+                record.expired = false;
                 for changes in changes {
                     changes.push(Change::ControllerAdd(add));
                 }
