@@ -314,11 +314,7 @@ impl Core {
                     self.commands.release(&mut qp.commands, index);
                 }
                 // On a list or at a drive: whoever takes it from there ends it.
-                State::WaitingPages
-                | State::WaitingFetch
-                | State::Ready
-                | State::Submitted
-                | State::Punting => {
+                State::WaitingPages | State::WaitingFetch | State::Ready | State::Submitted | State::Punting => {
                     self.commands[index].dead = true;
                 }
                 State::Free => unreachable!("a free command on a QP's ring"),

@@ -164,7 +164,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
 fn eal_arguments(arguments: &Arguments) -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let lcores = usize::from(arguments.lcores);
-    let mut list = vec!["--no-pci".to_owned(), "--no-telemetry".to_owned()];
+    let mut list = vec!["--no-telemetry".to_owned()];
     if cores > lcores {
         list.extend(["-l".to_owned(), format!("0-{lcores}")]);
     } else {
