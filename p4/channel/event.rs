@@ -23,7 +23,8 @@ pub enum EventKind {
     QpEstablished = 1,
     /// The QP failed and is fenced. Object: QPN; reason: [`QpFailure`]. Control destroys it.
     QpFailed = 2,
-    /// The destroyed QP is drained and its resources are free again. Object: QPN.
+    /// The destroyed QP is drained and its resources are free again. Object: QPN. When it was the last of a removed
+    /// controller, the CNTLID is free too.
     QpRetired = 3,
     /// No traffic for the keep-alive timeout; the controller's QPs are fenced. Object: CNTLID.
     KeepAliveExpired = 4,

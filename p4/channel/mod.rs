@@ -7,12 +7,17 @@
 //! control                                     data plane
 //!   Hello ----------------------------------->  epoch check
 //!   <------------------------------- Welcome
+//!   <---- PortUp, DriveReady, QpState, ControllerState, NamespaceState, Capsule (unanswered)
+//!   <-------------------------- Synchronized
 //!   Begin, operations..., Prepare ----------->  validate, reserve
 //!   <--------------------- Prepared | Refused
 //!   Commit ---------------------------------->  applied at a burst boundary
 //!   <----------------------------- Committed
 //!   <---------------- Punt, Capsule, Event ...  at any time
 //! ```
+//!
+//! Everything between Welcome and Synchronized says what runs; a control begins every session by adopting it, be it new
+//! or the same as before. Minor version 0 has neither these frames nor blobs.
 //!
 //! Integers are little-endian; MAC and IP addresses are bytes in network order; an IPv4 address is
 //! written v4-mapped (`::ffff:a.b.c.d`).
@@ -21,19 +26,24 @@ pub mod event;
 pub mod operation;
 pub mod session;
 pub mod slow_path;
+pub mod state;
 
 use alloc::vec::Vec;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Version of the frames in this crate: `(major, minor)`. A minor adds kinds or appends to tails.
-pub const VERSION: (u16, u16) = (1, 0);
+pub const VERSION: (u16, u16) = (1, 1);
 
 /// Largest frame, in bytes, header and tail included.
 pub const FRAME_MAX: usize = 8192;
 
 /// Most data, in bytes, that one Fabrics or Admin command carries through the channel either way.
 pub const CAPSULE_DATA_MAX: usize = 4096;
+
+/// Most bytes of a QP's or controller's blob: what control must remember of it. The data plane keeps it and never
+/// reads it; its first two bytes are the version of what follows, which is control's own.
+pub const BLOB_MAX: usize = 2048;
 
 /// What a frame is. The body follows from it.
 #[repr(u16)]
@@ -58,13 +68,13 @@ pub enum Kind {
     AddressAdd = 0x22,
     /// [`operation::DriveAdd`] + URI.
     DriveAdd = 0x24,
-    /// [`operation::QpCreate`].
+    /// [`operation::QpCreate`] + the QP's blob.
     QpCreate = 0x26,
     /// [`operation::QpBind`].
     QpBind = 0x27,
     /// [`operation::QpDestroy`].
     QpDestroy = 0x28,
-    /// [`operation::ControllerAdd`].
+    /// [`operation::ControllerAdd`] + the controller's blob.
     ControllerAdd = 0x2a,
     /// [`operation::ControllerRemove`].
     ControllerRemove = 0x2b,
@@ -89,6 +99,14 @@ pub enum Kind {
     Capsule = 0x86,
     /// [`event::Event`] + a tail that depends on the event.
     Event = 0x87,
+    /// [`state::QpState`] + the QP's blob.
+    QpState = 0x88,
+    /// [`state::ControllerState`] + the controller's blob.
+    ControllerState = 0x89,
+    /// [`operation::NamespaceAdd`]: an entry of the command table.
+    NamespaceState = 0x8a,
+    /// No body: control knows now all that runs.
+    Synchronized = 0x8b,
 }
 
 impl Kind {
@@ -322,7 +340,7 @@ mod tests {
     #[test]
     fn kinds_round_trip() {
         let known = (0..=u16::MAX).filter_map(Kind::from_u16).count();
-        assert_eq!(known, 24);
+        assert_eq!(known, 28);
         assert!((0..=u16::MAX).filter_map(|n| Some((n, Kind::from_u16(n)?))).all(|(n, k)| k as u16 == n));
     }
 

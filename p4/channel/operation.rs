@@ -42,7 +42,7 @@ pub struct DriveAdd {
 }
 
 /// Creates a QP in the state where it takes Fabrics commands only. PREPARE answers with a
-/// [`Reservation`](super::session::Reservation).
+/// [`Reservation`](super::session::Reservation). Tail: its blob, at most [`BLOB_MAX`](super::BLOB_MAX) bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct QpCreate {
@@ -94,7 +94,8 @@ pub struct QpDestroy {
     pub qpn: U32,
 }
 
-/// Creates a controller, or changes its keep-alive timeout when it exists.
+/// Creates a controller, or changes its keep-alive timeout when it exists. Tail: its blob, at most
+/// [`BLOB_MAX`](super::BLOB_MAX) bytes; an empty one leaves the blob that it has.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct ControllerAdd {
@@ -106,7 +107,7 @@ pub struct ControllerAdd {
     pub keep_alive_ms: U32,
 }
 
-/// Removes a controller and its namespaces. Its QPs must be gone or going.
+/// Removes a controller and its namespaces. Its QPs must be gone or going; its id is free when the last is retired.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct ControllerRemove {
@@ -149,7 +150,8 @@ pub struct NamespaceRemove {
     pub nsid: U32,
 }
 
-/// Answers a punted capsule. Tail: data for the host, at most
+/// Answers a punted capsule, once: PREPARE refuses an answer to a capsule that is not waiting (answered already, or its QP
+/// gone), and with it everything else of the transaction. Tail: data for the host, at most
 /// [`CAPSULE_DATA_MAX`](super::CAPSULE_DATA_MAX) bytes; the data plane sends no more of it than the command's SGL takes.
 /// The data plane fills in CID, SQHD and the R_Key to invalidate.
 #[repr(C)]
