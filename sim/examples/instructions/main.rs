@@ -84,7 +84,10 @@ fn count(case: &Case) -> Result<Figures, String> {
     valgrind.arg(format!("--callgrind-out-file={}", output.display()));
     valgrind.arg(std::env::current_exe().map_err(|error| error.to_string())?).args(["--run", case.name]);
     // glibc picks memcpy by the processor it finds: here the one that every x86-64 has, so that machines agree.
-    valgrind.env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-ERMS,-FSRM,-AVX512F,-AVX512VL");
+    valgrind.env(
+        "GLIBC_TUNABLES",
+        "glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-AVX_Fast_Unaligned_Load,-SSSE3,-ERMS,-FSRM,-AVX512F,-AVX512VL",
+    );
     let ran = valgrind.output().map_err(|error| format!("valgrind (Debian package valgrind): {error}"))?;
     if !ran.status.success() {
         return Err(format!("{}: {}\n{}", case.name, ran.status, String::from_utf8_lossy(&ran.stderr)));
