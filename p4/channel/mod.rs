@@ -139,6 +139,10 @@ impl Kind {
             Punt,
             Capsule,
             Event,
+            QpState,
+            ControllerState,
+            NamespaceState,
+            Synchronized,
         ]
         .into_iter()
         .find(|k| *k as u16 == n)
