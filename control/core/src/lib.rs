@@ -6,7 +6,7 @@
 //! ```text
 //!            connected, handle_frame, on_deadline
 //!                           |
-//!   session ----> plan (ports, drives, namespaces)
+//!   session ----> adopt (what runs already), plan (ports, drives, namespaces)
 //!     |  punt --> cm   (REQ, REP, RTU, DREQ, DREP, REJ)
 //!     |  capsule > nvmf (Connect, properties, Identify, logs, features)
 //!     |  event -> teardown, plan
@@ -16,8 +16,11 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
+mod blob;
 mod cm;
 mod configuration;
+mod hash;
 mod notice;
 mod ns;
 mod nvmf;
@@ -50,6 +53,8 @@ pub struct Control {
     now_ns: u64,
     random: Random,
     session: Session,
+    /// What the data plane has told of what runs, until all of it is known.
+    told: adopt::Told,
     transactions: Transactions,
     plan: Plan,
     connections: cm::Connections,
@@ -93,6 +98,7 @@ impl Control {
         Self {
             now_ns: 0,
             session: Session::default(),
+            told: adopt::Told::default(),
             transactions: Transactions::new(&mut random),
             plan: Plan::new(&configuration),
             connections: cm::Connections::default(),

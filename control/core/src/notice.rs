@@ -34,6 +34,13 @@ pub enum Notice {
         /// The data plane's words.
         text: String,
     },
+    /// Something that an earlier control left, and that nobody can take over: it is taken down.
+    Unclaimed {
+        /// What.
+        what: String,
+        /// Why not.
+        text: String,
+    },
     /// A port is open.
     PortUp {
         /// Its name.
@@ -58,6 +65,11 @@ pub enum Notice {
         drive: String,
         /// The data plane's words.
         text: String,
+    },
+    /// A drive has kept a command for too long and is asked to abort it.
+    DriveSlow {
+        /// Its name.
+        drive: String,
     },
     /// A host has a controller.
     Connected {
@@ -136,6 +148,10 @@ pub enum EndReason {
     Stale,
     /// The data plane refused what the controller needs.
     Refused,
+    /// The configuration has changed: its subsystem is gone, or its host may not use it any more.
+    NotAdmitted,
+    /// An earlier control left it, and nobody can take it over.
+    Unclaimed,
 }
 
 /// What malformed bytes should have been.
@@ -159,6 +175,7 @@ impl fmt::Display for Notice {
             Self::SessionLost => write!(f, "the channel to the data plane is gone"),
             Self::SessionRefused { text } => write!(f, "the data plane refuses the session: {text}"),
             Self::Refused { what, text } => write!(f, "{what}: refused by the data plane: {text}"),
+            Self::Unclaimed { what, text } => write!(f, "{what} is taken down: {text}"),
             Self::PortUp { port, mac: [a, b, c, d, e, g] } => {
                 write!(f, "port {port} is up, {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
             }
@@ -167,6 +184,7 @@ impl fmt::Display for Notice {
                 write!(f, "drive {drive} is ready: {model}, {blocks} blocks of {bytes} bytes")
             }
             Self::DriveFailed { drive, text } => write!(f, "drive {drive} failed: {text}"),
+            Self::DriveSlow { drive } => write!(f, "drive {drive} is slow: a command is aborted"),
             Self::Connected { cntlid, subsystem, host, address } => {
                 write!(f, "controller {cntlid}: {host} at {address} connected to {subsystem}")
             }
@@ -191,6 +209,8 @@ impl fmt::Display for EndReason {
             Self::QpFailed(reason) => write!(f, "a queue pair failed ({})", failure(*reason)),
             Self::Stale => write!(f, "the host connects anew"),
             Self::Refused => write!(f, "the data plane cannot hold it"),
+            Self::NotAdmitted => write!(f, "the configuration admits its host no more"),
+            Self::Unclaimed => write!(f, "left by an earlier control, and unclaimed"),
         }
     }
 }

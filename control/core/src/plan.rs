@@ -1,17 +1,20 @@
 //! The plan: ports, addresses, drives and namespaces of the configuration, programmed into the data plane.
 //!
-//! Each is a transaction of its own, so that one bad device stops nothing else. The data plane outlives control: it takes
-//! what it has already as done, and refuses what it has with another device or URI.
+//! All of it is one transaction; when the data plane refuses that, each port and drive is one of its own, so that one bad
+//! device stops nothing else. The data plane outlives control: it takes what it has already as done, and refuses what it
+//! has with another device or URI.
 
+use crate::nvmf::Entry;
 use crate::transaction::{Operation, Then, Transaction};
 use crate::{Configuration, Control, Notice};
 use gantry::channel::event::{DriveNamespace, DriveReady};
 use gantry::channel::operation::{AddressAdd, DriveAdd, NamespaceAdd, PortAdd};
 use gantry::channel::session::Reason;
 use gantry::channel::{FrameError, Kind, Name};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Something of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub(crate) struct Plan {
     /// Drives that the data plane has under this configuration's numbers. What it tells of a number before that may be
     /// about another control's drive.
     added: Vec<bool>,
+    /// Transactions of the plan that have not ended.
+    under_way: usize,
 }
 
 impl Plan {
@@ -61,6 +66,7 @@ impl Plan {
             ports: vec![None; configuration.ports.len()],
             drives: configuration.drives.iter().map(|_| Drive::Opening).collect(),
             added: vec![false; configuration.drives.len()],
+            under_way: 0,
         }
     }
 
@@ -70,6 +76,11 @@ impl Plan {
             Some(Drive::Ready(geometry)) if self.added[drive] => Some(geometry),
             _ => None,
         }
+    }
+
+    /// Whether the data plane has all of the configuration, or has said why not.
+    pub(crate) fn is_done(&self) -> bool {
+        self.under_way == 0
     }
 
     /// On its way up.
@@ -97,19 +108,40 @@ pub(crate) fn address(octets: [u8; 16]) -> IpAddr {
 }
 
 impl Control {
-    /// Programs everything into a data plane that is new to this control.
+    /// Programs everything, in one transaction when the data plane takes it so: what it has already it takes as done.
     pub(crate) fn plan_all(&mut self) {
-        self.plan = Plan::new(&self.configuration);
-        for at in 0..self.configuration.ports.len() {
-            self.program(Item::Port(at));
-        }
-        for at in 0..self.configuration.drives.len() {
-            self.program(Item::Drive(at));
+        let ports = self.configuration.ports.iter().enumerate();
+        let addresses =
+            ports.flat_map(|(at, port)| (0..port.addresses.len()).map(move |index| Item::Address(at, index)));
+        let mut items: Vec<Item> = (0..self.configuration.ports.len()).map(Item::Port).collect();
+        items.extend((0..self.configuration.drives.len()).map(Item::Drive));
+        items.extend(addresses);
+        if self.session.has_state() {
+            self.program(items);
+        } else {
+            self.program_apart(items);
         }
     }
 
-    fn program(&mut self, item: Item) {
-        let operation = match item {
+    /// Each port and drive in a transaction of its own, so that one bad device stops nothing else; a port's addresses
+    /// follow it.
+    fn program_apart(&mut self, items: Vec<Item>) {
+        for item in items.into_iter().filter(|item| !matches!(item, Item::Address(..))) {
+            self.program(vec![item]);
+        }
+    }
+
+    fn program(&mut self, items: Vec<Item>) {
+        if items.is_empty() {
+            return;
+        }
+        self.plan.under_way += 1;
+        let operations = items.iter().map(|item| self.operation(*item)).collect();
+        self.transactions.submit(&mut self.session, operations, Then::Planned(items));
+    }
+
+    fn operation(&self, item: Item) -> Operation {
+        match item {
             Item::Port(at) => {
                 let port = &self.configuration.ports[at];
                 let (number, mtu, name) = (U16::new(at as u16), U16::new(port.mtu), Name::new(&port.name));
@@ -127,35 +159,52 @@ impl Control {
                 let body = DriveAdd { drive: number, reserved: U16::ZERO, name };
                 Operation::new(Kind::DriveAdd, &body, drive.uri.as_bytes())
             }
-        };
-        self.transactions.submit(&mut self.session, vec![operation], Then::Planned(item));
-    }
-
-    /// The data plane has it.
-    pub(crate) fn planned(&mut self, item: Item) {
-        match item {
-            Item::Port(at) => {
-                for index in 0..self.configuration.ports[at].addresses.len() {
-                    self.program(Item::Address(at, index));
-                }
-            }
-            Item::Address(..) => {}
-            Item::Drive(at) => {
-                self.plan.added[at] = true;
-                if let Drive::Ready(_) = self.plan.drives[at] {
-                    self.attach_to_running_controllers(at as u16);
-                    self.retry_held_connects();
-                }
-            }
         }
     }
 
-    fn plan_refused(&mut self, item: Item, reason: u16, text: &str) {
-        if matches!(item, Item::Address(..)) && reason == Reason::Exists as u16 {
-            return;
+    /// The data plane has them.
+    pub(crate) fn planned(&mut self, items: &[Item]) {
+        for item in items {
+            match *item {
+                Item::Port(at) if items.len() == 1 => {
+                    for index in 0..self.configuration.ports[at].addresses.len() {
+                        self.program(vec![Item::Address(at, index)]);
+                    }
+                }
+                Item::Port(_) | Item::Address(..) => {}
+                Item::Drive(at) => {
+                    self.plan.added[at] = true;
+                    if let Drive::Ready(_) = self.plan.drives[at] {
+                        self.attach_to_running_controllers(at as u16);
+                        self.retry_held_connects();
+                    }
+                }
+            }
         }
+        self.plan_moved_on();
+    }
+
+    /// The data plane will not have one of them, the one at `operation`, if it says so.
+    fn plan_refused(&mut self, items: Vec<Item>, operation: u32, reason: u16, text: &str) {
+        let alone = items.len() == 1;
+        let named = if alone { items.first() } else { items.get(operation as usize) };
+        // An address is tried again with its port.
+        if let Some(&item) = named.filter(|item| alone || !matches!(item, Item::Address(..))) {
+            self.item_refused(item, reason, text);
+            self.program_apart(items.into_iter().filter(|other| *other != item).collect());
+        } else {
+            self.program_apart(items);
+        }
+        self.plan_moved_on();
+    }
+
+    fn item_refused(&mut self, item: Item, reason: u16, text: &str) {
+        let exists = reason == Reason::Exists as u16;
         let configuration = &self.configuration;
         let what = match item {
+            Item::Address(..) if exists => return,
+            // The data plane has said why already: it takes a failed drive no second time.
+            Item::Drive(at) if exists && matches!(self.plan.drives[at], Drive::Failed(_)) => return,
             Item::Port(at) => format!("port {}", configuration.ports[at].name),
             Item::Address(at, index) => {
                 let port = &configuration.ports[at];
@@ -170,19 +219,27 @@ impl Control {
         }
     }
 
+    fn plan_moved_on(&mut self) {
+        self.plan.under_way -= 1;
+        self.serve_when_planned();
+    }
+
     /// A transaction is gone and nothing of it was applied.
-    pub(crate) fn on_refused(&mut self, transaction: Transaction, reason: u16, text: &str) {
+    pub(crate) fn on_refused(&mut self, transaction: Transaction, operation: u32, reason: u16, text: &str) {
         let (not_found, exists) = (Reason::NotFound as u16, Reason::Exists as u16);
         if transaction.uncertain && (reason == not_found || reason == exists) && transaction.operations.len() > 1 {
             return self.on_committed(transaction.then);
         }
         match transaction.then {
-            Then::Planned(item) => self.plan_refused(item, reason, text),
+            Then::Planned(items) => self.plan_refused(items, operation, reason, text),
             Then::QpCreated { comm_id, .. } => self.qp_refused(comm_id, reason),
             Then::Answered { qpn } => {
                 // What should have ended with the answer ends all the same.
                 for end in transaction.operations.into_iter().filter(|operation| operation.qpn.is_some()) {
                     self.transactions.submit(&mut self.session, vec![end], Then::Ended);
+                }
+                if let Some(cntlid) = self.qps.get(&qpn).and_then(|qp| qp.controller) {
+                    self.remember_again(cntlid);
                 }
                 // Not found: the QP is gone, or the answer was given before the channel broke. Nobody waits for it.
                 if reason != not_found {
@@ -191,8 +248,13 @@ impl Control {
                 }
             }
             Then::Connected { qpn, punt } => self.connect_refused(qpn, punt, text),
-            Then::NamespaceAdded { cntlid, nsid } => {
-                let what = format!("namespace {nsid} of controller {cntlid}");
+            Then::NamespacesChanged { cntlid, before } => {
+                let what = format!("namespaces of controller {cntlid}");
+                self.notices.push(Notice::Refused { what, text: text.to_owned() });
+                self.namespaces_unchanged(cntlid, before);
+            }
+            Then::Remembered => {
+                let what = "what is to be remembered of a controller".into();
                 self.notices.push(Notice::Refused { what, text: text.to_owned() });
             }
             Then::Ended => self.end_refused(transaction.operations, reason, text),
@@ -241,8 +303,13 @@ impl Control {
         self.retry_held_connects();
     }
 
-    /// The namespaces of subsystem `at` that can be served now, as NSID and operation for controller `cntlid`.
-    pub(crate) fn namespaces_for(&self, at: usize, cntlid: u16) -> Vec<(u32, Operation)> {
+    pub(crate) fn drive_slow(&mut self, drive: u32) {
+        let Some(drive) = self.configuration.drives.get(drive as usize).map(|d| d.name.clone()) else { return };
+        self.notices.push(Notice::DriveSlow { drive });
+    }
+
+    /// The namespaces of subsystem `at` that can be served now, as entries for controller `cntlid`.
+    pub(crate) fn namespaces_for(&self, at: usize, cntlid: u16) -> BTreeMap<u32, Entry> {
         let served = self.configuration.subsystems[at].namespaces.iter();
         served
             .filter_map(|namespace| {
@@ -257,7 +324,7 @@ impl Control {
                     lba_base: U64::ZERO,
                     lba_count: on_drive.blocks,
                 };
-                Some((namespace.nsid, Operation::new(Kind::NamespaceAdd, &body, &[])))
+                Some((namespace.nsid, entry_of(&body)))
             })
             .collect()
     }
@@ -270,32 +337,70 @@ impl Control {
             .any(|namespace| self.plan.is_settling(self.configuration.drive_number(&namespace.drive)))
     }
 
-    /// A drive came up after hosts had connected: they get its namespaces now.
+    /// A drive came up after hosts had connected, or is known at last: they get its namespaces as they are now.
     fn attach_to_running_controllers(&mut self, drive: u16) {
-        let mut added = Vec::new();
         for (cntlid, at) in self.controllers.of_nvm_subsystems() {
-            let subsystem = &self.configuration.subsystems[at];
-            let on_drive: Vec<u32> = subsystem
-                .namespaces
-                .iter()
-                .filter(|n| self.configuration.drive_number(&n.drive) == drive)
-                .map(|n| n.nsid)
-                .collect();
-            for (nsid, operation) in self.namespaces_for(at, cntlid) {
-                if on_drive.contains(&nsid) && !self.controllers.is_attached(cntlid, nsid) {
-                    added.push((cntlid, nsid, operation));
-                }
+            let configured = &self.configuration.subsystems[at].namespaces;
+            let lies_there = |nsid: &u32| {
+                configured.iter().any(|n| n.nsid == *nsid && self.configuration.drive_number(&n.drive) == drive)
+            };
+            let mut wanted = self.namespaces_for(at, cntlid);
+            wanted.retain(|nsid, _| lies_there(nsid));
+            if let Some(attached) = self.controllers.attached(cntlid) {
+                wanted.retain(|nsid, entry| attached.get(nsid) != Some(entry));
             }
-        }
-        for (cntlid, nsid, operation) in added {
-            let then = Then::NamespaceAdded { cntlid, nsid };
-            self.transactions.submit(&mut self.session, vec![operation], then);
+            self.change_namespaces(cntlid, wanted, &[]);
         }
     }
 
-    pub(crate) fn namespace_added(&mut self, cntlid: u16, nsid: u32) {
-        if self.controllers.attach(cntlid, nsid) {
-            self.raise_namespace_changed(cntlid, nsid);
-        }
+    /// Takes entries out of an adopted controller's table that the configuration does not have any more.
+    pub(crate) fn remove_stale_namespaces(&mut self, cntlid: u16, at: usize) {
+        let Some(attached) = self.controllers.attached(cntlid) else { return };
+        let configured = &self.configuration.subsystems[at].namespaces;
+        let stale: Vec<u32> =
+            attached.keys().copied().filter(|nsid| configured.iter().all(|n| n.nsid != *nsid)).collect();
+        self.change_namespaces(cntlid, BTreeMap::new(), &stale);
     }
+
+    /// Changes a live controller's table, and remembers in the same transaction that its host is to be told.
+    fn change_namespaces(&mut self, cntlid: u16, added: BTreeMap<u32, Entry>, removed: &[u32]) {
+        let Some(attached) = self.controllers.attached(cntlid) else { return };
+        let mut operations = Vec::new();
+        let mut before = Vec::new();
+        for nsid in removed {
+            operations.push(Operation::namespace_remove(cntlid, *nsid));
+            before.push((*nsid, attached.remove(nsid)));
+        }
+        for (nsid, entry) in added {
+            let old = attached.insert(nsid, entry);
+            if old.is_some() {
+                operations.push(Operation::namespace_remove(cntlid, nsid));
+            }
+            operations.push(Operation::namespace_add(&entry));
+            before.push((nsid, old));
+        }
+        if operations.is_empty() {
+            return;
+        }
+        before.iter().for_each(|(nsid, _)| self.raise_namespace_changed(cntlid, *nsid));
+        operations.extend(self.remember(cntlid));
+        self.transactions.submit(&mut self.session, operations, Then::NamespacesChanged { cntlid, before });
+    }
+
+    /// The data plane would not change them.
+    fn namespaces_unchanged(&mut self, cntlid: u16, before: Vec<(u32, Option<Entry>)>) {
+        if let Some(attached) = self.controllers.attached(cntlid) {
+            for (nsid, entry) in before {
+                match entry {
+                    Some(entry) => attached.insert(nsid, entry),
+                    None => attached.remove(&nsid),
+                };
+            }
+        }
+        self.remember_again(cntlid);
+    }
+}
+
+pub(crate) fn entry_of(body: &NamespaceAdd) -> Entry {
+    body.as_bytes().try_into().expect("an entry is its body")
 }

@@ -1,5 +1,7 @@
 //! The session with the data plane: Hello and Welcome, and where each kind of frame goes.
 
+use crate::adopt::Told;
+use crate::plan::Plan;
 use crate::transaction::Then;
 use crate::{Control, Malformed, Notice};
 use gantry::channel::event::{Event, EventKind};
@@ -29,9 +31,16 @@ enum Phase {
     #[default]
     Down,
     Greeting,
+    /// The data plane tells what runs: nothing is asked or answered before all of it is known.
+    Adopting,
+    /// What runs is adopted, and what the configuration has besides is on its way: capsules wait for it, since their
+    /// answers depend on it.
+    Planning,
     Open,
     /// The data plane will not have this control.
     Refused,
+    /// A newer control has the data plane.
+    Fenced,
 }
 
 /// What the data plane told of itself.
@@ -48,6 +57,8 @@ pub(crate) struct Limits {
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     phase: Phase,
+    /// Minor version of the contract that both sides speak.
+    minor: u16,
     /// From the last Welcome; outlives the channel.
     pub(crate) limits: Option<Limits>,
     outbox: VecDeque<Vec<u8>>,
@@ -55,7 +66,27 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn is_open(&self) -> bool {
-        self.phase == Phase::Open
+        matches!(self.phase, Phase::Planning | Phase::Open)
+    }
+
+    /// Whether the data plane keeps blobs and tells what runs. One of contract 1.0 does neither: of what an earlier
+    /// control left there, each thing ends when it shows itself.
+    pub(crate) fn has_state(&self) -> bool {
+        self.minor >= 1
+    }
+
+    /// What runs is known.
+    pub(crate) fn adopted(&mut self) {
+        self.phase = Phase::Planning;
+    }
+
+    /// Whether capsules waited until now.
+    pub(crate) fn begin_serving(&mut self) -> bool {
+        let planning = self.phase == Phase::Planning;
+        if planning {
+            self.phase = Phase::Open;
+        }
+        planning
     }
 
     pub(crate) fn send(&mut self, frame: Vec<u8>) {
@@ -65,7 +96,8 @@ impl Session {
 }
 
 impl Control {
-    /// The channel is up: greets the data plane.
+    /// The channel is up: greets the data plane. What control knows of what runs it learns anew in every session, also
+    /// in one with the data plane that it served before.
     pub fn connected(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
         self.session.phase = Phase::Greeting;
@@ -82,7 +114,7 @@ impl Control {
     /// The channel is gone. What was asked and not yet answered is asked again in the next session.
     pub fn disconnected(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
-        if self.session.phase == Phase::Open {
+        if self.session.is_open() {
             self.notices.push(Notice::SessionLost);
         }
         self.session.phase = Phase::Down;
@@ -95,7 +127,13 @@ impl Control {
     /// Whether the data plane has refused the session: nothing more comes of this channel.
     #[must_use]
     pub fn session_refused(&self) -> bool {
-        self.session.phase == Phase::Refused
+        matches!(self.session.phase, Phase::Refused | Phase::Fenced)
+    }
+
+    /// Whether a newer control has taken the data plane: this one is to end, for good.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.session.phase == Phase::Fenced
     }
 
     /// The next frame for the data plane.
@@ -118,46 +156,56 @@ impl Control {
         result
     }
 
-    fn dispatch(&mut self, datagram: &[u8]) -> Result<(), FrameRefused> {
+    pub(crate) fn dispatch(&mut self, datagram: &[u8]) -> Result<(), FrameRefused> {
         let frame = Frame::parse(datagram)?;
+        let open = self.session.is_open();
         match (&self.session.phase, frame.kind) {
             (Phase::Greeting, Kind::Welcome) => self.welcome(frame.body::<Welcome>()?.0),
-            (Phase::Greeting, Kind::Refused) => self.refuse_session(frame.body::<Refused>()?.1),
-            (Phase::Open, Kind::Refused) if frame.transaction == 0 => {
+            (Phase::Greeting, Kind::Refused) => {
+                let (refused, text) = frame.body::<Refused>()?;
+                self.refuse_session(refused.reason.get(), text);
+            }
+            (Phase::Adopting | Phase::Planning | Phase::Open, Kind::Refused) if frame.transaction == 0 => {
                 let (refused, text) = frame.body::<Refused>()?;
                 let reason = refused.reason.get();
                 if reason == Reason::Fenced as u16 || reason == Reason::Version as u16 {
-                    self.refuse_session(text);
+                    self.refuse_session(reason, text);
                 } else {
                     let text = String::from_utf8_lossy(text).into_owned();
                     self.notices.push_noisy(self.now_ns, Notice::Refused { what: "a frame".into(), text });
                 }
             }
-            (Phase::Open, Kind::Prepared | Kind::Committed | Kind::Refused)
+            (Phase::Adopting | Phase::Planning | Phase::Open, Kind::Prepared | Kind::Committed | Kind::Refused)
                 if self.transactions.is_interrupted(frame.transaction) => {}
-            (Phase::Open, Kind::Prepared) => return self.prepared(&frame),
-            (Phase::Open, Kind::Committed) => {
+            (Phase::Adopting, _) => return self.hear(&frame, datagram),
+            (Phase::Planning, Kind::Capsule) => {
+                frame.body::<Capsule>()?;
+                self.told.capsules.push(datagram.to_vec());
+            }
+            (_, Kind::Prepared) if open => return self.prepared(&frame),
+            (_, Kind::Committed) if open => {
                 let then = self.transactions.committed(frame.transaction);
                 let then = then.ok_or(FrameRefused::Transaction(frame.kind, frame.transaction))?;
                 self.on_committed(then);
                 self.transactions.pump(&mut self.session);
             }
-            (Phase::Open, Kind::Refused) => {
+            (_, Kind::Refused) if open => {
                 let (refused, text) = frame.body::<Refused>()?;
                 let transaction = self.transactions.refused(frame.transaction);
                 let transaction = transaction.ok_or(FrameRefused::Transaction(frame.kind, frame.transaction))?;
-                self.on_refused(transaction, refused.reason.get(), &String::from_utf8_lossy(text));
+                let text = String::from_utf8_lossy(text);
+                self.on_refused(transaction, refused.operation.get(), refused.reason.get(), &text);
                 self.transactions.pump(&mut self.session);
             }
-            (Phase::Open, Kind::Punt) => {
+            (_, Kind::Punt) if open => {
                 let (punt, mad) = frame.body::<Punt>()?;
                 self.handle_punt(punt, mad);
             }
-            (Phase::Open, Kind::Capsule) => {
+            (_, Kind::Capsule) if open => {
                 let (capsule, data) = frame.body::<Capsule>()?;
                 self.handle_capsule(capsule, data);
             }
-            (Phase::Open, Kind::Event) => {
+            (_, Kind::Event) if open => {
                 let (event, tail) = frame.body::<Event>()?;
                 self.handle_event(event, tail)?;
             }
@@ -170,9 +218,7 @@ impl Control {
         if welcome.major.get() != channel::VERSION.0 {
             let (ours, theirs) = (channel::VERSION.0, welcome.major.get());
             let text = format!("it speaks version {theirs} of the channel, control speaks {ours}");
-            self.notices.push(Notice::SessionRefused { text });
-            self.session.phase = Phase::Refused;
-            return;
+            return self.refuse_session(Reason::Version as u16, text.as_bytes());
         }
         let limits = Limits {
             boot_id: welcome.boot_id.get(),
@@ -183,24 +229,38 @@ impl Control {
         };
         let fresh = self.session.limits.is_none_or(|before| before.boot_id != limits.boot_id);
         self.session.limits = Some(limits);
-        self.session.phase = Phase::Open;
+        self.session.minor = welcome.minor.get().min(channel::VERSION.1);
         self.notices.push(Notice::SessionOpened { boot_id: limits.boot_id, fresh, lcores: limits.lcores });
+        if self.session.has_state() {
+            self.forget();
+            self.session.phase = Phase::Adopting;
+            return;
+        }
+        self.session.phase = Phase::Open;
         if fresh {
             // Nothing of the old data plane exists any more: its QPs, controllers and drives went with it.
-            self.transactions.forget();
-            self.connections.clear();
-            self.qps.clear();
-            self.controllers.clear();
-            self.held.clear();
+            self.forget();
             self.plan_all();
         }
         self.transactions.pump(&mut self.session);
     }
 
-    fn refuse_session(&mut self, text: &[u8]) {
+    /// Forgets what runs: it is gone, or told anew.
+    fn forget(&mut self) {
+        self.transactions.forget();
+        self.connections.clear();
+        self.qps.clear();
+        self.controllers.clear();
+        self.held.clear();
+        self.told = Told::default();
+        self.plan = Plan::new(&self.configuration);
+    }
+
+    fn refuse_session(&mut self, reason: u16, text: &[u8]) {
         let text = String::from_utf8_lossy(text).into_owned();
         self.notices.push(Notice::SessionRefused { text });
-        self.session.phase = Phase::Refused;
+        let fenced = reason == Reason::Fenced as u16;
+        self.session.phase = if fenced { Phase::Fenced } else { Phase::Refused };
     }
 
     fn prepared(&mut self, frame: &Frame<'_>) -> Result<(), FrameRefused> {
@@ -211,7 +271,7 @@ impl Control {
             let Ok((reservation, _)) = Reservation::read_from_prefix(frame.bytes) else {
                 self.session.send(channel::emit(Kind::Rollback, frame.transaction, &[], &[]));
                 let transaction = self.transactions.refused(frame.transaction).expect("it is the open one");
-                self.on_refused(transaction, Reason::Malformed as u16, "no reservation for a QP");
+                self.on_refused(transaction, 0, Reason::Malformed as u16, "no reservation for a QP");
                 self.transactions.pump(&mut self.session);
                 return Err(FrameError::Length.into());
             };
@@ -221,7 +281,7 @@ impl Control {
         Ok(())
     }
 
-    fn handle_event(&mut self, event: &Event, tail: &[u8]) -> Result<(), FrameError> {
+    pub(crate) fn handle_event(&mut self, event: &Event, tail: &[u8]) -> Result<(), FrameError> {
         let object = event.object.get();
         match EventKind::from_u16(event.kind.get()) {
             Some(EventKind::QpEstablished) => self.qp_established(object),
@@ -230,6 +290,7 @@ impl Control {
             Some(EventKind::KeepAliveExpired) => self.keep_alive_expired(object as u16),
             Some(EventKind::DriveReady) => return self.drive_ready(object, tail),
             Some(EventKind::DriveFailed) => self.drive_failed(object, &String::from_utf8_lossy(tail)),
+            Some(EventKind::DriveSlow) => self.drive_slow(object),
             Some(EventKind::PortUp) => self.port_up(object, tail),
             // A later minor version may add kinds.
             None => {}
@@ -239,11 +300,11 @@ impl Control {
 
     pub(crate) fn on_committed(&mut self, then: Then) {
         match then {
-            Then::Planned(item) => self.planned(item),
+            Then::Planned(items) => self.planned(&items),
             Then::QpCreated { comm_id, reserved } => self.qp_created(comm_id, reserved),
-            Then::Answered { .. } | Then::Ended => {}
+            Then::Answered { .. } | Then::Remembered | Then::Ended => {}
             Then::Connected { qpn, .. } => self.connect_committed(qpn),
-            Then::NamespaceAdded { cntlid, nsid } => self.namespace_added(cntlid, nsid),
+            Then::NamespacesChanged { cntlid, .. } => self.deliver(cntlid),
         }
     }
 }

@@ -163,7 +163,7 @@ impl Control {
             ready: controller.properties.is_ready(),
             ending: controller.is_ending(),
             keep_alive_ms: controller.keep_alive_ms,
-            namespaces: controller.attached.iter().copied().collect(),
+            namespaces: controller.attached.keys().copied().collect(),
             held_events: controller.held_events(),
             queues: self.queue_status(cntlid),
         });

@@ -3,6 +3,7 @@
 //! One is open at a time and the others wait in order: the simplest proof that no two conflict and that a QP's end
 //! never overtakes its beginning.
 
+use crate::nvmf::Entry;
 use crate::plan::Item;
 use crate::random::Random;
 use crate::session::Session;
@@ -33,10 +34,20 @@ impl Operation {
         Self { qpn: Some(qpn), ..Self::new(Kind::QpDestroy, &body, &[]) }
     }
 
-    pub(crate) fn controller_add(cntlid: u16, keep_alive_ms: u32) -> Self {
+    pub(crate) fn controller_add(cntlid: u16, keep_alive_ms: u32, blob: &[u8]) -> Self {
         let (cntlid, keep_alive_ms) = (U16::new(cntlid), U32::new(keep_alive_ms));
         let body = operation::ControllerAdd { cntlid, reserved: U16::ZERO, keep_alive_ms };
-        Self::new(Kind::ControllerAdd, &body, &[])
+        Self::new(Kind::ControllerAdd, &body, blob)
+    }
+
+    pub(crate) fn namespace_add(entry: &Entry) -> Self {
+        Self { kind: Kind::NamespaceAdd, bytes: entry.to_vec(), qpn: None }
+    }
+
+    pub(crate) fn namespace_remove(cntlid: u16, nsid: u32) -> Self {
+        let (cntlid, nsid) = (U16::new(cntlid), U32::new(nsid));
+        let body = operation::NamespaceRemove { cntlid, reserved: U16::ZERO, nsid };
+        Self::new(Kind::NamespaceRemove, &body, &[])
     }
 
     pub(crate) fn controller_remove(cntlid: u16) -> Self {
@@ -47,16 +58,18 @@ impl Operation {
 /// What a transaction was for, and so what follows its end.
 #[derive(Debug)]
 pub(crate) enum Then {
-    /// A port, address or drive of the configuration.
-    Planned(Item),
+    /// Ports, addresses and drives of the configuration, one an operation.
+    Planned(Vec<Item>),
     /// The QP of a REQ; the reservation comes with PREPARE.
     QpCreated { comm_id: u32, reserved: Option<Reservation> },
     /// An answer with its effects.
     Answered { qpn: u32 },
     /// The answer of a Connect that succeeds.
     Connected { qpn: u32, punt: u32 },
-    /// A namespace for a controller that was there before its drive.
-    NamespaceAdded { cntlid: u16, nsid: u32 },
+    /// Namespaces that came and went under a controller's feet; what is added, and the entries that it had of them.
+    NamespacesChanged { cntlid: u16, before: Vec<(u32, Option<Entry>)> },
+    /// What a controller remembers, by itself.
+    Remembered,
     /// The end of QPs and controllers.
     Ended,
 }

@@ -10,8 +10,11 @@
 //!                                                                     TimeWait <- Releasing
 //! ```
 
+mod adopt;
 mod release;
 mod request;
+
+pub(crate) use adopt::Standing;
 
 use crate::ns::{NEVER_NS, SECOND_NS};
 use crate::plan::address;
@@ -49,6 +52,16 @@ pub(crate) enum State {
     TimeWait,
 }
 
+/// What a REP says of our end, besides its QP. The same REP answers every repetition of its REQ.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Promises {
+    /// GUID of our adapter.
+    local_guid: u64,
+    target_ack_delay: u8,
+    rnr_retry_count: u8,
+    end_to_end_flow_control: u8,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -64,6 +77,8 @@ pub(crate) struct Connection {
     pub(crate) depth: u16,
     /// REQ's transaction id, which REP and REJ repeat.
     transaction_id: u64,
+    /// What the REP promises.
+    promises: Promises,
     /// READs the host answers at once.
     reads: u8,
     /// When to act, and how long to wait then.

@@ -3,7 +3,8 @@
 //! InfiniBand Architecture vol. 1 §12.6.5 (REQ), §12.6.7 (REJ), §12.6.8 (REP), §12.9.8 (timeouts); NVMe RDMA
 //! Transport 1.0 §3.2 (private data).
 
-use super::{CONNECTIONS_MAX, Connection, PKEY, State};
+use super::{CONNECTIONS_MAX, Connection, PKEY, Promises, State};
+use crate::blob::encode_qp;
 use crate::ns::{self, NEVER_NS, SECOND_NS};
 use crate::nvmf::{MAXCMD, QUEUES_MAX};
 use crate::plan::address;
@@ -144,6 +145,12 @@ impl Control {
             qid: terms.qid,
             depth: terms.depth,
             transaction_id,
+            promises: Promises {
+                local_guid: guid(path.local_mac),
+                target_ack_delay: TARGET_ACK_DELAY,
+                rnr_retry_count: RNR_RETRY_FOREVER,
+                end_to_end_flow_control: 1,
+            },
             reads: req.responder_resources(),
             deadline_ns: NEVER_NS,
             wait_ns: ns::from_code(req.local_cm_response_timeout()).clamp(SECOND_NS / 10, 10 * SECOND_NS),
@@ -151,6 +158,7 @@ impl Control {
             rest_ns: (2 * ns::from_code(req.primary.local_ack_timeout())).clamp(*REST_NS.start(), *REST_NS.end()),
             last: None,
         };
+        let blob = if self.session.has_state() { encode_qp(&connection.blob(comm_id)) } else { Vec::new() };
         self.connections.insert(comm_id, connection);
         let hop_limit = if req.primary.hop_limit == 0 { path.hop_limit } else { req.primary.hop_limit };
         let create = QpCreate {
@@ -171,7 +179,7 @@ impl Control {
             depth: U16::new(terms.depth),
             qid: U16::new(terms.qid),
         };
-        let operation = Operation::new(Kind::QpCreate, &create, &[]);
+        let operation = Operation::new(Kind::QpCreate, &create, &blob);
         let then = Then::QpCreated { comm_id, reserved: None };
         self.transactions.submit(&mut self.session, vec![operation], then);
     }
@@ -199,18 +207,7 @@ impl Control {
         connection.state = State::Replied;
         connection.qpn = Some(qpn);
         connection.deadline_ns = self.now_ns + connection.wait_ns;
-        let mut rep = Rep::new();
-        rep.local_comm_id = comm_id.into();
-        rep.remote_comm_id = connection.remote_comm_id.into();
-        rep.set_local_qpn(qpn);
-        rep.set_starting_psn(receive_psn.get());
-        rep.initiator_depth = connection.reads;
-        rep.set_target_ack_delay(TARGET_ACK_DELAY);
-        rep.set_end_to_end_flow_control(1);
-        rep.set_rnr_retry_count(RNR_RETRY_FOREVER);
-        rep.local_ca_guid = guid(path.local_mac).into();
-        rep.set_private_data(CmAccept::new(connection.depth).as_bytes());
-        let mad = cm::emit(connection.transaction_id, &rep);
+        let mad = connection.reply(comm_id, qpn, receive_psn.get());
         connection.last = Some(Box::new(mad));
         let (mad_qpn, qid, depth) = (connection.mad_qpn, connection.qid, connection.depth);
         let qp = Qp { qid, depth, address: address(path.remote_ip), ending: false, ..Qp::nobody(comm_id) };
@@ -256,6 +253,24 @@ impl Control {
         let address = address(path.remote_ip);
         self.notices.push_noisy(self.now_ns, Notice::SetupTimedOut { address });
         self.end_connection(id);
+    }
+}
+
+impl Connection {
+    /// The REP: it follows from what is remembered, so that every control says the same.
+    pub(super) fn reply(&self, comm_id: u32, qpn: u32, receive_psn: u32) -> [u8; cm::MAD_LEN] {
+        let mut rep = Rep::new();
+        rep.local_comm_id = comm_id.into();
+        rep.remote_comm_id = self.remote_comm_id.into();
+        rep.set_local_qpn(qpn);
+        rep.set_starting_psn(receive_psn);
+        rep.initiator_depth = self.reads;
+        rep.set_target_ack_delay(self.promises.target_ack_delay);
+        rep.set_end_to_end_flow_control(self.promises.end_to_end_flow_control);
+        rep.set_rnr_retry_count(self.promises.rnr_retry_count);
+        rep.local_ca_guid = self.promises.local_guid.into();
+        rep.set_private_data(CmAccept::new(self.depth).as_bytes());
+        cm::emit(self.transaction_id, &rep)
     }
 }
 

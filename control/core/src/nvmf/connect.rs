@@ -11,16 +11,13 @@ use gantry::channel::Kind;
 use gantry::channel::operation::QpBind;
 use gantry_wire::fabrics::{CNTLID_DYNAMIC, Connect, ConnectAccepted, ConnectData, ConnectInvalid, DISCOVERY_NQN};
 use gantry_wire::nvme::Status;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
 /// How long a Connect waits at most for drives to come up and older controllers to drain. A Linux host gives a Connect
 /// 60 s.
 const HOLD_NS: u64 = 20 * SECOND_NS;
-
-/// What a discovery controller without a keep-alive timeout is given: its host is gone long before.
-const DISCOVERY_KEEP_ALIVE_MS: u32 = 120_000;
 
 /// A Connect that is answered later.
 #[derive(Debug)]
@@ -135,10 +132,10 @@ impl Control {
         let Subsystem::Nvm(at) = subsystem else { return Ok(Decision::Admin(subsystem)) };
         // A dead association's write must not land after this host's retry of it.
         let drains = self.controllers.iter().any(|(_, controller)| {
-            controller.is_ending()
-                && controller.subsystem == subsystem
-                && controller.host_nqn == host_nqn
-                && controller.host_id == data.hostid
+            let same = controller.host_nqn == host_nqn && controller.host_id == data.hostid;
+            // One that nobody remembers may be anybody's.
+            let unknown = controller.subsystem == Subsystem::Unknown;
+            controller.is_ending() && (unknown || controller.subsystem == subsystem && same)
         });
         Ok(if drains || self.drives_settling(at) { Decision::Hold } else { Decision::Admin(subsystem) })
     }
@@ -177,30 +174,24 @@ impl Control {
         let Some(cntlid) = self.controllers.fresh_cntlid() else {
             return self.refuse(qpn, punt, data, Refused(Status::CONNECT_CONTROLLER_BUSY, 0));
         };
-        let keep_alive_ms = super::features::rounded_keep_alive_ms(connect.kato.get());
-        let enforced_ms = match (subsystem, keep_alive_ms) {
-            (Subsystem::Discovery, 0) => DISCOVERY_KEEP_ALIVE_MS,
-            (_, ms) => ms,
-        };
-        let mut effects = vec![Operation::controller_add(cntlid, enforced_ms), bind(qpn, cntlid, connect)];
-        let mut attached = BTreeSet::new();
+        let mut effects = vec![bind(qpn, cntlid, connect)];
+        let mut attached = BTreeMap::new();
         if let Subsystem::Nvm(at) = subsystem {
-            for (nsid, operation) in self.namespaces_for(at, cntlid) {
-                attached.insert(nsid);
-                effects.push(operation);
-            }
+            attached = self.namespaces_for(at, cntlid);
+            effects.extend(attached.values().map(Operation::namespace_add));
         }
         let controller = Controller {
             subsystem,
             host_nqn: data.hostnqn().expect("checked").to_owned(),
             host_id: data.hostid,
             admin_qpn: qpn,
-            keep_alive_ms,
+            keep_alive_ms: super::features::rounded_keep_alive_ms(connect.kato.get()),
             attached,
             properties: Properties::default(),
             features: Features::new(self.queues_max()),
             events: Events::default(),
             ending: false,
+            told: None,
         };
         self.controllers.by_cntlid.insert(cntlid, controller);
         self.bind_and_answer(qpn, punt, cntlid, effects);
@@ -246,6 +237,7 @@ impl Control {
             let reply = Reply { status: Status::CONNECT_CONTROLLER_BUSY, ..Reply::default() };
             self.answer_then(qpn, punt, reply, Then::Answered { qpn });
         }
+        self.remember_again(cntlid);
         self.settle(cntlid);
         self.retry_held_connects();
     }

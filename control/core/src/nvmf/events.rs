@@ -1,9 +1,10 @@
 //! Asynchronous Event Request, held until there is something to say, and Abort, which can call one off. NVMe Base 2.0
 //! §5.1, §5.2.
 
-use super::{Reply, Request};
+use super::{Reply, Request, answer};
 use crate::Control;
-use crate::transaction::Then;
+use crate::blob::CHANGED_MAX;
+use crate::transaction::{Operation, Then};
 use gantry_wire::nvme::feature::{AsyncEvent, aec};
 use gantry_wire::nvme::{Cid, Status};
 use std::collections::{BTreeSet, VecDeque};
@@ -19,19 +20,42 @@ struct Held {
 }
 
 /// One controller's requests and events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Events {
     held: VecDeque<Held>,
-    pending: VecDeque<AsyncEvent>,
+    pub(super) pending: VecDeque<AsyncEvent>,
     /// Told to the host and not yet cleared by reading their log page: masked meanwhile.
-    masked: BTreeSet<AsyncEvent>,
-    /// NSIDs of the Changed Namespace List.
-    pub(super) changed: BTreeSet<u32>,
+    pub(super) masked: BTreeSet<AsyncEvent>,
+    /// NSIDs of the Changed Namespace List; none when there are too many to name.
+    pub(super) changed: Option<BTreeSet<u32>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self::adopted(&[], &[], Some(&[]))
+    }
 }
 
 impl Events {
+    /// As an earlier control left them; held requests come back as capsules.
+    pub(super) fn adopted(pending: &[AsyncEvent], masked: &[AsyncEvent], changed: Option<&[u32]>) -> Self {
+        Self {
+            held: VecDeque::new(),
+            pending: pending.iter().copied().collect(),
+            masked: masked.iter().copied().collect(),
+            changed: changed.map(|changed| changed.iter().copied().collect()),
+        }
+    }
+
     pub(super) fn held(&self) -> usize {
         self.held.len()
+    }
+
+    fn namespace_changed(&mut self, nsid: u32) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert(nsid);
+        }
+        self.changed.take_if(|changed| changed.len() > CHANGED_MAX);
     }
 }
 
@@ -48,8 +72,9 @@ impl Control {
         None
     }
 
-    /// Something happened that the controller's host may want to know.
-    pub(crate) fn raise(&mut self, cntlid: u16, event: AsyncEvent) {
+    /// Something happened that the controller's host may want to know. [`deliver`](Self::deliver) tells it, once the
+    /// data plane remembers that it happened.
+    fn raise(&mut self, cntlid: u16, event: AsyncEvent) {
         let Some(controller) = self.controllers.find_mut(cntlid) else { return };
         let wanted = controller.features.async_event_configuration();
         let enabled = match event {
@@ -60,21 +85,20 @@ impl Control {
         let events = &mut controller.events;
         if enabled && !events.masked.contains(&event) && !events.pending.contains(&event) {
             events.pending.push_back(event);
-            self.deliver(cntlid);
         }
     }
 
-    /// A namespace came: the log page says which, the event says that.
+    /// A namespace came or went: the log page says which, the event says that.
     pub(crate) fn raise_namespace_changed(&mut self, cntlid: u16, nsid: u32) {
         if let Some(controller) = self.controllers.find_mut(cntlid) {
-            controller.events.changed.insert(nsid);
+            controller.events.namespace_changed(nsid);
         }
         self.raise(cntlid, AsyncEvent::NAMESPACE_CHANGED);
     }
 
     /// Answers held requests with what is pending.
-    fn deliver(&mut self, cntlid: u16) {
-        while let Some(controller) = self.controllers.find_mut(cntlid) {
+    pub(crate) fn deliver(&mut self, cntlid: u16) {
+        while let Some(controller) = self.controllers.find_mut(cntlid).filter(|controller| !controller.ending) {
             let events = &mut controller.events;
             let (Some(event), Some(held)) = (events.pending.front().copied(), events.held.front().copied()) else {
                 return;
@@ -93,17 +117,15 @@ impl Control {
         }
     }
 
-    /// A reset ends every held request.
-    pub(super) fn abort_events(&mut self, cntlid: u16) {
-        let Some(controller) = self.controllers.find_mut(cntlid) else { return };
-        let events = std::mem::take(&mut controller.events);
-        for held in events.held {
-            let reply = Status::ABORTED_SQ_DELETION.into();
-            self.answer_then(held.qpn, held.punt, reply, Then::Answered { qpn: held.qpn });
-        }
+    /// A reset ends every held request: their answers, which travel with the reset's.
+    pub(super) fn abort_events(&mut self, cntlid: u16) -> Vec<Operation> {
+        let Some(controller) = self.controllers.find_mut(cntlid) else { return Vec::new() };
+        let held = std::mem::take(&mut controller.events).held;
+        held.iter().map(|held| answer(held.qpn, held.punt, &Status::ABORTED_SQ_DELETION.into())).collect()
     }
 
-    /// Aborts a held event request; any other command runs on, which dword 0 says (§5.1).
+    /// Aborts a held event request, in the transaction of its own answer; any other command runs on, which dword 0 says
+    /// (§5.1).
     pub(super) fn abort(&mut self, cntlid: u16, request: &Request<'_>) -> Reply {
         let dword = request.sqe.cdw10.get();
         let (sqid, cid) = (dword as u16, Cid((dword >> 16) as u16));
@@ -112,7 +134,6 @@ impl Control {
         let found = if sqid == 0 { held.iter().position(|held| held.cid == cid) } else { None };
         let Some(aborted) = found.and_then(|at| held.remove(at)) else { return Reply::dw0(1) };
         let reply = Reply { status: Status::ABORT_REQUESTED, ..Reply::default() };
-        self.answer_then(aborted.qpn, aborted.punt, reply, Then::Answered { qpn: aborted.qpn });
-        Reply::dw0(0)
+        Reply { effects: vec![answer(aborted.qpn, aborted.punt, &reply)], ..Reply::dw0(0) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Controller, Reply, Request, Subsystem};
 use crate::Control;
-use crate::transaction::Operation;
+use crate::blob::Feature;
 use gantry_wire::nvme::Status;
 use gantry_wire::nvme::feature::{NumberOfQueues, aec, fid};
 
@@ -23,6 +23,7 @@ pub(super) fn async_events(subsystem: Subsystem) -> u32 {
     match subsystem {
         Subsystem::Discovery => aec::DISCOVERY_CHANGE,
         Subsystem::Nvm(_) => aec::NAMESPACE_ATTRIBUTE,
+        Subsystem::Gone | Subsystem::Unknown => 0,
     }
 }
 
@@ -53,6 +54,31 @@ impl Features {
             temperature_threshold: TEMPERATURE_MAX,
             arbitration: 0,
             write_atomicity: 0,
+        }
+    }
+
+    pub(super) fn remembered(&self) -> Feature {
+        Feature {
+            queues_max: self.queues_max.into(),
+            queues: self.queues.unwrap_or(0).into(),
+            async_event_configuration: self.async_event_configuration.into(),
+            error_recovery: self.error_recovery.into(),
+            temperature_threshold: self.temperature_threshold.into(),
+            arbitration: self.arbitration.into(),
+            write_atomicity: self.write_atomicity.into(),
+        }
+    }
+
+    /// As an earlier control left them.
+    pub(super) fn adopted(feature: &Feature) -> Self {
+        Self {
+            queues_max: feature.queues_max.get(),
+            queues: Some(feature.queues.get()).filter(|queues| *queues != 0),
+            async_event_configuration: feature.async_event_configuration.get(),
+            error_recovery: feature.error_recovery.get(),
+            temperature_threshold: feature.temperature_threshold.get(),
+            arbitration: feature.arbitration.get(),
+            write_atomicity: feature.write_atomicity.get(),
         }
     }
 
@@ -109,9 +135,8 @@ impl Control {
                 features.async_event_configuration = value & (supported_events | aec::SMART_MASK);
             }
             fid::KEEP_ALIVE_TIMER => {
+                // The data plane hears of it with the answer, as of everything that a controller remembers.
                 controller.keep_alive_ms = rounded_keep_alive_ms(value);
-                let effects = vec![Operation::controller_add(cntlid, controller.keep_alive_ms)];
-                return Reply { effects, ..Reply::default() };
             }
             fid::VOLATILE_WRITE_CACHE => {
                 // The drive's cache is everybody's: it can be confirmed, not turned off.

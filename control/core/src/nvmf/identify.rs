@@ -4,6 +4,7 @@ use super::features::{KEEP_ALIVE_GRANULARITY_MS, async_events};
 use super::property::version;
 use super::{Controller, MAXCMD, Reply, Request, Subsystem, events};
 use crate::Control;
+use crate::hash::fnv1a;
 use crate::plan::Geometry;
 use gantry_wire::fabrics::nqn_field;
 use gantry_wire::nvme::identify::{self, IdentifyControllerNvm, NamespaceId, cns, oncs, set_text, sgls};
@@ -35,7 +36,7 @@ impl Control {
         let nsid = request.sqe.nsid();
         let page = match (controller.subsystem, request.sqe.cns()) {
             (subsystem, cns::CONTROLLER) => Ok(self.identify_controller(cntlid, subsystem)),
-            (Subsystem::Discovery, _) => Err(Status::INVALID_FIELD),
+            (Subsystem::Discovery | Subsystem::Gone | Subsystem::Unknown, _) => Err(Status::INVALID_FIELD),
             (Subsystem::Nvm(at), cns::NAMESPACE) => self.identify_namespace(controller, at, nsid),
             (Subsystem::Nvm(_), cns::ACTIVE_NSIDS) => active_nsids(controller, nsid),
             (Subsystem::Nvm(at), cns::NAMESPACE_DESCRIPTORS) => self.descriptors(controller, at, nsid),
@@ -85,6 +86,7 @@ impl Control {
         page.cqes = 0x44;
         match subsystem {
             Subsystem::Discovery => page.cntrltype = TYPE_DISCOVERY,
+            Subsystem::Gone | Subsystem::Unknown => {}
             Subsystem::Nvm(at) => {
                 page.cntrltype = TYPE_IO;
                 page.cmic = CMIC;
@@ -101,7 +103,7 @@ impl Control {
     /// Where a namespace that the controller has lies, while its drive is up.
     pub(super) fn geometry_of(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<&Geometry, Status> {
         let configured = self.configuration.subsystems[at].namespaces.iter().find(|n| n.nsid == nsid.0);
-        let configured = configured.filter(|n| controller.attached.contains(&n.nsid));
+        let configured = configured.filter(|n| controller.attached.contains_key(&n.nsid));
         let drive = self.configuration.drive_number(&configured.ok_or(Status::INVALID_NAMESPACE)?.drive);
         self.plan.geometry(drive).ok_or(Status::INTERNAL_PATH_ERROR)
     }
@@ -113,7 +115,7 @@ impl Control {
         if nsid.0 == 0 || nsid == Nsid::ALL || Some(nsid.0) > largest {
             return Err(Status::INVALID_NAMESPACE);
         }
-        if controller.attached.contains(&nsid.0) {
+        if controller.attached.contains_key(&nsid.0) {
             let namespace = &self.geometry_of(controller, at, nsid)?.namespace;
             let blocks = namespace.blocks.get();
             page.nsze = blocks.into();
@@ -188,7 +190,7 @@ fn active_nsids(controller: &Controller, after: Nsid) -> Result<Vec<u8>, Status>
     if after.0 >= 0xffff_fffe {
         return Err(Status::INVALID_NAMESPACE);
     }
-    Ok(NsidList::of(controller.attached.iter().copied().map(Nsid), after).as_bytes().to_vec())
+    Ok(NsidList::of(controller.attached.keys().copied().map(Nsid), after).as_bytes().to_vec())
 }
 
 /// CNS 1C: one combination, the NVM command set alone.
@@ -198,12 +200,9 @@ fn io_command_sets() -> Vec<u8> {
     page
 }
 
-/// A serial number that follows from the NQN: the same after every restart (FNV-1a, 64 bits).
+/// A serial number that follows from the NQN: the same after every restart.
 fn serial(nqn: &str) -> String {
-    let hash = nqn
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{hash:016X}")
+    format!("{:016X}", fnv1a(nqn.as_bytes()))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use gantry_wire::nvme::log::{
     effects, lid,
 };
 use gantry_wire::nvme::{Nsid, Status, admin, nvm};
+use std::collections::BTreeSet;
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -54,13 +55,12 @@ impl Control {
         let controller = self.controllers.find_mut(cntlid).expect("the caller has it");
         let changed = &mut controller.events.changed;
         let mut list = vec![U32::ZERO; CHANGED_NAMESPACES_MAX];
-        if changed.len() > CHANGED_NAMESPACES_MAX {
-            list[0] = U32::new(CHANGED_NAMESPACES_OVERFLOW);
-        } else {
-            list.iter_mut().zip(changed.iter()).for_each(|(entry, nsid)| *entry = U32::new(*nsid));
+        match &changed {
+            Some(changed) => list.iter_mut().zip(changed).for_each(|(entry, nsid)| *entry = U32::new(*nsid)),
+            None => list[0] = U32::new(CHANGED_NAMESPACES_OVERFLOW),
         }
         if !retain {
-            changed.clear();
+            *changed = Some(BTreeSet::new());
         }
         list.as_bytes().to_vec()
     }

@@ -4,6 +4,7 @@
 //! Alive by itself, and serves I/O commands without control.
 
 mod admin;
+mod adopt;
 mod connect;
 mod discovery;
 mod events;
@@ -11,6 +12,7 @@ mod features;
 mod identify;
 mod log_page;
 mod property;
+mod remember;
 
 pub(crate) use connect::HeldConnect;
 
@@ -20,12 +22,12 @@ use crate::{Control, Malformed, Notice};
 use events::Events;
 use features::Features;
 use gantry::channel::Kind;
-use gantry::channel::operation::Answer;
+use gantry::channel::operation::{Answer, NamespaceAdd};
 use gantry::channel::slow_path::Capsule;
 use gantry_wire::fabrics::{Command, DISCOVERY_NQN};
 use gantry_wire::nvme::{Sqe, Status};
 use property::Properties;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
 /// Most entries of a queue (MAXCMD, CAP.MQES + 1): bounds what one host can have outstanding on one QP.
@@ -42,7 +44,14 @@ pub(crate) enum Subsystem {
     Discovery,
     /// This one of the configuration.
     Nvm(usize),
+    /// One that the configuration does not have any more: only controllers that end belong to it.
+    Gone,
+    /// Nobody knows which: only controllers that end and are not remembered belong to it.
+    Unknown,
 }
+
+/// An entry of the data plane's command table, as it was asked for.
+pub(crate) type Entry = [u8; size_of::<NamespaceAdd>()];
 
 /// One controller.
 #[derive(Debug)]
@@ -51,14 +60,17 @@ pub(crate) struct Controller {
     pub(crate) host_nqn: String,
     pub(crate) host_id: [u8; 16],
     pub(crate) admin_qpn: u32,
+    /// The host's own setting; [`enforced_ms`](Self::enforced_ms) is the data plane's.
     pub(crate) keep_alive_ms: u32,
-    /// NSIDs in the data plane's command table.
-    pub(crate) attached: BTreeSet<u32>,
+    /// Its entries in the data plane's command table, by NSID.
+    pub(crate) attached: BTreeMap<u32, Entry>,
     pub(crate) properties: Properties,
     features: Features,
     events: Events,
     /// It has no way back: its QPs drain.
     ending: bool,
+    /// What the data plane was last asked to remember: keep-alive timeout and blob.
+    told: Option<(u32, Vec<u8>)>,
 }
 
 /// All controllers by CNTLID.
@@ -149,22 +161,23 @@ impl Controllers {
         let live = self.iter().filter(|(_, controller)| !controller.ending);
         live.filter_map(|(cntlid, controller)| match controller.subsystem {
             Subsystem::Nvm(at) => Some((cntlid, at)),
-            Subsystem::Discovery => None,
+            _ => None,
         })
         .collect()
+    }
+
+    /// A controller's subsystem and the QPN of its admin queue.
+    pub(crate) fn whose(&self, cntlid: u16) -> Option<(Subsystem, u32)> {
+        self.find(cntlid).map(|controller| (controller.subsystem, controller.admin_qpn))
     }
 
     pub(crate) fn exists(&self, cntlid: u16) -> bool {
         self.by_cntlid.contains_key(&cntlid)
     }
 
-    pub(crate) fn is_attached(&self, cntlid: u16, nsid: u32) -> bool {
-        self.find(cntlid).is_some_and(|controller| controller.attached.contains(&nsid))
-    }
-
-    /// Whether that is news to a live controller.
-    pub(crate) fn attach(&mut self, cntlid: u16, nsid: u32) -> bool {
-        self.find_mut(cntlid).is_some_and(|controller| !controller.ending && controller.attached.insert(nsid))
+    /// The entries of a live controller.
+    pub(crate) fn attached(&mut self, cntlid: u16) -> Option<&mut BTreeMap<u32, Entry>> {
+        self.find_mut(cntlid).filter(|controller| !controller.ending).map(|controller| &mut controller.attached)
     }
 
     /// Whether the controller was alive until now.
@@ -255,18 +268,20 @@ impl Control {
         self.answer_then(request.qpn, request.punt, reply, then);
     }
 
-    /// Answers a capsule together with what the answer causes.
-    fn answer_then(&mut self, qpn: u32, punt: u32, reply: Reply, then: Then) {
-        let answer = Answer {
-            qpn: U32::new(qpn),
-            punt: U32::new(punt),
-            status: U16::new(reply.status.0),
-            reserved: U16::ZERO,
-            dw0: U32::new(reply.dw0),
-            dw1: U32::new(reply.dw1),
-        };
-        let mut operations = reply.effects;
-        operations.push(Operation::new(Kind::Answer, &answer, &reply.data));
+    /// Answers a capsule together with what the answer causes, and what must be remembered from then on: all of it
+    /// happens, or nothing does and the capsule still waits.
+    ///
+    /// An effect outside the data plane (Format NVM, firmware) could not be taken back with the transaction: it has to
+    /// be written down before it is begun, and told from that record when the capsule comes again. There is none yet.
+    fn answer_then(&mut self, qpn: u32, punt: u32, mut reply: Reply, then: Then) {
+        let mut operations = std::mem::take(&mut reply.effects);
+        operations.push(answer(qpn, punt, &reply));
+        if let Some(cntlid) = self.qps.get(&qpn).and_then(|qp| qp.controller)
+            && let Some(remember) = self.remember(cntlid)
+        {
+            // First: the controller may begin with it.
+            operations.insert(0, remember);
+        }
         self.transactions.submit(&mut self.session, operations, then);
     }
 
@@ -280,6 +295,7 @@ impl Control {
         match subsystem {
             Subsystem::Discovery => DISCOVERY_NQN,
             Subsystem::Nvm(at) => &self.configuration.subsystems[at].nqn,
+            Subsystem::Gone | Subsystem::Unknown => "",
         }
     }
 
@@ -288,4 +304,17 @@ impl Control {
         let qps = self.session.limits.map_or(0, |limits| limits.qps);
         u16::try_from(qps.saturating_sub(1)).unwrap_or(u16::MAX).clamp(1, QUEUES_MAX)
     }
+}
+
+/// An answer as an operation, without its effects.
+fn answer(qpn: u32, punt: u32, reply: &Reply) -> Operation {
+    let answer = Answer {
+        qpn: U32::new(qpn),
+        punt: U32::new(punt),
+        status: U16::new(reply.status.0),
+        reserved: U16::ZERO,
+        dw0: U32::new(reply.dw0),
+        dw1: U32::new(reply.dw1),
+    };
+    Operation::new(Kind::Answer, &answer, &reply.data)
 }

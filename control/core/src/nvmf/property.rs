@@ -31,12 +31,12 @@ fn capabilities() -> Cap {
 /// CC and what follows from it.
 #[derive(Debug, Default)]
 pub(crate) struct Properties {
-    cc: Cc,
-    ready: bool,
+    pub(super) cc: Cc,
+    pub(super) ready: bool,
     /// CC.EN fell and I/O QPs still drain.
-    resetting: bool,
+    pub(super) resetting: bool,
     /// CC.SHN asked for a shutdown; true once it is complete.
-    shutdown: Option<bool>,
+    pub(super) shutdown: Option<bool>,
 }
 
 impl Properties {
@@ -141,10 +141,10 @@ impl Control {
         let mut reply = Reply::default();
         if change.reset || change.shutdown {
             if change.reset {
-                self.abort_events(cntlid);
+                reply.effects = self.abort_events(cntlid);
             }
             let io = self.io_qps_of(cntlid);
-            reply.effects = self.mark_ending(&io);
+            reply.effects.append(&mut self.mark_ending(&io));
             self.settle(cntlid);
         }
         reply
