@@ -46,8 +46,8 @@ impl Drop for Folder {
 fn command(channel: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gantry-dataplane"));
     command.arg("--channel").arg(channel).args(["--lcores", "1", "--no-huge", "--memory", "128"]);
-    // Else every message of vhost-user is a line.
-    command.arg("--eal=--log-level=lib.vhost.config:warning");
+    // The machine's own devices are none of a test's business; and every message of vhost-user would be a line.
+    command.args(["--eal=--no-pci", "--eal=--log-level=lib.vhost.config:warning"]);
     command.env("NO_COLOR", "1").env("RUST_LOG", "info").stdin(Stdio::null());
     command
 }

@@ -9,9 +9,12 @@ use crate::rig::{FILE, Link, MEM, Rig, workload};
 /// What a drive on a file keeps: its data and its identity.
 pub(crate) const DRIVE_FILES: &[&str] = &["drive.img", "drive.img.identity"];
 
+/// Keep-alive timeout. What is shorter than a busy machine's own pauses would end connections, and rightly.
+const KATO_MS: u32 = 5_000;
+
 fn verified_io(link: Link) {
     let mut rig = Rig::start(link, Folder::new(), &[]);
-    rig.connect(5_000);
+    rig.connect(KATO_MS);
     for nsid in [MEM, FILE] {
         let mut workload = workload(nsid);
         rig.run(&mut workload, Duration::from_millis(1_500));
@@ -41,7 +44,7 @@ fn verified_io_over_memif() {
 fn io_goes_on_while_control_is_away() {
     let _alone = alone();
     let mut rig = Rig::start(Link::Vhost, Folder::new(), &[]);
-    rig.connect(2_000);
+    rig.connect(KATO_MS);
     let mut workload = workload(MEM);
     let dropped = Instant::now() + Duration::from_millis(500);
     let mut away = false;
@@ -56,7 +59,7 @@ fn io_goes_on_while_control_is_away() {
     });
     rig.run(&mut workload, Duration::from_millis(500));
     let keep_alives = rig.host.counters().keep_alives;
-    rig.rest(Duration::from_secs(3));
+    rig.rest(Duration::from_millis(u64::from(KATO_MS) + 1_000));
     assert!(rig.host.counters().keep_alives > keep_alives, "only Keep Alives in a quiet time");
     rig.run(&mut workload, Duration::from_millis(500));
     assert!(rig.plane.told().contains("control has gone; I/O goes on"), "the data plane has noticed");
@@ -65,7 +68,7 @@ fn io_goes_on_while_control_is_away() {
     rig.open_session();
     rig.run(&mut workload, Duration::from_millis(300));
     rig.disconnect();
-    rig.connect(2_000);
+    rig.connect(KATO_MS);
     rig.run(&mut workload, Duration::from_millis(300));
     rig.disconnect();
     rig.stop(DRIVE_FILES);

@@ -220,6 +220,11 @@ impl Rig {
         rig.open_session();
         rig.until("the data plane's port", |rig| rig.plane.told().contains("port open"));
         rig.wire = Some(Wire::attach(&link.host_device(&wire), link.mtu()));
+        // A drive on a file is there when its length is on disk, which a busy machine may take seconds for.
+        for name in names {
+            let ready = format!("drive {name} is ready");
+            rig.until(&ready, |rig| rig.notices.iter().any(|notice| notice.starts_with(&ready)));
+        }
         rig.until("a link", |rig| rig.wire.as_ref().is_some_and(|wire| wire.port.link_up().unwrap()));
         rig
     }
