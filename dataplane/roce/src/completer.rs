@@ -1,6 +1,6 @@
 //! The completer: ACKs, NAKs and READ responses that come in for the requester's work (IBA 1.5 §9.7.6). Two things
 //! are known of the peer: `acked`, up to where it has received; and each READ's progress, up to where its data has
-//! landed here. Work completes in PSN order.
+//! landed here. A response is taken when it is the next one of any READ in flight. Work completes in PSN order.
 
 use gantry_wire::ib::{NakCode, Opcode, Psn, Syndrome, Transport, rnr_timer_ns};
 
@@ -36,10 +36,13 @@ impl Requester {
     }
 
     fn plan_read_response(&self, path: &Path, t: &Transport, payload_len: u32, works: &WorkPool) -> Plan {
-        if self.read == NIL || t.psn.distance_from(self.sent_end) >= 0 {
+        if t.psn.distance_from(self.sent_end) >= 0 {
             return Plan::Drop(DropReason::GhostResponse);
         }
-        let read = works.slot(self.read);
+        let read = match self.reading.find(works, t.psn) {
+            Ok(index) => works.slot(index),
+            Err(reason) => return Plan::Drop(reason),
+        };
         match t.psn.distance_from(read.first_psn.add(read.progress)) {
             0 => {}
             ahead if ahead > 0 => return Plan::OutOfSequence,
@@ -73,10 +76,18 @@ impl Requester {
             timer.rnr_over();
             self.advance(now_ns, works, timer);
         }
+        // The peer answers in order: what it says of a packet says too that it has answered the READs before it.
+        self.reading.acknowledged(works, received);
+        self.reads_lost(works, timer);
         match syndrome {
-            // The peer answers in order: an ACK beyond a READ that is not complete says that data was lost.
-            Syndrome::Ack { .. } | Syndrome::Nak(NakCode::PsnSequenceError) => {
-                self.go_back_once(works, timer, t.psn);
+            Syndrome::Ack { .. } => Ok(()),
+            Syndrome::Nak(NakCode::PsnSequenceError) => {
+                if self.went_back_for != Some(t.psn) {
+                    self.went_back_for = Some(t.psn);
+                    timer.loss_shown();
+                    self.reading.refused(works, t.psn);
+                    self.go_back(works, timer);
+                }
                 Ok(())
             }
             Syndrome::Nak(code) => Err(Failure::RemoteNak(code)),
@@ -87,6 +98,7 @@ impl Requester {
                     }
                     self.rnr_retries += 1;
                 }
+                self.reading.refused(works, t.psn);
                 self.go_back(works, timer);
                 timer.rnr(now_ns, rnr_timer_ns(code));
                 Ok(())
@@ -95,37 +107,41 @@ impl Requester {
         }
     }
 
-    /// The expected READ response has landed.
-    pub(crate) fn landed(&mut self, now_ns: u64, psn: Psn, works: &mut WorkPool, timer: &mut Timer) {
-        let read = works.slot_mut(self.read);
-        read.progress += 1;
-        if read.is_complete() {
-            self.reads_in_flight -= 1;
-            loop {
-                self.read = works.next(self.read);
-                if self.read == NIL || works.slot(self.read).is_read() {
-                    break;
-                }
-            }
-        }
-        if psn.distance_from(self.acked) > 0 {
-            self.acked = psn;
-            self.rnr_retries = 0;
-        }
+    /// A READ response has landed.
+    pub(crate) fn landed(&mut self, now_ns: u64, t: &Transport, works: &mut WorkPool, timer: &mut Timer) {
+        let index = self.reading.find(works, t.psn).expect("seen by the plan");
+        self.reading.landed(now_ns, index, t.opcode, works, timer);
+        self.reads_lost(works, timer);
+        self.received(t.psn);
         self.advance(now_ns, works, timer);
     }
 
-    /// A READ response beyond the expected one.
-    pub(crate) fn response_lost(&mut self, psn: Psn, works: &mut WorkPool, timer: &mut Timer) {
-        self.go_back_once(works, timer, psn);
+    /// A READ response whose READ misses one before it.
+    pub(crate) fn response_lost(&mut self, now_ns: u64, psn: Psn, works: &mut WorkPool, timer: &mut Timer) {
+        let index = self.reading.find(works, psn).expect("seen by the plan");
+        self.reading.gap(index, works);
+        self.reads_lost(works, timer);
+        if self.received(psn) {
+            self.advance(now_ns, works, timer);
+        }
     }
 
-    /// Sends again if something older than `psn` is missing, unless that was done for it already.
-    fn go_back_once(&mut self, works: &WorkPool, timer: &mut Timer, psn: Psn) {
-        let missing = self.oldest_missing(works);
-        if missing.distance_from(psn) <= 0 && self.went_back_for != Some(missing) {
-            self.go_back(works, timer);
+    /// READs may have been found lost, among them one whose turn was next.
+    fn reads_lost(&mut self, works: &WorkPool, timer: &mut Timer) {
+        if self.reading.any_lost() {
+            timer.loss_shown();
+            self.settle(works);
         }
+    }
+
+    /// A READ response acknowledges what was before it. Answers whether that is news.
+    fn received(&mut self, psn: Psn) -> bool {
+        let news = psn.distance_from(self.acked) > 0;
+        if news {
+            self.acked = psn;
+            self.rnr_retries = 0;
+        }
+        news
     }
 
     /// Completes what is complete, now that more has arrived.
@@ -150,7 +166,7 @@ impl Requester {
         }
         self.rebase(works);
         let missing = self.oldest_missing(works);
-        self.went_back_for = self.went_back_for.filter(|&psn| psn == missing);
+        self.went_back_for = self.went_back_for.filter(|&psn| psn == self.acked.next());
         let outstanding = self.sent_end.distance_from(missing) > 0;
         timer.progress(now_ns, self.acked, outstanding);
     }

@@ -11,6 +11,7 @@
 //! | `memory.rs` | what a peer may reach |
 //! | `responder.rs` | requests that come in: order, permission, ACK, NAK, READ data |
 //! | `requester.rs` | work that goes out: segments, window, go-back-N |
+//! | `reading.rs` | READs in flight: whose a response is, what was lost |
 //! | `completer.rs` | ACKs and READ responses that come in for that work |
 //! | `timer.rs` | retransmission timeout, exhaustion, RNR delay |
 //! | `work.rs` | the arena of work requests that the queue pairs of an lcore share |
@@ -27,6 +28,7 @@ mod completer;
 mod memory;
 mod plan;
 mod qp;
+mod reading;
 mod requester;
 mod responder;
 mod timer;

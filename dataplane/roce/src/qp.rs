@@ -266,11 +266,11 @@ impl Qp {
         let result = match *plan {
             Plan::Acknowledge => self.requester.acknowledged(now_ns, t, works, &mut self.timer),
             Plan::ReadResponse { .. } => {
-                self.requester.landed(now_ns, t.psn, works, &mut self.timer);
+                self.requester.landed(now_ns, t, works, &mut self.timer);
                 Ok(())
             }
             Plan::OutOfSequence => {
-                self.requester.response_lost(t.psn, works, &mut self.timer);
+                self.requester.response_lost(now_ns, t.psn, works, &mut self.timer);
                 Ok(())
             }
             _ => panic!("{plan:?} is no plan for a {:?}", t.opcode),
@@ -349,7 +349,7 @@ impl Qp {
         match self.timer.expire(now_ns) {
             // Behind an RNR delay the refused packet is next already.
             Expired::Nothing | Expired::Rnr => {}
-            Expired::Retry => self.requester.go_back(works, &mut self.timer),
+            Expired::Retry { moved } => self.requester.timed_out(works, &mut self.timer, moved),
             Expired::Exhausted => self.fail(Failure::RetryExceeded),
         }
     }

@@ -1,11 +1,12 @@
 //! The requester: work that goes out (IBA 1.5 §9.7.3). SENDs and WRITEs leave in the order of posting. A READ takes
 //! its PSNs when it starts; while it waits for its turn it delays no SEND or WRITE. A message once begun is finished
 //! before another begins. Going back starts at the oldest work that is not complete, and sends only what the peer is
-//! not known to have.
+//! not known to have; of READs, only those that are due again.
 
 use gantry_wire::ib::{Opcode, Psn, Reth, Transport};
 
 use crate::qp::{Path, Payload, QpConfig, Transmit};
+use crate::reading::Reading;
 use crate::responder::MESSAGE_PACKETS_MAX;
 use crate::timer::Timer;
 use crate::work::{Kind, List, NIL, PoolFull, Slot, Work, WorkKind, WorkPool};
@@ -27,8 +28,8 @@ pub(crate) struct Requester {
     pub(crate) done: List,
     /// The work to send from next, in flight; [`NIL`] when all of it was sent.
     cursor: u32,
-    /// The oldest READ in flight: the only one whose responses are taken. [`NIL`] for none.
-    pub(crate) read: u32,
+    /// READs among the work in flight.
+    pub(crate) reading: Reading,
     /// The PSN to send next, within `cursor`.
     send_psn: Psn,
     /// The PSN behind the highest one ever sent (for READs: asked for).
@@ -39,7 +40,7 @@ pub(crate) struct Requester {
     pub(crate) base: Psn,
     /// The highest PSN that the peer is known to have received, with all before it.
     pub(crate) acked: Psn,
-    /// The oldest missing PSN for which packets were last sent again: not again for the same one, but by timeout.
+    /// The PSN that the peer missed, from which packets were last sent again: not again for the same one.
     pub(crate) went_back_for: Option<Psn>,
     /// Packets of SENDs and WRITEs sent and not acknowledged.
     pub(crate) window_used: u32,
@@ -47,8 +48,6 @@ pub(crate) struct Requester {
     since_ack_request: u32,
     /// Counts posts, to keep READs in order with the rest when they need not wait.
     posts: u32,
-    pub(crate) reads_in_flight: u8,
-    reads_max: u8,
     pub(crate) rnr_retries: u8,
     pub(crate) rnr_retry_count: u8,
 }
@@ -61,7 +60,7 @@ impl Requester {
             in_flight: List::EMPTY,
             done: List::EMPTY,
             cursor: NIL,
-            read: NIL,
+            reading: Reading::new(config.reads_max.max(1)),
             send_psn: config.send_psn,
             sent_end: config.send_psn,
             end_psn: config.send_psn,
@@ -71,8 +70,6 @@ impl Requester {
             window_used: 0,
             since_ack_request: 0,
             posts: 0,
-            reads_in_flight: 0,
-            reads_max: config.reads_max.max(1),
             rnr_retries: 0,
             rnr_retry_count: config.rnr_retry_count,
         }
@@ -97,7 +94,7 @@ impl Requester {
 
     /// A READ may take its PSNs: the peer has room for it.
     fn read_may_start(&self) -> bool {
-        !self.reads.is_empty() && self.reads_in_flight < self.reads_max
+        !self.reads.is_empty() && self.reading.has_room()
     }
 
     /// Another message may take PSNs at all: all in flight stay within half of their number.
@@ -111,7 +108,9 @@ impl Requester {
     }
 
     pub(crate) fn wants_transmit(&self) -> bool {
-        if self.cursor == NIL {
+        if self.reading.any_lost() {
+            true
+        } else if self.cursor == NIL {
             self.psns_left() && (self.read_may_start() || !self.sends.is_empty() && self.window_open())
         } else {
             // A READ is sent in one go, so that only a SEND or WRITE can be met half-sent.
@@ -134,10 +133,7 @@ impl Requester {
         self.send_psn = self.end_psn;
         self.end_psn = slot.end_psn();
         if read_is_older {
-            self.reads_in_flight += 1;
-            if self.read == NIL {
-                self.read = index;
-            }
+            self.reading.start(works, index);
         }
     }
 
@@ -152,30 +148,32 @@ impl Requester {
         if timer.rnr_waits() || !self.wants_transmit() {
             return None;
         }
+        timer.sent(now_ns);
+        // Its PSNs are of the past, so that it may leave in the midst of another message.
+        if let Some(index) = self.reading.lost(works) {
+            let read = works.slot_mut(index);
+            self.reading.asked(now_ns, read, false, self.sent_end);
+            return Some(ask(path, read));
+        }
         if self.cursor == NIL {
             self.begin(works);
         }
         let fresh = self.is_fresh();
-        let slot = works.slot(self.cursor);
+        let slot = works.slot_mut(self.cursor);
         let Kind::Work(kind) = slot.kind else { panic!("work in flight is {:?}", slot.kind) };
         let transmit = match kind {
-            WorkKind::Read { address, rkey } => {
-                // From the first packet that is missing.
-                let offset = slot.progress * u32::from(path.mtu);
-                let mut transport = path.transport(Opcode::ReadRequest, self.send_psn, &Payload::None);
-                transport.reth = Some(Reth {
-                    virtual_address: address.wrapping_add(u64::from(offset)),
-                    rkey,
-                    dma_length: slot.length - offset,
-                });
-                transport.ack_request = true;
+            WorkKind::Read { .. } => {
+                self.reading.asked(now_ns, slot, fresh, self.sent_end);
                 self.send_psn = slot.end_psn();
-                Transmit { transport, payload: Payload::None }
+                ask(path, slot)
             }
             WorkKind::Send { .. } | WorkKind::Write { .. } => {
                 let at = self.send_psn.distance_from(slot.first_psn) as u32;
                 let transmit = segment(path, slot, kind, at, self.since_ack_request + 1 >= ACK_REQUEST_PACKETS);
                 self.since_ack_request = if transmit.transport.ack_request { 0 } else { self.since_ack_request + 1 };
+                if fresh && transmit.transport.ack_request {
+                    timer.measure(now_ns, self.send_psn);
+                }
                 self.send_psn = self.send_psn.next();
                 self.window_used += u32::from(fresh);
                 transmit
@@ -183,11 +181,7 @@ impl Requester {
         };
         if fresh {
             self.sent_end = self.send_psn;
-            if transmit.transport.ack_request {
-                timer.measure(now_ns, transmit.transport.psn);
-            }
         }
-        timer.sent(now_ns);
         self.settle(works);
         Some(transmit)
     }
@@ -198,7 +192,7 @@ impl Requester {
             let slot = works.slot(self.cursor);
             let unsent = self.send_psn.distance_from(slot.end_psn()) < 0;
             if slot.is_read() {
-                if unsent && !slot.is_complete() {
+                if unsent && slot.is_in_turn() {
                     self.send_psn = slot.first_psn.add(slot.progress);
                     return;
                 }
@@ -216,13 +210,20 @@ impl Requester {
         self.send_psn = self.end_psn;
     }
 
-    /// Sends again from the oldest work that is not complete.
+    /// Sends SENDs and WRITEs again that the peer is not known to have, and READs whose turn it is.
     pub(crate) fn go_back(&mut self, works: &WorkPool, timer: &mut Timer) {
-        self.went_back_for = Some(self.oldest_missing(works));
         self.cursor = self.in_flight.head();
         self.send_psn = self.base;
         timer.go_back();
         self.settle(works);
+    }
+
+    /// Nothing came for too long. A READ's answer is awaited as long as the peer may just be slow: the oldest is asked
+    /// for again, and the others only when that one was answered and they were not (`all_reads`).
+    pub(crate) fn timed_out(&mut self, works: &mut WorkPool, timer: &mut Timer, all_reads: bool) {
+        self.reading.timed_out(works, all_reads);
+        self.went_back_for = None;
+        self.go_back(works, timer);
     }
 
     /// The first PSN of which nothing is known to have arrived.
@@ -253,7 +254,7 @@ impl Requester {
     /// Takes the oldest work that is not complete. Nothing can be sent any more.
     pub(crate) fn pop_any(&mut self, works: &mut WorkPool) -> Option<(u32, WorkKind)> {
         self.cursor = NIL;
-        self.read = NIL;
+        self.reading = Reading::new(1);
         if let Some(index) = works.pop(&mut self.in_flight) {
             return Some(give_back(works, index));
         }
@@ -271,6 +272,23 @@ fn give_back(works: &mut WorkPool, index: u32) -> (u32, WorkKind) {
     let cookie = slot.cookie;
     works.release(index);
     (cookie, kind)
+}
+
+/// The request for what is missing of a READ.
+fn ask(path: &Path, read: &Slot) -> Transmit {
+    let Kind::Work(WorkKind::Read { address, rkey }) = read.kind else { panic!("a READ is {:?}", read.kind) };
+    let offset = read.progress * u32::from(path.mtu);
+    let psn = read.first_psn.add(read.progress);
+    let transport = Transport {
+        ack_request: true,
+        reth: Some(Reth {
+            virtual_address: address.wrapping_add(u64::from(offset)),
+            rkey,
+            dma_length: read.length - offset,
+        }),
+        ..path.transport(Opcode::ReadRequest, psn, &Payload::None)
+    };
+    Transmit { transport, payload: Payload::None }
 }
 
 /// Packet `at` of a SEND or WRITE.

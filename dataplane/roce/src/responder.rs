@@ -24,11 +24,11 @@ pub(crate) struct Responder {
     refused: bool,
     rnr_timer: u8,
     reads_max: u8,
-    /// Of `reads`, those that are answered for the first time.
+    /// Of `reads`, those that are answered for the first time: at most `reads_max`.
     reads_new: u8,
-    /// Length of `reads`: at most `reads_max`.
-    reads_pending: u8,
-    /// READ requests to answer, by PSN.
+    /// Of `reads`, those that are answered again: at most `reads_max`.
+    reads_again: u8,
+    /// READ requests to answer, in the order in which they came.
     reads: List,
 }
 
@@ -61,7 +61,7 @@ impl Responder {
             rnr_timer: config.rnr_timer,
             reads_max: config.responder_reads_max,
             reads_new: 0,
-            reads_pending: 0,
+            reads_again: 0,
             reads: List::EMPTY,
         }
     }
@@ -151,7 +151,7 @@ impl Responder {
         if length > 0 && !memory.permits(rkey, address, length, Access::Read) {
             return Err(NakCode::RemoteAccessError);
         }
-        if works.available() == 0 && self.reads_pending < self.reads_max {
+        if works.available() == 0 {
             return Ok(Plan::Drop(DropReason::ReadsFull));
         }
         Ok(Plan::ReadRequest { rkey, address, length })
@@ -196,7 +196,8 @@ impl Responder {
             Plan::ReadRequestAgain { rkey, address, length } => {
                 let kind = Kind::Respond { address, rkey, again: true };
                 let (first_psn, packets) = (t.psn, path.packets(length));
-                return self.answer_again(works, Slot { first_psn, packets, ..Slot::new(kind, 0, length) });
+                let slot = Slot { first_psn, packets, ..Slot::new(kind, 0, length) };
+                return self.answer_read(works, slot).map_or_else(Outcome::Drop, |()| Outcome::None);
             }
             _ => {}
         }
@@ -250,33 +251,24 @@ impl Responder {
         }
     }
 
-    /// The peer went back to a READ. What was still to be sent from there on it will ask for again.
-    fn answer_again(&mut self, works: &mut WorkPool, slot: Slot) -> Outcome {
-        self.forget_reads(works, |read| read.first_psn.add(read.progress).distance_from(slot.first_psn) >= 0);
-        self.answer_read(works, slot).map_or_else(Outcome::Drop, |()| Outcome::None)
-    }
-
-    /// Puts a READ behind those to answer. When the peer asks for more at a time than it may, it has what was
-    /// to be answered again: it asked for that in vain, and the answers crossed.
+    /// Puts a READ behind those to answer. When the peer asks for more again than it may ask for at all, its first
+    /// request to be answered again has been in vain.
     fn answer_read(&mut self, works: &mut WorkPool, slot: Slot) -> Result<(), DropReason> {
-        if self.reads_pending == self.reads_max {
-            let mut one = true;
-            self.forget_reads(works, |read| is_again(read) && core::mem::take(&mut one));
-        }
-        if self.reads_pending == self.reads_max {
-            return Err(DropReason::ReadsFull);
+        if is_again(&slot) && self.reads_again == self.reads_max {
+            self.forget_again(works);
         }
         works.add(&mut self.reads, slot).map_err(|_| DropReason::ReadsFull)?;
-        self.reads_pending += 1;
-        self.reads_new += u8::from(!is_again(&slot));
+        *self.count(&slot) += 1;
         Ok(())
     }
 
-    fn forget_reads(&mut self, works: &mut WorkPool, mut forget: impl FnMut(&Slot) -> bool) {
+    fn forget_again(&mut self, works: &mut WorkPool) {
         let mut kept = List::EMPTY;
+        let mut forgotten = false;
         while let Some(index) = works.pop(&mut self.reads) {
             let read = *works.slot(index);
-            if forget(&read) {
+            if !forgotten && is_again(&read) {
+                forgotten = true;
                 self.forget_read(works, index, &read);
             } else {
                 works.push(&mut kept, index);
@@ -286,9 +278,12 @@ impl Responder {
     }
 
     fn forget_read(&mut self, works: &mut WorkPool, index: u32, read: &Slot) {
-        self.reads_pending -= 1;
-        self.reads_new -= u8::from(!is_again(read));
+        *self.count(read) -= 1;
         works.release(index);
+    }
+
+    fn count(&mut self, read: &Slot) -> &mut u8 {
+        if is_again(read) { &mut self.reads_again } else { &mut self.reads_new }
     }
 
     /// No receive buffer for the packet at `psn`, the expected one.
@@ -363,7 +358,7 @@ impl Responder {
         while let Some(index) = works.pop(&mut self.reads) {
             works.release(index);
         }
-        (self.reads_pending, self.reads_new) = (0, 0);
+        (self.reads_again, self.reads_new) = (0, 0);
     }
 
     fn aeth(&self, syndrome: Syndrome) -> Aeth {

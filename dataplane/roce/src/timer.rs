@@ -1,13 +1,16 @@
 //! When to send again, and when to give up.
 //!
-//! The retransmission timeout follows the measured round trip (RFC 6298's estimator), doubles while nothing
-//! moves, and never exceeds the peer's ACK timeout. Giving up counts elapsed time without progress, not
-//! tries: an adaptive timeout retries far more often than the peer's retry count foresees.
+//! The retransmission timeout follows the measured round trip (RFC 6298's estimator), doubles while nothing is
+//! measured, and never exceeds the peer's ACK timeout. What was sent more than once measures nothing (Karn), so that a
+//! timeout that was too short stays doubled until a packet sent once was answered (RFC 6298 §5), or the peer told of a
+//! gap. Giving up counts elapsed time without progress, not tries: an adaptive timeout retries far more often than the
+//! peer's retry count foresees.
 
 use gantry_wire::ib::Psn;
 
-/// The shortest retransmission timeout, in nanoseconds.
-pub const RETRY_MIN_NS: u64 = 4_000_000;
+/// The shortest retransmission timeout, in nanoseconds: more than a scheduler's tick of 10 ms for which the peer's
+/// software may have to wait until it runs. Gaps are told long before; it only counts when the last packet is lost.
+pub const RETRY_MIN_NS: u64 = 16_000_000;
 /// The retransmission timeout before a round trip was measured, in nanoseconds.
 pub const RETRY_INITIAL_NS: u64 = 100_000_000;
 /// The longest retransmission timeout of a peer that names none, in nanoseconds.
@@ -34,8 +37,12 @@ pub(crate) struct Timer {
     round_trip_ns: u64,
     /// Its mean deviation.
     deviation_ns: u64,
-    /// Timeouts since the last progress.
+    /// When it was measured last. What was sent before that is not measured: one measurement a round trip.
+    measured_at_ns: u64,
+    /// Timeouts since the last measurement, or the last gap that was told of.
     backoff: u8,
+    /// Something moved since the last timeout, but nothing was measured.
+    moved: bool,
 }
 
 /// What an expired deadline asks for.
@@ -46,7 +53,10 @@ pub(crate) enum Expired {
     /// The delay of an RNR NAK is over.
     Rnr,
     /// Go back and send again.
-    Retry,
+    Retry {
+        /// What the last timeout sent again was answered, and nothing else.
+        moved: bool,
+    },
     /// Too long without progress.
     Exhausted,
 }
@@ -66,7 +76,9 @@ impl Timer {
             timed_psn: Psn::new(0),
             round_trip_ns: 0,
             deviation_ns: 0,
+            measured_at_ns: 0,
             backoff: 0,
+            moved: false,
         }
     }
 
@@ -100,13 +112,34 @@ impl Timer {
         }
     }
 
+    /// What was sent once at `sent_ns` is answered.
+    pub(crate) fn sample(&mut self, now_ns: u64, sent_ns: u64) {
+        if sent_ns >= self.measured_at_ns || self.backoff > 0 {
+            self.learn(now_ns, now_ns.saturating_sub(sent_ns).max(1));
+        }
+    }
+
+    /// What was sent once goes on being answered. A pause longer than a round trip counts as one.
+    pub(crate) fn pause(&mut self, now_ns: u64) {
+        let pause_ns = now_ns.saturating_sub(self.stalled_since_ns);
+        if self.round_trip_ns != 0 && pause_ns > self.round_trip_ns {
+            self.learn(now_ns, pause_ns);
+        }
+    }
+
+    /// The peer's answers show that packets were lost. So that is why nothing came, not that the peer is slow: a sender
+    /// that goes back all the time would have nothing to measure, and its timeout would stay doubled for ever.
+    pub(crate) fn loss_shown(&mut self) {
+        self.backoff = 0;
+    }
+
     /// Everything up to `acked` has arrived, or a READ response has.
     pub(crate) fn progress(&mut self, now_ns: u64, acked: Psn, outstanding: bool) {
         if self.timed_at_ns != NEVER && acked.distance_from(self.timed_psn) >= 0 {
-            self.learn(now_ns.saturating_sub(self.timed_at_ns).max(1));
+            self.sample(now_ns, self.timed_at_ns);
             self.timed_at_ns = NEVER;
         }
-        self.backoff = 0;
+        self.moved = self.backoff > 0;
         self.stalled_since_ns = now_ns;
         if !self.rnr_waits() {
             self.retry_at_ns = if outstanding { now_ns.saturating_add(self.retry_timeout_ns()) } else { NEVER };
@@ -147,7 +180,7 @@ impl Timer {
         }
         self.backoff = self.backoff.saturating_add(1);
         self.retry_at_ns = now_ns.saturating_add(self.retry_timeout_ns());
-        Expired::Retry
+        Expired::Retry { moved: core::mem::replace(&mut self.moved, false) }
     }
 
     /// Nothing is due any more.
@@ -157,7 +190,9 @@ impl Timer {
         self.timed_at_ns = NEVER;
     }
 
-    fn learn(&mut self, sample_ns: u64) {
+    fn learn(&mut self, now_ns: u64, sample_ns: u64) {
+        self.measured_at_ns = now_ns;
+        self.backoff = 0;
         if self.round_trip_ns == 0 {
             self.round_trip_ns = sample_ns;
             self.deviation_ns = sample_ns / 2;
@@ -192,9 +227,9 @@ mod tests {
         timer.progress(8_000_000, Psn::new(1), true);
         // 8 ms + 4 × 4 ms.
         assert_eq!(timer.deadline_ns(), 32_000_000);
-        assert_eq!(timer.expire(32_000_000), Expired::Retry);
+        assert_eq!(timer.expire(32_000_000), Expired::Retry { moved: false });
         assert_eq!(timer.deadline_ns(), 32_000_000 + 48_000_000);
-        assert_eq!(timer.expire(80_000_000), Expired::Retry);
+        assert_eq!(timer.expire(80_000_000), Expired::Retry { moved: false });
         assert_eq!(timer.deadline_ns(), 80_000_000 + 96_000_000);
         timer.progress(100_000_000, Psn::new(2), false);
         assert_eq!(timer.deadline_ns(), NEVER);

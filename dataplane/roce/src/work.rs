@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 
 use gantry_wire::ib::{Psn, Rkey};
 
+use crate::reading::Asking;
+
 /// A work request of the requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
@@ -77,11 +79,26 @@ pub(crate) struct Slot {
     pub(crate) packets: u32,
     /// Packets known to have arrived: at the responder, or here for a READ; packets sent for `Respond`.
     pub(crate) progress: u32,
+    /// For a READ in flight: the next one.
+    pub(crate) next_read: u32,
+    /// For a READ in flight: what was asked of the peer.
+    pub(crate) asking: Asking,
 }
 
 impl Slot {
     pub(crate) fn new(kind: Kind, cookie: u32, length: u32) -> Slot {
-        Slot { kind, next: NIL, cookie, length, post: 0, first_psn: Psn::new(0), packets: 0, progress: 0 }
+        Slot {
+            kind,
+            next: NIL,
+            cookie,
+            length,
+            post: 0,
+            first_psn: Psn::new(0),
+            packets: 0,
+            progress: 0,
+            next_read: NIL,
+            asking: Asking::NOT_YET,
+        }
     }
 
     pub(crate) fn is_read(&self) -> bool {

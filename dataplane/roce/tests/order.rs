@@ -209,5 +209,5 @@ fn the_arena_says_when_it_is_full() {
 #[test]
 fn a_queue_pair_is_small() {
     let size = std::mem::size_of::<Qp>();
-    assert!(size <= 512, "{size} bytes");
+    assert!(size <= 256, "{size} bytes");
 }

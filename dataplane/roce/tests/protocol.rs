@@ -276,15 +276,17 @@ fn a_repeated_read_is_answered_again_from_where_it_is_asked() {
 }
 
 #[test]
-fn a_repeated_read_replaces_what_was_still_to_be_answered() {
-    let mut end = end();
+fn reads_are_answered_in_the_order_in_which_they_were_asked() {
+    let mut end = end_with(&QpConfig { responder_reads_max: 2, ..config() });
     end.receive(0, &reth(packet(Opcode::ReadRequest, 0), 0, 4096), &[]);
     end.receive(0, &reth(packet(Opcode::ReadRequest, 4), 0, 1024), &[]);
     end.poll_transmit(0).expect("the first packet of the answer");
-    // The peer goes back to the second packet, and will ask for the other READ again too.
-    end.receive(0, &reth(packet(Opcode::ReadRequest, 1), 1024, 3072), &[]);
+    // The peer asks again, from the second packet on, though it may only have been impatient; and again; and again.
+    for _ in 0..3 {
+        end.receive(0, &reth(packet(Opcode::ReadRequest, 1), 1024, 3072), &[]);
+    }
     let psns: Vec<Psn> = std::iter::from_fn(|| end.poll_transmit(0)).map(|(t, _)| t.psn).collect();
-    assert_eq!(psns, [1, 2, 3].map(|nth| packet(Opcode::ReadRequest, nth).psn));
+    assert_eq!(psns, [1, 2, 3, 4, 1, 2, 3, 1, 2, 3].map(|nth| packet(Opcode::ReadRequest, nth).psn));
     assert_eq!(end.works.available(), WORKS);
 }
 

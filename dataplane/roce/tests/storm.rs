@@ -69,7 +69,8 @@ fn post(rng: &mut Rng, mtu: u64, end: &mut Endpoint, posted: &mut Posted, writte
     }
 }
 
-fn storm(seed: u64, lose: u64, double: u64, late: u64) {
+/// Answers how many bytes were to be READ, and how many were sent for them.
+fn storm(seed: u64, lose: u64, double: u64, late: u64) -> (u64, u64) {
     let mut rng = Rng(seed);
     let mtu = 256 << rng.below(5);
     let config = QpConfig {
@@ -107,6 +108,7 @@ fn storm(seed: u64, lose: u64, double: u64, late: u64) {
     pair.run();
 
     pair.assert_clean();
+    let mut read_bytes = 0;
     for from in 0..2 {
         let (end, peer, posted) = (&pair.ends[from], &pair.ends[1 - from], &posted[from]);
         assert_eq!(peer.messages, posted.messages, "messages once, in order, whole");
@@ -129,6 +131,7 @@ fn storm(seed: u64, lose: u64, double: u64, late: u64) {
             let got = &end.buffers[cookie];
             assert!(pattern[*offset as usize..][..got.len()] == got[..], "READ data");
         }
+        read_bytes += posted.reads.iter().map(|(cookie, _)| end.buffers[cookie].len() as u64).sum::<u64>();
         let mut done = end.succeeded();
         let ordered: Vec<u32> = done.iter().copied().filter(|cookie| posted.ordered.contains(cookie)).collect();
         assert_eq!(ordered, posted.ordered, "SENDs and WRITEs complete in the order of posting");
@@ -139,44 +142,82 @@ fn storm(seed: u64, lose: u64, double: u64, late: u64) {
     }
     let landed = pair.ends[0].landed + pair.ends[1].landed;
     assert_eq!(landed, posted[0].bytes + posted[1].bytes, "every byte lands once");
+    (read_bytes, pair.answered_bytes())
 }
 
-fn storms(seeds: std::ops::Range<u64>, lose: u64, double: u64, late: u64) {
+/// For a hundred bytes that were to be READ, all storms together may send at most `percent`. READs are up to 1,200
+/// packets long here, so that the rest of one is much.
+fn storms(seeds: std::ops::Range<u64>, lose: u64, double: u64, late: u64, percent: u64) {
+    let (mut read, mut sent) = (0, 0);
     for seed in seeds {
         let run = std::panic::catch_unwind(|| storm(seed, lose, double, late));
-        if let Err(panic) = run {
-            eprintln!("storm({seed}, {lose}, {double}, {late})");
-            std::panic::resume_unwind(panic);
+        match run {
+            Ok(bytes) => (read, sent) = (read + bytes.0, sent + bytes.1),
+            Err(panic) => {
+                eprintln!("storm({seed}, {lose}, {double}, {late})");
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    assert!(sent * 100 <= read * percent, "{sent} bytes sent for {read}: {} %", sent * 100 / read);
 }
 
 #[test]
 fn calm() {
-    storms(0..300, 0, 0, 0);
+    storms(0..300, 0, 0, 0, 100);
 }
 
 #[test]
 fn packets_are_lost() {
-    storms(1000..1500, 3, 0, 0);
+    storms(1000..1500, 3, 0, 0, 400);
 }
 
 #[test]
 fn packets_are_doubled() {
-    storms(2000..2300, 0, 10, 0);
+    storms(2000..2300, 0, 10, 0, 115);
 }
 
 #[test]
 fn packets_overtake() {
-    storms(3000..3300, 0, 0, 3);
+    storms(3000..3300, 0, 0, 3, 620);
 }
 
 #[test]
 fn all_at_once() {
-    storms(4000..4600, 2, 2, 2);
+    storms(4000..4600, 2, 2, 2, 560);
 }
 
 #[test]
 fn a_bad_day() {
-    storms(5000..5100, 15, 5, 10);
+    storms(5000..5100, 15, 5, 10, 2700);
+}
+
+/// What a host's writes look like: many READs, sixteen at a time, and SENDs of responses between them.
+fn fetches(seed: u64, lose: u64) -> (u64, u64) {
+    let mut pair = Pair::new(&config(), lossy(seed, lose, 0, 0));
+    pair.ends[1].region.bytes = pattern().to_vec();
+    let (mut reads, mut sends) = (Vec::new(), Vec::new());
+    for n in 0..40 {
+        reads.push((pair.ends[0].read(n * 1000, 128 * 1024), n as usize * 1000));
+        if n % 2 == 0 {
+            sends.push(pair.ends[0].send(vec![n as u8; 16]));
+        }
+    }
+    pair.run();
+    pair.assert_clean();
+    for (cookie, at) in &reads {
+        assert!(pair.ends[0].buffers[cookie] == pattern()[*at..][..128 * 1024], "seed {seed}: READ data");
+    }
+    assert_eq!(pair.ends[1].messages.len(), sends.len());
+    (pair.ends[0].landed, pair.answered_bytes())
+}
+
+#[test]
+fn fetches_are_not_asked_for_in_vain() {
+    // A READ of 128 packets goes on from the packet that it misses, so that a loss costs its rest, and no other READ.
+    for (lose, percent) in [(0, 100), (1, 175), (2, 245), (5, 460)] {
+        let runs = (0..20).map(|seed| fetches(seed, lose));
+        let (landed, sent) = runs.fold((0, 0), |sum, run| (sum.0 + run.0, sum.1 + run.1));
+        assert!(sent * 100 <= landed * percent, "{lose} % lost: {} % sent", sent * 100 / landed);
+    }
 }

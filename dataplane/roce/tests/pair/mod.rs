@@ -268,6 +268,8 @@ pub struct Pair {
     pub ends: [Endpoint; 2],
     pub fault: Fault,
     pub sent: Vec<Sent>,
+    /// Until when each side is starved of its processor: it sends nothing.
+    pub starved_until_ns: [u64; 2],
     wires: [Wire; 2],
     under_way: BinaryHeap<UnderWay>,
     order: u64,
@@ -311,6 +313,7 @@ impl Pair {
             ends: [Endpoint::new(config), Endpoint::new(&mirrored(config))],
             fault,
             sent: Vec::new(),
+            starved_until_ns: [0; 2],
             wires: [const { Wire { free_at_ns: 0, count: 0 } }; 2],
             under_way: BinaryHeap::new(),
             order: 0,
@@ -364,6 +367,10 @@ impl Pair {
     fn transmit(&mut self) -> u64 {
         let mut wake_ns = u64::MAX;
         for from in 0..2 {
+            if self.starved_until_ns[from] > self.now_ns {
+                wake_ns = wake_ns.min(self.starved_until_ns[from]);
+                continue;
+            }
             loop {
                 if self.wires[from].free_at_ns > self.now_ns + BACKLOG_NS {
                     if self.ends[from].qp.wants_transmit() {
@@ -410,6 +417,19 @@ impl Pair {
     /// Opcodes of one side, in order.
     pub fn opcodes(&self, from: usize) -> Vec<Opcode> {
         self.sent.iter().filter(|sent| sent.from == from).map(|sent| sent.transport.opcode).collect()
+    }
+
+    /// READ requests of one side: at which PSN, in order.
+    pub fn read_requests(&self, from: usize) -> Vec<u32> {
+        let requests =
+            self.sent.iter().filter(|sent| sent.from == from && sent.transport.opcode == Opcode::ReadRequest);
+        requests.map(|sent| sent.transport.psn.value()).collect()
+    }
+
+    /// Payload bytes of READ responses.
+    pub fn answered_bytes(&self) -> u64 {
+        let answers = self.sent.iter().filter(|sent| sent.transport.opcode.is_response());
+        answers.map(|sent| sent.payload_len as u64).sum()
     }
 
     /// Payload bytes of one side.
