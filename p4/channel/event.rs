@@ -30,10 +30,14 @@ pub enum EventKind {
     KeepAliveExpired = 4,
     /// The drive is up. Object: drive. Tail: [`DriveReady`], then a [`DriveNamespace`] each.
     DriveReady = 5,
-    /// The drive could not be brought up or has failed. Object: drive. Tail: a line of text.
+    /// The drive could not be brought up, or has failed and its commands have ended. Object: drive. Tail: a line of text.
+    /// [`EventKind::DriveReady`] follows when a reset brings it back.
     DriveFailed = 6,
     /// The port is open. Object: port. Tail: its MAC address, six bytes.
     PortUp = 7,
+    /// A command has been at the drive for too long and is being aborted; if that does not help, the drive is reset and
+    /// [`EventKind::DriveFailed`] follows. Object: drive; reason: the CID.
+    DriveSlow = 8,
 }
 
 impl EventKind {
@@ -41,7 +45,7 @@ impl EventKind {
     #[must_use]
     pub fn from_u16(n: u16) -> Option<Self> {
         use EventKind::*;
-        [QpEstablished, QpFailed, QpRetired, KeepAliveExpired, DriveReady, DriveFailed, PortUp]
+        [QpEstablished, QpFailed, QpRetired, KeepAliveExpired, DriveReady, DriveFailed, PortUp, DriveSlow]
             .into_iter()
             .find(|k| *k as u16 == n)
     }

@@ -61,6 +61,7 @@ counters! {
     Completed = "s7_complete.commands",
     DriveErrors = "s7_complete.errors",
     UnknownCid = "s7_complete.drop_unknown_cid",
+    DriveSlow = "s7_complete.aborts",
     DriveTimeout = "s7_complete.timeouts",
     Responses = "s8_respond.responses",
     FetchBytes = "s8_respond.fetch_bytes",

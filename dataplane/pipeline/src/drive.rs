@@ -13,6 +13,20 @@ use crate::exchange::{DriveQueueParts, PRP_LIST_BYTES};
 /// How long a drive may take over a command before it counts as failed.
 pub const COMMAND_TIMEOUT_NS: u64 = 10_000_000_000;
 
+/// How long a drive may take over a command before it is asked to abort it.
+pub const ABORT_AFTER_NS: u64 = 5_000_000_000;
+
+/// One NVMe command at the drive, by its CID.
+#[derive(Clone, Copy)]
+struct InFlight {
+    command: u32,
+    /// The drive has been asked to abort it.
+    aborting: bool,
+    submitted_ns: u64,
+}
+
+const IDLE: InFlight = InFlight { command: NONE, aborting: false, submitted_ns: 0 };
+
 /// One drive, as one lcore sees it.
 pub struct DriveQueue {
     /// The queue pair.
@@ -26,8 +40,7 @@ pub struct DriveQueue {
     /// The drive does not answer; nothing more is submitted.
     pub failed: bool,
     block_shifts: Vec<u8>,
-    /// By CID.
-    in_flight: Box<[u32]>,
+    in_flight: Box<[InFlight]>,
     free: Vec<u16>,
 }
 
@@ -45,7 +58,7 @@ impl DriveQueue {
             prp_lists: parts.prp_lists,
             failed: false,
             block_shifts: parts.block_shifts,
-            in_flight: (0..depth).map(|_| NONE).collect(),
+            in_flight: (0..depth).map(|_| IDLE).collect(),
             free: (0..depth).rev().collect(),
         }
     }
@@ -57,19 +70,19 @@ impl DriveQueue {
     }
 
     /// Reserves a CID for a command; `None` when the queue is full.
-    pub fn begin(&mut self, command: u32) -> Option<u16> {
+    pub fn begin(&mut self, command: u32, now_ns: u64) -> Option<u16> {
         if self.queue.room() == 0 {
             return None;
         }
         let cid = self.free.pop()?;
-        self.in_flight[usize::from(cid)] = command;
+        self.in_flight[usize::from(cid)] = InFlight { command, aborting: false, submitted_ns: now_ns };
         Some(cid)
     }
 
     /// The command behind a CID that came back; `None` when none is in flight under it.
     pub fn end(&mut self, cid: u16) -> Option<u32> {
         let entry = self.in_flight.get_mut(usize::from(cid))?;
-        let command = core::mem::replace(entry, NONE);
+        let command = core::mem::replace(entry, IDLE).command;
         if command == NONE {
             return None;
         }
@@ -79,8 +92,21 @@ impl DriveQueue {
 
     /// Any command in flight, taken off: for a drive that has been reset.
     pub fn end_any(&mut self) -> Option<u32> {
-        let cid = self.in_flight.iter().position(|command| *command != NONE)?;
+        let cid = self.in_flight.iter().position(|entry| entry.command != NONE)?;
         self.end(cid as u16)
+    }
+
+    /// A command that has been at the drive for [`ABORT_AFTER_NS`] and for which no abort was asked yet; now it is.
+    pub fn next_slow(&mut self, now_ns: u64) -> Option<u16> {
+        if self.in_flight() == 0 {
+            return None;
+        }
+        let slow = |entry: &InFlight| {
+            entry.command != NONE && !entry.aborting && now_ns.saturating_sub(entry.submitted_ns) > ABORT_AFTER_NS
+        };
+        let cid = self.in_flight.iter().position(slow)?;
+        self.in_flight[cid].aborting = true;
+        Some(cid as u16)
     }
 
     /// Commands in flight.

@@ -11,10 +11,11 @@ use core::sync::atomic::AtomicU64;
 
 use arrayvec::ArrayVec;
 use gantry::channel::Path;
-use gantry::channel::operation::{Answer, ControllerAdd, NamespaceAdd, QpBind, QpCreate};
+use gantry::channel::operation::{Answer, NamespaceAdd, QpBind, QpCreate};
 use gantry_dma::Region;
 use gantry_nvme::IoQueue;
 
+use crate::drive::DriveQueue;
 use crate::port::{BURST, Port};
 
 /// One change to what an lcore runs.
@@ -45,6 +46,8 @@ pub enum Change<P> {
     DriveRemove {
         /// Drive number.
         drive: u16,
+        /// What the lcore had of it, on the way back.
+        returned: Option<DriveQueue>,
     },
     /// A QP in the slot that housekeeping chose.
     QpCreate {
@@ -80,13 +83,6 @@ pub enum Change<P> {
     QpFence {
         /// Its QPN.
         qpn: u32,
-    },
-    /// A controller or its new keep-alive timeout.
-    ControllerAdd(ControllerAdd),
-    /// A controller's end.
-    ControllerRemove {
-        /// Its id.
-        cntlid: u16,
     },
     /// An entry of the command table.
     NamespaceAdd(NamespaceAdd),

@@ -268,7 +268,7 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
                 core.drives[usize::from(number)] = Some(DriveQueue::new(parts));
                 core.drive_numbers.push(number);
             }
-            Change::DriveRemove { drive } => core.remove_drive(*drive),
+            Change::DriveRemove { drive, returned } => *returned = core.remove_drive(*drive),
             Change::QpCreate { create, slot, qpn, receive_psn } => {
                 let qp = open_qp(create, *qpn, *receive_psn, ports);
                 core.qps.insert(*slot, qp);
@@ -303,8 +303,6 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
                     core.fail_qp(slot, event::QpFailure::KeepAlive);
                 }
             }
-            // The lcores know controllers by their QPs and namespaces; housekeeping keeps their timers.
-            Change::ControllerAdd(_) | Change::ControllerRemove { .. } => {}
             Change::NamespaceAdd(add) => {
                 let key = NamespaceKey { cntlid: add.cntlid.get(), nsid: add.nsid.get() };
                 let entry = NamespaceEntry {

@@ -60,7 +60,7 @@ fn drive(core: &mut Core, number: u16) {
         if drive.failed {
             break;
         }
-        let Some(cid) = drive.begin(index) else {
+        let Some(cid) = drive.begin(index, core.now_ns) else {
             core.counters.count(Counter::QueueFull);
             break;
         };

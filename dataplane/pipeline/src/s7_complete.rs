@@ -77,12 +77,16 @@ fn complete(core: &mut Core, index: u32, result: u64) {
     s8_respond::respond(core, index, status, result as u32, (result >> 32) as u32);
 }
 
-/// A drive that has kept a command for too long is failed: nothing more is submitted, and housekeeping resets it.
+/// A drive that keeps a command for long is asked to abort it; one that has kept it for too long is failed: nothing more is submitted, and housekeeping resets it.
 /// Its commands end when it is reset, because until then it may still write to their buffers.
 fn check(core: &mut Core) {
     for at in 0..core.drive_numbers.len() {
         let number = core.drive_numbers[at];
         let now_ns = core.now_ns;
+        while let Some(cid) = core.drives[usize::from(number)].as_mut().and_then(|drive| drive.next_slow(now_ns)) {
+            core.counters.count(Counter::DriveSlow);
+            core.notify(EventKind::DriveSlow, cid, number.into());
+        }
         let Some(drive) = core.drives[usize::from(number)].as_mut() else { continue };
         if !drive.failed && drive.queue.expired(now_ns) {
             drive.failed = true;

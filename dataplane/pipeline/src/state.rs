@@ -23,6 +23,9 @@ use crate::{s6_submit, s8_respond};
 /// Drives that one data plane can have.
 pub const DRIVES: usize = 256;
 
+/// Commands that an lcore can have at one drive.
+pub const DEPTH_MAX: usize = 256;
+
 /// Ports that one lcore can poll.
 pub const PORTS: usize = 64;
 
@@ -167,8 +170,8 @@ impl Core {
             waiting_fetch: List::EMPTY,
             fetching: [0; PORTS],
             punting: List::EMPTY,
-            // Established, failed and retired once for each QP, and failed once for each drive.
-            notices: VecDeque::with_capacity(sizes.qps as usize * 3 + DRIVES),
+            // Established, failed and retired once for each QP; failed once for each drive, and slow once for each command.
+            notices: VecDeque::with_capacity(sizes.qps as usize * 3 + DRIVES * (1 + DEPTH_MAX)),
             liveness,
             drive_check_ns: now_ns,
             punted: 0,
@@ -332,9 +335,10 @@ impl Core {
         }
     }
 
-    /// The drive is reset and touches no memory any more: everything it had ends with an error.
-    pub fn remove_drive(&mut self, number: u16) {
-        let Some(mut drive) = self.drives[usize::from(number)].take() else { return };
+    /// The drive is reset and touches no memory any more: everything it had ends with an error. What is left of it goes back
+    /// to housekeeping.
+    pub fn remove_drive(&mut self, number: u16) -> Option<DriveQueue> {
+        let mut drive = self.drives[usize::from(number)].take()?;
         self.drive_numbers.retain(|n| *n != number);
         while let Some(index) = drive.end_any() {
             let command = &mut self.commands[index];
@@ -347,6 +351,7 @@ impl Core {
         while let Some(index) = drive.ready.pop(&self.commands) {
             self.end_with_error(index);
         }
+        Some(drive)
     }
 
     fn end_with_error(&mut self, index: u32) {

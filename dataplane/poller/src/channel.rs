@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use gantry::channel::FRAME_MAX;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The listening socket and the session, when there is one.
+/// The listening socket, the session, and who knocks.
 pub(crate) struct Channel {
     path: PathBuf,
     listener: Socket,
     session: Option<Socket>,
+    /// Connected, but its HELLO has not been heard: the session that is there goes on.
+    candidate: Option<Socket>,
     buffer: Box<[u8; FRAME_MAX]>,
 }
 
@@ -19,12 +21,28 @@ pub(crate) struct Channel {
 pub(crate) enum Heard<'a> {
     /// A frame from control.
     Frame(&'a [u8]),
-    /// A new control took the session over.
-    Opened,
+    /// The first frame of somebody who wants the session: [`Channel::admit`] or [`Channel::reject`].
+    Knock(&'a [u8]),
     /// Control has gone.
     Closed,
     /// Nothing.
     Silence,
+}
+
+/// What one read of a socket gave.
+enum Got {
+    Frame(usize),
+    Nothing,
+    Gone,
+}
+
+fn read(socket: &mut Socket, buffer: &mut [u8]) -> Got {
+    match socket.read(buffer) {
+        Ok(0) => Got::Gone,
+        Ok(length) => Got::Frame(length),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Got::Nothing,
+        Err(_) => Got::Gone,
+    }
 }
 
 impl Channel {
@@ -54,7 +72,7 @@ impl Channel {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
         listener.listen(8)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { path: path.to_owned(), listener, session: None, buffer: Box::new([0; FRAME_MAX]) })
+        Ok(Self { path: path.to_owned(), listener, session: None, candidate: None, buffer: Box::new([0; FRAME_MAX]) })
     }
 
     /// Takes what has come.
@@ -64,21 +82,37 @@ impl Channel {
         {
             // A burst of punts then need not wait for control's next read; without it they only wait.
             let _ = socket.set_send_buffer_size(1 << 20);
-            self.session = Some(socket);
-            return Heard::Opened;
+            self.candidate = Some(socket);
+        }
+        if let Some(candidate) = &mut self.candidate {
+            match read(candidate, &mut self.buffer[..]) {
+                Got::Frame(length) => return Heard::Knock(&self.buffer[..length]),
+                Got::Nothing => {}
+                Got::Gone => self.candidate = None,
+            }
         }
         let Some(session) = &mut self.session else { return Heard::Silence };
-        match session.read(&mut self.buffer[..]) {
-            Ok(0) => {
+        match read(session, &mut self.buffer[..]) {
+            Got::Frame(length) => Heard::Frame(&self.buffer[..length]),
+            Got::Nothing => Heard::Silence,
+            Got::Gone => {
                 self.session = None;
                 Heard::Closed
             }
-            Ok(length) => Heard::Frame(&self.buffer[..length]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Heard::Silence,
-            Err(_) => {
-                self.session = None;
-                Heard::Closed
-            }
+        }
+    }
+
+    /// Gives the session to who knocked; `farewell` is the last that the one before hears.
+    pub(crate) fn admit(&mut self, farewell: &[u8]) {
+        self.send(farewell);
+        self.session = self.candidate.take();
+    }
+
+    /// Sends who knocked away with this frame.
+    pub(crate) fn reject(&mut self, refusal: &[u8]) {
+        if let Some(mut candidate) = self.candidate.take() {
+            // Who does not wait for the refusal does not miss it.
+            let _ = candidate.write(refusal);
         }
     }
 

@@ -119,4 +119,8 @@ impl Attachment for Attached {
     fn map(&self, region: Arc<Region>) {
         self.drive.map(region).expect("a region is mapped once");
     }
+
+    fn unmap(&self, region: &Arc<Region>) {
+        self.drive.space().unmap(region);
+    }
 }

@@ -58,6 +58,9 @@ struct Arguments {
     /// Data memory of one lcore in MiB.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     data_memory: u32,
+    /// A PCI device that may become a port; may be repeated. Without it DPDK does not look at the PCI bus.
+    #[arg(long, value_name = "ADDRESS")]
+    pci: Vec<String>,
     /// More arguments for DPDK's EAL.
     #[arg(long = "eal", value_name = "ARGUMENT", allow_hyphen_values = true)]
     eal: Vec<String>,
@@ -176,6 +179,10 @@ fn eal_arguments(arguments: &Arguments) -> Vec<String> {
     } else {
         list.push("--in-memory".to_owned());
     }
+    if arguments.pci.is_empty() {
+        list.push("--no-pci".to_owned());
+    }
+    list.extend(arguments.pci.iter().flat_map(|address| ["-a".to_owned(), address.clone()]));
     list.extend(["-m".to_owned(), arguments.memory.to_string()]);
     list.extend(arguments.eal.iter().cloned());
     list
@@ -236,10 +243,18 @@ fn keep_house(
                     housekeeping.disconnected();
                 }
             }
-            Heard::Opened => {
-                tracing::info!("control has connected");
-                housekeeping.disconnected();
-                unsent = None;
+            Heard::Knock(hello) => {
+                quiet = false;
+                if let Some(refusal) = housekeeping.refusal_of(hello) {
+                    tracing::warn!("a control was refused");
+                    channel.reject(&refusal);
+                } else {
+                    let hello = hello.to_vec();
+                    channel.admit(&housekeeping.fencing());
+                    tracing::info!("control has connected");
+                    unsent = None;
+                    housekeeping.handle_frame(now_ns, &hello);
+                }
             }
             Heard::Closed => {
                 tracing::warn!("control has gone; I/O goes on");
@@ -250,11 +265,11 @@ fn keep_house(
         for (lcore, end) in ends.iter_mut().enumerate() {
             while let Ok(batch) = end.spent.pop() {
                 quiet = false;
-                housekeeping.handle_applied(lcore, batch);
+                housekeeping.handle_applied(*batch);
             }
             while let Ok(buffer) = end.frames.pop() {
                 quiet = false;
-                housekeeping.handle_report(now_ns, buffer.frame());
+                housekeeping.handle_report(now_ns, lcore, buffer.frame());
                 assert!(end.empty.push(buffer).is_ok(), "the ring holds all buffers");
             }
         }

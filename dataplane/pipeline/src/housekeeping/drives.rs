@@ -2,39 +2,61 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use gantry::channel::event::{DriveNamespace, DriveReady, EventKind};
 use gantry_dma::Region;
-use gantry_nvme::{Config, Controller, Event, Inventory, Reason};
+use gantry_nvme::{Config, Controller, Event, Failure, Inventory, Reason};
+use gantry_wire::nvme::{Cid, Nsid, Sqe, admin};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use super::{Attachment, Environment, Housekeeping};
-use crate::drive::COMMAND_TIMEOUT_NS;
+use crate::drive::{COMMAND_TIMEOUT_NS, DriveQueue};
 use crate::exchange::{Change, DriveQueueParts, PRP_LIST_BYTES};
+use crate::state::DEPTH_MAX;
 
 /// Entries of an lcore's queue pair; a drive may give fewer.
-const IO_ENTRIES: u16 = 256;
+const IO_ENTRIES: u16 = DEPTH_MAX as u16;
+
+/// Resets in a row that may fail to keep a drive before it is given up.
+const RESETS_MAX: u32 = 3;
+
+/// How long a drive must serve for the resets before it to be forgotten.
+const STEADY_NS: u64 = 60_000_000_000;
 
 /// Where a drive is.
 enum State {
     /// Reset, Identify, queues.
     Coming,
-    /// Serving.
-    Ready,
+    /// Serving, since then.
+    Ready { since_ns: u64 },
+    /// Disabled or cut off; this many lcores still hold their queue pair of it.
+    Leaving { lcores: usize, then: Then },
     /// Given up; the line says why.
     Failed(String),
+}
+
+/// What follows when no lcore holds a drive any more.
+enum Then {
+    /// It is reset and brought up again.
+    BringUp,
+    /// It is given up; the line says why.
+    GiveUp(String),
 }
 
 /// One drive.
 pub(super) struct Drive {
     uri: String,
     attachment: Box<dyn Attachment>,
+    /// Its queues.
+    memory: Arc<Region>,
     controller: Controller,
     state: State,
+    /// Resets since the drive last served steadily.
+    resets: u32,
 }
 
 impl Drive {
@@ -51,8 +73,8 @@ impl Drive {
         for region in lcore_memory {
             attachment.map(region.clone());
         }
-        let controller = Controller::new(attachment.bar(), memory, 0, length, config);
-        Self { uri, attachment, controller, state: State::Coming }
+        let controller = Controller::new(attachment.bar(), memory.clone(), 0, length, config);
+        Self { uri, attachment, memory, controller, state: State::Coming, resets: 0 }
     }
 
     pub(super) fn uri(&self) -> &str {
@@ -76,8 +98,8 @@ impl<E: Environment> Housekeeping<E> {
         for number in numbers {
             let drive = self.drives.get_mut(&number).expect("a key of the map");
             match drive.controller.poll(now_ns) {
-                Some(Event::Ready) => self.drive_ready(number),
-                Some(Event::Failed(failure)) => self.drive_failed(number, &failure.to_string(), failure.stopped),
+                Some(Event::Ready) => self.drive_ready(now_ns, number),
+                Some(Event::Failed(failure)) => self.drive_failed(now_ns, number, &failure),
                 // Namespaces are served as they were at bring-up; events that lead to nothing else are the log's.
                 Some(
                     Event::AsyncEvent(_) | Event::NamespacesChanged | Event::AdminCompleted { .. } | Event::ShutDown,
@@ -90,8 +112,8 @@ impl<E: Environment> Housekeeping<E> {
     /// Tells a new control of a drive that is there.
     pub(super) fn announce_drive(&mut self, number: u16) {
         match &self.drives[&number].state {
-            State::Coming => {}
-            State::Ready => {
+            State::Coming | State::Leaving { .. } => {}
+            State::Ready { .. } => {
                 let tail = describe(self.drives[&number].controller.inventory());
                 self.event(EventKind::DriveReady, 0, number.into(), &tail);
             }
@@ -109,10 +131,20 @@ impl<E: Environment> Housekeeping<E> {
         }
     }
 
-    fn drive_ready(&mut self, number: u16) {
+    /// Asks a drive to abort a command. One that does not take the abort is reset when the command's time is up.
+    pub(super) fn abort(&mut self, now_ns: u64, lcore: usize, number: u16, cid: u16) {
+        if let Some(drive) = self.drives.get_mut(&number) {
+            let mut sqe = Sqe::new(admin::ABORT, Cid(0), Nsid(0));
+            // SQID and CID of the command (NVMe Base 2.0 §5.1); lcore i has queue i + 1.
+            sqe.cdw10 = (u32::from(cid) << 16 | (lcore as u32 + 1)).into();
+            let _ = drive.controller.submit_admin(now_ns, sqe);
+        }
+    }
+
+    fn drive_ready(&mut self, now_ns: u64, number: u16) {
         let lcores = self.lcores;
         let drive = self.drives.get_mut(&number).expect("the drive that is ready");
-        drive.state = State::Ready;
+        drive.state = State::Ready { since_ns: now_ns };
         let inventory = drive.controller.inventory().clone();
         let nsid_max = inventory.namespaces.iter().map(|namespace| namespace.nsid.0).max().unwrap_or(0);
         let mut block_shifts = alloc::vec![0; nsid_max as usize];
@@ -139,19 +171,53 @@ impl<E: Environment> Housekeeping<E> {
         self.event(EventKind::DriveReady, 0, number.into(), &tail);
     }
 
-    /// The drive is given up. When it has confirmed that it touches no memory any more, its commands end; when it
-    /// has not, their buffers stay with it for good, which is the price of never handing out memory that a drive may write.
-    fn drive_failed(&mut self, number: u16, text: &str, stopped: bool) {
+    /// The drive is disabled, or does not even confirm that. Either way its commands end now: a drive that may still write is
+    /// cut off from all memory first. One that has confirmed is brought up again, unless that was tried too often.
+    fn drive_failed(&mut self, now_ns: u64, number: u16, failure: &Failure) {
         let drive = self.drives.get_mut(&number).expect("the drive that failed");
-        let was_ready = matches!(drive.state, State::Ready);
-        let text = format!("drive {number} ({}): {text}", drive.uri);
-        drive.state = State::Failed(text.clone());
-        if was_ready && stopped {
-            for lcore in 0..self.lcores {
-                self.send_batch(lcore, Vec::from([Change::DriveRemove { drive: number }]), 0);
+        let text = format!("drive {number} ({}): {failure}", drive.uri);
+        if !failure.stopped {
+            for region in self.lcore_memory.iter().chain([&drive.memory]) {
+                drive.attachment.unmap(region);
             }
         }
+        if let State::Ready { since_ns } = drive.state {
+            if now_ns.saturating_sub(since_ns) >= STEADY_NS {
+                drive.resets = 0;
+            }
+            drive.resets += 1;
+            let then =
+                if failure.stopped && drive.resets <= RESETS_MAX { Then::BringUp } else { Then::GiveUp(text.clone()) };
+            // Its queue pairs come back by `drive_returned`.
+            drive.state = State::Leaving { lcores: self.lcores, then };
+            for lcore in 0..self.lcores {
+                let remove = Change::DriveRemove { drive: number, returned: None };
+                self.send_batch(lcore, Vec::from([remove]), 0);
+            }
+        } else {
+            drive.state = State::Failed(text.clone());
+        }
         self.event(EventKind::DriveFailed, 0, number.into(), text.as_bytes());
+    }
+
+    /// An lcore has let go of a drive; the last one decides what follows.
+    pub(super) fn drive_returned(&mut self, number: u16, returned: Option<DriveQueue>) {
+        let Some(drive) = self.drives.get_mut(&number) else { return };
+        let State::Leaving { lcores, then } = &mut drive.state else { return };
+        let parts = returned.expect("an lcore had its queue pair of a drive that served");
+        drive.attachment.unmap(&parts.prp_lists);
+        drive.controller.give_back(parts.queue);
+        *lcores -= 1;
+        if *lcores > 0 {
+            return;
+        }
+        drive.state = match core::mem::replace(then, Then::BringUp) {
+            Then::BringUp => {
+                drive.controller.restart();
+                State::Coming
+            }
+            Then::GiveUp(text) => State::Failed(text),
+        };
     }
 }
 

@@ -21,9 +21,11 @@ impl<E: Environment> Housekeeping<E> {
             .controllers
             .iter_mut()
             .filter(|(cntlid, controller)| {
-                controller.keep_alive_ns > 0
+                let keep_alive_ns = u64::from(controller.keep_alive_ms) * 1_000_000;
+                keep_alive_ns > 0
                     && !controller.expired
-                    && now_ns.saturating_sub(liveness.last_ns(**cntlid)) > controller.keep_alive_ns
+                    && !controller.closing
+                    && now_ns.saturating_sub(liveness.last_ns(**cntlid)) > keep_alive_ns
             })
             .map(|(cntlid, controller)| {
                 controller.expired = true;

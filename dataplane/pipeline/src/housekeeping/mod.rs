@@ -6,6 +6,7 @@
 mod drives;
 mod keep_alive;
 mod names;
+mod state;
 mod transaction;
 
 use alloc::boxed::Box;
@@ -15,7 +16,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use gantry::channel::event::{Event, EventKind};
+use gantry::channel::operation::{NamespaceAdd, QpCreate};
 use gantry::channel::session::{Hello, Reason, Refused, Welcome};
+use gantry::channel::slow_path::Capsule;
 use gantry::channel::{self, Frame, Kind};
 use gantry_dma::Region;
 use zerocopy::IntoBytes;
@@ -64,6 +67,8 @@ pub trait Attachment: Send {
     fn bar(&self) -> Arc<Region>;
     /// Lets the drive reach a region.
     fn map(&self, region: Arc<Region>);
+    /// Takes a region back that the drive could reach.
+    fn unmap(&self, region: &Arc<Region>);
 }
 
 struct Port {
@@ -73,16 +78,28 @@ struct Port {
     lcores: Vec<usize>,
 }
 
+/// A QP, from COMMIT to its retirement.
 struct QpRecord {
     lcore: usize,
     slot: u32,
+    create: QpCreate,
+    receive_psn: u32,
     cntlid: Option<u16>,
+    established: bool,
+    /// A `QpFailure`, zero when it has not failed.
+    failure: u16,
+    closing: bool,
+    blob: Vec<u8>,
 }
 
+/// A controller, from COMMIT until the last of its QPs is retired.
 struct ControllerRecord {
-    keep_alive_ns: u64,
+    keep_alive_ms: u32,
     expired: bool,
-    namespaces: BTreeSet<u32>,
+    closing: bool,
+    /// Entries of the command table, by NSID.
+    namespaces: BTreeMap<u32, NamespaceAdd>,
+    blob: Vec<u8>,
 }
 
 /// The housekeeping thread's state.
@@ -106,14 +123,12 @@ pub struct Housekeeping<E: Environment> {
     addresses: BTreeSet<(u16, u16, [u8; 16])>,
     drives: BTreeMap<u16, Drive>,
     qps: BTreeMap<u32, QpRecord>,
+    /// Capsules that control has not answered, as frames, by QPN and punt sequence. Bounded by the commands of the lcores.
+    unanswered: BTreeMap<(u32, u32), Vec<u8>>,
     controllers: BTreeMap<u16, ControllerRecord>,
     namespaces: usize,
     keep_alive_check_ns: u64,
 }
-
-/// Frames kept for a control that is away. Beyond it datagrams are dropped (hosts repeat them); everything
-/// else is bounded by the objects it speaks of.
-const BACKLOG: usize = 65_536;
 
 impl<E: Environment> Housekeeping<E> {
     /// Housekeeping for lcores with these DMA regions, one each.
@@ -140,6 +155,7 @@ impl<E: Environment> Housekeeping<E> {
             addresses: BTreeSet::new(),
             drives: BTreeMap::new(),
             qps: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
             controllers: BTreeMap::new(),
             namespaces: 0,
             keep_alive_check_ns: 0,
@@ -198,9 +214,13 @@ impl<E: Environment> Housekeeping<E> {
     }
 
     /// An lcore has applied a batch.
-    pub fn handle_applied(&mut self, _lcore: usize, batch: Box<Batch<E::Queue>>) {
-        let barrier = batch.barrier;
-        drop(batch);
+    pub fn handle_applied(&mut self, batch: Batch<E::Queue>) {
+        let Batch { changes, barrier } = batch;
+        for change in changes {
+            if let Change::DriveRemove { drive, returned } = change {
+                self.drive_returned(drive, returned);
+            }
+        }
         let Some(at) = self.commits.iter().position(|commit| commit.barrier == barrier) else { return };
         self.commits[at].waiting -= 1;
         if self.commits[at].waiting == 0 {
@@ -210,27 +230,55 @@ impl<E: Environment> Housekeeping<E> {
     }
 
     /// A channel frame that an lcore wrote.
-    pub fn handle_report(&mut self, now_ns: u64, datagram: &[u8]) {
+    pub fn handle_report(&mut self, now_ns: u64, lcore: usize, datagram: &[u8]) {
         let frame = Frame::parse(datagram).expect("an lcore writes whole frames");
-        if frame.kind == Kind::Event {
-            let (event, _) = frame.body::<Event>().expect("an lcore writes whole events");
-            let object = event.object.get();
-            match EventKind::from_u16(event.kind.get()) {
-                Some(EventKind::QpRetired) => self.retired(now_ns, object),
-                // Control hears of it when the drive is reset and its commands have ended.
-                Some(EventKind::DriveFailed) => {
-                    self.drive_timed_out(now_ns, object as u16);
+        match frame.kind {
+            Kind::Event => {
+                let (event, _) = frame.body::<Event>().expect("an lcore writes whole events");
+                if self.note(now_ns, lcore, event) {
                     return;
                 }
-                _ => {}
             }
+            Kind::Capsule => {
+                let (capsule, _) = frame.body::<Capsule>().expect("an lcore writes whole capsules");
+                let qpn = capsule.qpn.get();
+                if !self.qps.contains_key(&qpn) {
+                    return;
+                }
+                self.unanswered.insert((qpn, capsule.punt.get()), datagram.to_vec());
+            }
+            _ => {}
         }
-        if frame.kind == Kind::Punt && !self.connected {
-            return;
-        }
-        if self.outgoing.len() < BACKLOG || frame.kind != Kind::Punt {
+        // What happens while control is away it learns from the state that its session begins with; datagrams are repeated.
+        if self.connected {
             self.outgoing.push_back(datagram.to_vec());
         }
+    }
+
+    /// Keeps what an event says. Whether control need not hear it yet.
+    fn note(&mut self, now_ns: u64, lcore: usize, event: &Event) -> bool {
+        let object = event.object.get();
+        match EventKind::from_u16(event.kind.get()) {
+            Some(EventKind::QpRetired) => self.retired(now_ns, object),
+            Some(EventKind::QpEstablished) => {
+                if let Some(qp) = self.qps.get_mut(&object) {
+                    qp.established = true;
+                }
+            }
+            Some(EventKind::QpFailed) => {
+                if let Some(qp) = self.qps.get_mut(&object) {
+                    qp.failure = event.reason.get();
+                }
+            }
+            Some(EventKind::DriveSlow) => self.abort(now_ns, lcore, object as u16, event.reason.get()),
+            // Control hears of it when the drive is reset and its commands have ended.
+            Some(EventKind::DriveFailed) => {
+                self.drive_timed_out(now_ns, object as u16);
+                return true;
+            }
+            _ => {}
+        }
+        false
     }
 
     /// Does what time brings: drives' bring-up, keep-alive timers.
@@ -240,51 +288,69 @@ impl<E: Environment> Housekeeping<E> {
         self.names.rest_until(now_ns);
     }
 
-    fn hello(&mut self, frame: &Frame<'_>) -> bool {
-        let Ok((hello, _)) = frame.body::<Hello>() else {
-            self.refuse(0, u32::MAX, Reason::Malformed, "HELLO is too short");
-            return false;
+    /// Whether a HELLO opens a session: the frame that refuses it, when it does not. Nothing changes, so that a process that
+    /// knocks does not disturb the control that is there.
+    #[must_use]
+    pub fn refusal_of(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+        let (reason, text) = match Frame::parse(datagram) {
+            Ok(frame) if frame.kind == Kind::Hello => self.admit(&frame).err()?,
+            _ => (Reason::Malformed, String::from("a session begins with HELLO")),
         };
+        Some(refused(0, u32::MAX, reason, &text))
+    }
+
+    /// What a control hears last when a newer one takes the session over.
+    #[must_use]
+    pub fn fencing(&self) -> Vec<u8> {
+        refused(0, u32::MAX, Reason::Fenced, "a newer control has taken over")
+    }
+
+    fn admit<'a>(&self, frame: &Frame<'a>) -> Result<&'a Hello, (Reason, String)> {
+        let (hello, _) = frame.body::<Hello>().map_err(|_| (Reason::Malformed, String::from("HELLO is too short")))?;
         let (major, minor) = channel::VERSION;
         if hello.major.get() != major {
             let text = alloc::format!("control speaks channel {}, the data plane {major}.{minor}", hello.major);
-            self.refuse(0, u32::MAX, Reason::Version, &text);
-            return false;
+            return Err((Reason::Version, text));
         }
         if hello.epoch.get() < self.epoch {
-            self.refuse(0, u32::MAX, Reason::Fenced, "a newer control has been here");
-            return false;
+            return Err((Reason::Fenced, String::from("a newer control has been here")));
         }
+        Ok(hello)
+    }
+
+    fn hello(&mut self, frame: &Frame<'_>) -> bool {
+        let hello = match self.admit(frame) {
+            Ok(hello) => hello,
+            Err((reason, text)) => {
+                self.refuse(0, u32::MAX, reason, &text);
+                return false;
+            }
+        };
+        let (major, minor) = channel::VERSION;
         self.epoch = hello.epoch.get();
         self.connected = true;
         self.rollback();
+        // Whoever waits for these is gone.
+        self.commits.clear();
         let welcome = Welcome {
             major: U16::new(major),
-            minor: U16::new(minor),
+            minor: U16::new(minor.min(hello.minor.get())),
             lcores: U16::new(self.lcores as u16),
             in_capsule_data: U16::new(IN_CAPSULE_MAX as u16),
             boot_id: U64::new(self.boot_id),
             qps: U32::new(self.sizes.qps * self.lcores as u32),
             transfer_max: U32::new((PAGES_MAX * PAGE) as u32),
         };
-        let bytes = channel::emit(Kind::Welcome, 0, welcome.as_bytes(), &[]);
-        // Before what was kept for it while it was away.
-        let kept = core::mem::take(&mut self.outgoing);
-        self.outgoing.push_back(bytes);
-        for number in self.ports.keys().copied().collect::<Vec<_>>() {
-            self.port_up(number);
-        }
-        for number in self.drives.keys().copied().collect::<Vec<_>>() {
-            self.announce_drive(number);
-        }
-        self.outgoing.extend(kept);
+        self.outgoing.clear();
+        self.send(Kind::Welcome, 0, welcome.as_bytes(), &[]);
+        self.tell_state(hello.minor.get() >= 1);
         true
     }
 
     fn session_frame(&mut self, now_ns: u64, frame: &Frame<'_>) {
         match frame.kind {
             Kind::Begin => self.begin(frame.transaction),
-            Kind::Prepare => self.prepare(now_ns, frame.transaction),
+            Kind::Prepare => self.prepare(frame.transaction),
             Kind::Commit => self.commit(now_ns, frame.transaction),
             Kind::Rollback => self.rollback(),
             Kind::Inject => self.inject(frame),
@@ -313,6 +379,13 @@ impl<E: Environment> Housekeeping<E> {
 
     fn retired(&mut self, now_ns: u64, qpn: u32) {
         let record = self.qps.remove(&qpn).expect("an lcore retires what it was given");
+        self.unanswered.retain(|(of, _), _| *of != qpn);
+        if let Some(cntlid) = record.cntlid {
+            let last = self.qps.values().all(|qp| qp.cntlid != Some(cntlid));
+            if last && self.controllers.get(&cntlid).is_some_and(|controller| controller.closing) {
+                self.controllers.remove(&cntlid);
+            }
+        }
         self.names.retire(now_ns, record.lcore, record.slot, qpn);
         for lcore in (0..self.lcores).filter(|lcore| *lcore != record.lcore) {
             self.send_batch(lcore, Vec::from([Change::QpForget { qpn }]), 0);
@@ -329,11 +402,15 @@ impl<E: Environment> Housekeeping<E> {
     }
 
     fn refuse(&mut self, transaction: u64, operation: u32, reason: Reason, text: &str) {
-        let body = Refused { operation: U32::new(operation), reason: U16::new(reason as u16), reserved: U16::ZERO };
-        self.send(Kind::Refused, transaction, body.as_bytes(), text.as_bytes());
+        self.outgoing.push_back(refused(transaction, operation, reason, text));
     }
 
     fn send_batch(&mut self, lcore: usize, changes: Vec<Change<E::Queue>>, barrier: u64) {
         self.batches[lcore].push_back(Box::new(Batch { changes, barrier }));
     }
+}
+
+fn refused(transaction: u64, operation: u32, reason: Reason, text: &str) -> Vec<u8> {
+    let body = Refused { operation: U32::new(operation), reason: U16::new(reason as u16), reserved: U16::ZERO };
+    channel::emit(Kind::Refused, transaction, body.as_bytes(), text.as_bytes())
 }

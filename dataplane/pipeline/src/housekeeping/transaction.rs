@@ -15,7 +15,7 @@ use gantry::channel::operation::{
     QpCreate, QpDestroy,
 };
 use gantry::channel::session::{Reason, Reservation};
-use gantry::channel::{CAPSULE_DATA_MAX, Frame, Kind};
+use gantry::channel::{BLOB_MAX, CAPSULE_DATA_MAX, Frame, Kind};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
@@ -45,10 +45,10 @@ enum Operation {
     PortAdd(PortAdd, String),
     AddressAdd(AddressAdd),
     DriveAdd(DriveAdd, String),
-    QpCreate(QpCreate),
+    QpCreate(QpCreate, Vec<u8>),
     QpBind(QpBind),
     QpDestroy(QpDestroy),
-    ControllerAdd(ControllerAdd),
+    ControllerAdd(ControllerAdd, Vec<u8>),
     ControllerRemove(ControllerRemove),
     NamespaceAdd(NamespaceAdd),
     NamespaceRemove(NamespaceRemove),
@@ -64,6 +64,7 @@ enum Staged<Q> {
     Drive(u16, String, Box<dyn Attachment>),
     Qp {
         create: QpCreate,
+        blob: Vec<u8>,
         lcore: usize,
         slot: u32,
         qpn: u32,
@@ -71,7 +72,7 @@ enum Staged<Q> {
     },
     QpBind(QpBind),
     QpDestroy(u32),
-    Controller(ControllerAdd),
+    Controller(ControllerAdd, Vec<u8>),
     ControllerRemove(u16),
     Namespace(NamespaceAdd),
     NamespaceRemove(u16, u32),
@@ -120,7 +121,7 @@ impl<E: Environment> Housekeeping<E> {
         }
     }
 
-    pub(super) fn prepare(&mut self, now_ns: u64, transaction: u64) {
+    pub(super) fn prepare(&mut self, transaction: u64) {
         let Some(mut open) = self.open.take_if(|open| open.id == transaction && open.prepared.is_none()) else {
             // Its refusal has been sent, or it never began.
             return;
@@ -129,7 +130,7 @@ impl<E: Environment> Housekeeping<E> {
         let mut overlay = Overlay::default();
         let mut reservations = Vec::new();
         for (index, operation) in open.operations.drain(..).enumerate() {
-            match self.stage(now_ns, operation, &mut overlay) {
+            match self.stage(operation, &mut overlay) {
                 Ok(stage) => {
                     if let Staged::Qp { lcore, qpn, receive_psn, .. } = &stage {
                         reservations.push(Reservation {
@@ -195,7 +196,7 @@ impl<E: Environment> Housekeeping<E> {
         }
     }
 
-    fn stage(&mut self, now_ns: u64, operation: Operation, overlay: &mut Overlay) -> Result<Staged<E::Queue>, Refusal> {
+    fn stage(&mut self, operation: Operation, overlay: &mut Overlay) -> Result<Staged<E::Queue>, Refusal> {
         match operation {
             Operation::PortAdd(add, device) => self.stage_port(add, device, overlay),
             Operation::AddressAdd(add) => {
@@ -212,39 +213,42 @@ impl<E: Environment> Housekeeping<E> {
                 Ok(Staged::Address(add))
             }
             Operation::DriveAdd(add, uri) => self.stage_drive(&add, uri, overlay),
-            Operation::QpCreate(create) => self.stage_qp(create, overlay),
+            Operation::QpCreate(create, blob) => self.stage_qp(create, blob, overlay),
             Operation::QpBind(bind) => {
                 let cntlid = bind.cntlid.get();
                 if !self.qps.contains_key(&bind.qpn.get()) {
                     return refusal(Reason::NotFound, "QP_BIND names no QP");
                 }
-                if !self.controllers.contains_key(&cntlid) && !overlay.controllers.contains(&cntlid) {
+                if !self.has_controller(cntlid) && !overlay.controllers.contains(&cntlid) {
                     return refusal(Reason::NotFound, "QP_BIND names no controller");
                 }
                 Ok(Staged::QpBind(bind))
             }
-            Operation::QpDestroy(destroy) => {
-                if !self.qps.contains_key(&destroy.qpn.get()) {
-                    return refusal(Reason::NotFound, "QP_DESTROY names no QP");
-                }
-                Ok(Staged::QpDestroy(destroy.qpn.get()))
-            }
-            Operation::ControllerAdd(add) => {
-                if add.cntlid.get() >= 0xfff0 {
+            Operation::QpDestroy(destroy) => match self.qps.get(&destroy.qpn.get()) {
+                None => refusal(Reason::NotFound, "QP_DESTROY names no QP"),
+                Some(qp) if qp.closing => Ok(Staged::Nothing),
+                Some(_) => Ok(Staged::QpDestroy(destroy.qpn.get())),
+            },
+            Operation::ControllerAdd(add, blob) => {
+                let cntlid = add.cntlid.get();
+                if cntlid >= 0xfff0 {
                     return refusal(Reason::Invalid, "CNTLIDs from FFF0h on are reserved");
                 }
-                overlay.controllers.insert(add.cntlid.get());
-                Ok(Staged::Controller(add))
+                if self.controllers.get(&cntlid).is_some_and(|controller| controller.closing) {
+                    return refusal(Reason::Exists, "the controller of this id is still draining");
+                }
+                overlay.controllers.insert(cntlid);
+                Ok(Staged::Controller(add, blob))
             }
             Operation::ControllerRemove(remove) => {
-                if !self.controllers.contains_key(&remove.cntlid.get()) {
+                if !self.has_controller(remove.cntlid.get()) {
                     return refusal(Reason::NotFound, "no such controller");
                 }
                 Ok(Staged::ControllerRemove(remove.cntlid.get()))
             }
             Operation::NamespaceAdd(add) => {
                 let (cntlid, drive) = (add.cntlid.get(), add.drive.get());
-                if !self.controllers.contains_key(&cntlid) && !overlay.controllers.contains(&cntlid) {
+                if !self.has_controller(cntlid) && !overlay.controllers.contains(&cntlid) {
                     return refusal(Reason::NotFound, "the namespace names no controller");
                 }
                 if !self.drives.contains_key(&drive) && !overlay.drives.contains(&drive) {
@@ -261,13 +265,11 @@ impl<E: Environment> Housekeeping<E> {
                 if data.len() > CAPSULE_DATA_MAX {
                     return refusal(Reason::Invalid, "more data than an answer carries");
                 }
-                // A QP that has gone since needs no answer.
-                let _ = now_ns;
-                Ok(if self.qps.contains_key(&answer.qpn.get()) {
-                    Staged::Answer(answer, data)
-                } else {
-                    Staged::Nothing
-                })
+                // Once: what an answer changes must not be done again for a capsule that has been answered.
+                if !self.unanswered.contains_key(&(answer.qpn.get(), answer.punt.get())) {
+                    return refusal(Reason::NotFound, "the capsule is answered already, or its QP is gone");
+                }
+                Ok(Staged::Answer(answer, data))
             }
         }
     }
@@ -309,7 +311,7 @@ impl<E: Environment> Housekeeping<E> {
         }
     }
 
-    fn stage_qp(&mut self, create: QpCreate, overlay: &Overlay) -> Result<Staged<E::Queue>, Refusal> {
+    fn stage_qp(&mut self, create: QpCreate, blob: Vec<u8>, overlay: &Overlay) -> Result<Staged<E::Queue>, Refusal> {
         let number = create.path.port.get();
         let lcores = match (self.ports.get(&number), overlay.ports.get(&number)) {
             (Some(port), _) => &port.lcores,
@@ -326,7 +328,7 @@ impl<E: Environment> Housekeeping<E> {
             return refusal(Reason::Full, "no room for another QP");
         };
         let receive_psn = self.environment.random() as u32 & 0xff_ffff;
-        Ok(Staged::Qp { create, lcore, slot, qpn, receive_psn })
+        Ok(Staged::Qp { create, blob, lcore, slot, qpn, receive_psn })
     }
 
     fn apply(&mut self, now_ns: u64, stage: Staged<E::Queue>, changes: &mut [Vec<Change<E::Queue>>]) {
@@ -351,8 +353,19 @@ impl<E: Environment> Housekeeping<E> {
                 let drive = Drive::bring_up(uri, attachment, &self.lcore_memory);
                 self.drives.insert(number, drive);
             }
-            Staged::Qp { create, lcore, slot, qpn, receive_psn } => {
-                self.qps.insert(qpn, QpRecord { lcore, slot, cntlid: None });
+            Staged::Qp { create, blob, lcore, slot, qpn, receive_psn } => {
+                let record = QpRecord {
+                    lcore,
+                    slot,
+                    create,
+                    receive_psn,
+                    cntlid: None,
+                    established: false,
+                    failure: 0,
+                    closing: false,
+                    blob,
+                };
+                self.qps.insert(qpn, record);
                 for (index, changes) in changes.iter_mut().enumerate() {
                     changes.push(if index == lcore {
                         Change::QpCreate { create, slot, qpn, receive_psn }
@@ -368,53 +381,63 @@ impl<E: Environment> Housekeeping<E> {
                 }
             }
             Staged::QpDestroy(qpn) => {
-                if let Some(qp) = self.qps.get(&qpn) {
+                if let Some(qp) = self.qps.get_mut(&qpn) {
+                    qp.closing = true;
                     changes[qp.lcore].push(Change::QpDestroy { qpn });
                 }
             }
-            Staged::Controller(add) => {
+            Staged::Controller(add, blob) => {
                 let cntlid = add.cntlid.get();
-                let keep_alive_ns = u64::from(add.keep_alive_ms.get()) * 1_000_000;
-                self.liveness.start(cntlid, now_ns);
-                let record = self.controllers.entry(cntlid).or_insert_with(|| ControllerRecord {
-                    keep_alive_ns,
-                    expired: false,
-                    namespaces: BTreeSet::new(),
+                let keep_alive_ms = add.keep_alive_ms.get();
+                let record = self.controllers.entry(cntlid).or_insert_with(|| {
+                    self.liveness.start(cntlid, now_ns);
+                    ControllerRecord {
+                        keep_alive_ms,
+                        expired: false,
+                        closing: false,
+                        namespaces: BTreeMap::new(),
+                        blob: Vec::new(),
+                    }
                 });
-                record.keep_alive_ns = keep_alive_ns;
-                record.expired = false;
-                for changes in changes {
-                    changes.push(Change::ControllerAdd(add));
+                if record.keep_alive_ms != keep_alive_ms {
+                    record.keep_alive_ms = keep_alive_ms;
+                    self.liveness.start(cntlid, now_ns);
+                }
+                if !blob.is_empty() {
+                    record.blob = blob;
                 }
             }
             Staged::ControllerRemove(cntlid) => {
-                let record = self.controllers.remove(&cntlid);
-                for nsid in record.into_iter().flat_map(|record| record.namespaces) {
+                let Some(mut record) = self.controllers.remove(&cntlid) else { return };
+                for nsid in core::mem::take(&mut record.namespaces).into_keys() {
                     self.namespaces -= 1;
                     for changes in changes.iter_mut() {
                         changes.push(Change::NamespaceRemove { cntlid, nsid });
                     }
                 }
-                for changes in changes {
-                    changes.push(Change::ControllerRemove { cntlid });
+                // Its id rests until the last of its QPs is retired.
+                if self.qps.values().any(|qp| qp.cntlid == Some(cntlid)) {
+                    record.closing = true;
+                    self.controllers.insert(cntlid, record);
                 }
             }
             Staged::Namespace(add) => {
                 let (cntlid, nsid) = (add.cntlid.get(), add.nsid.get());
                 let controller = self.controllers.get_mut(&cntlid).expect("PREPARE has checked");
-                self.namespaces += usize::from(controller.namespaces.insert(nsid));
+                self.namespaces += usize::from(controller.namespaces.insert(nsid, add).is_none());
                 for changes in changes {
                     changes.push(Change::NamespaceAdd(add));
                 }
             }
             Staged::NamespaceRemove(cntlid, nsid) => {
-                let removed = self.controllers.get_mut(&cntlid).is_some_and(|c| c.namespaces.remove(&nsid));
+                let removed = self.controllers.get_mut(&cntlid).is_some_and(|c| c.namespaces.remove(&nsid).is_some());
                 self.namespaces -= usize::from(removed);
                 for changes in changes {
                     changes.push(Change::NamespaceRemove { cntlid, nsid });
                 }
             }
             Staged::Answer(answer, data) => {
+                self.unanswered.remove(&(answer.qpn.get(), answer.punt.get()));
                 if let Some(qp) = self.qps.get(&answer.qpn.get()) {
                     changes[qp.lcore].push(Change::Answer { answer, data });
                 }
@@ -422,10 +445,18 @@ impl<E: Environment> Housekeeping<E> {
         }
     }
 
+    fn has_controller(&self, cntlid: u16) -> bool {
+        self.controllers.get(&cntlid).is_some_and(|controller| !controller.closing)
+    }
+
     pub(super) fn port_up(&mut self, number: u16) {
         let mac = self.ports[&number].mac;
         self.event(EventKind::PortUp, 0, number.into(), &mac);
     }
+}
+
+fn blob_of(tail: &[u8]) -> Option<Vec<u8>> {
+    (tail.len() <= BLOB_MAX).then(|| tail.to_vec())
 }
 
 /// Ports that one data plane can have.
@@ -444,10 +475,16 @@ impl Operation {
                 let (add, tail) = frame.body::<DriveAdd>().ok()?;
                 Self::DriveAdd(*add, text(tail)?)
             }
-            Kind::QpCreate => Self::QpCreate(*frame.body().ok()?.0),
+            Kind::QpCreate => {
+                let (create, blob) = frame.body::<QpCreate>().ok()?;
+                Self::QpCreate(*create, blob_of(blob)?)
+            }
             Kind::QpBind => Self::QpBind(*frame.body().ok()?.0),
             Kind::QpDestroy => Self::QpDestroy(*frame.body().ok()?.0),
-            Kind::ControllerAdd => Self::ControllerAdd(*frame.body().ok()?.0),
+            Kind::ControllerAdd => {
+                let (add, blob) = frame.body::<ControllerAdd>().ok()?;
+                Self::ControllerAdd(*add, blob_of(blob)?)
+            }
             Kind::ControllerRemove => Self::ControllerRemove(*frame.body().ok()?.0),
             Kind::NamespaceAdd => Self::NamespaceAdd(*frame.body().ok()?.0),
             Kind::NamespaceRemove => Self::NamespaceRemove(*frame.body().ok()?.0),
