@@ -129,6 +129,10 @@ impl Attachment for Attached {
     fn map(&self, region: Arc<Region>) {
         self.0.lock().map(region).expect("a region is mapped once");
     }
+
+    fn unmap(&self, region: &Arc<Region>) {
+        self.0.lock().space().unmap(region);
+    }
 }
 
 /// One card.
@@ -215,11 +219,11 @@ impl Card {
             let mut mail = mail.borrow_mut();
             while let Some(batch) = mail.spent.pop_front() {
                 busy = true;
-                self.housekeeping.handle_applied(lcore, batch);
+                self.housekeeping.handle_applied(*batch);
             }
             while let Some((length, buffer)) = mail.reports.pop_front() {
                 busy = true;
-                self.housekeeping.handle_report(now_ns, &buffer[..length]);
+                self.housekeeping.handle_report(now_ns, lcore, &buffer[..length]);
                 mail.empty.push(buffer);
             }
         }

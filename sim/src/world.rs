@@ -4,7 +4,9 @@
 //! that happens) or handed in ([`World::round`], for a demonstration in real time).
 
 use gantry_control::{Configuration, Control, Notice};
+use gantry_pipeline::counters::Counter;
 use gantry_pipeline::state::Sizes;
+use gantry_pipeline::tables::mix;
 
 use crate::card::Card;
 use crate::host::{Host, HostConfig};
@@ -19,14 +21,18 @@ pub const DEVICE: &str = "wire:net0";
 /// Longest step of virtual time: the resolution of the lcores' timers.
 const STEP_NS: u64 = 50_000;
 
-/// What a round costs in virtual time when something happened in it.
-const ROUND_NS: u64 = 500;
+/// What a round costs in virtual time when something happened in it, and what each frame that an lcore moved adds.
+pub const ROUND_NS: u64 = 200;
+/// See [`ROUND_NS`].
+pub const FRAME_NS: u64 = 100;
 
 /// Frames that a host sends in one round.
 const HOST_BURST: usize = 64;
 
 struct Attached {
     host: Host,
+    /// Of every frame that reached the host, in order.
+    digest: u64,
     mac: [u8; 6],
     to_card: Direction,
     to_host: Direction,
@@ -43,8 +49,32 @@ pub struct World {
     pub control: Control,
     hosts: Vec<Attached>,
     notices: Vec<Notice>,
-    /// Frames between control and the data plane, both ways.
+    configuration: Configuration,
+    sizes: Sizes,
+    /// Frames that lcores had moved when time last passed.
+    moved: u64,
+    /// Until when control is dead; zero when it lives.
+    control_dead_until_ns: u64,
+    /// How long a new control takes to come up.
+    pub control_restart_ns: u64,
+    /// When control dies next.
+    pub kill: Option<Kill>,
+    /// Control dies again and again: a seed, and the longest time between two deaths.
+    pub kill_every_ns: Option<(u64, u64)>,
+    next_kill_ns: u64,
+    /// How often control has died.
+    pub kills: u64,
+    /// Frames between control and the data plane, both ways, that have begun their way.
     pub channel_frames: u64,
+}
+
+/// When control dies: around the channel's frame of this number, counted from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// Before it has sent the frame, or before it has taken it in.
+    Before(u64),
+    /// When the data plane has the frame, or when control has taken it in and said nothing yet.
+    After(u64),
 }
 
 impl World {
@@ -53,9 +83,50 @@ impl World {
     pub fn new(configuration: Configuration, lcores: usize, sizes: Sizes, seed: u64) -> Self {
         let now_ns = 1_000_000_000;
         let card = Card::new(lcores, sizes, seed, now_ns);
-        let mut control = Control::new(configuration, seed);
+        let mut control = Control::new(configuration.clone(), seed);
         control.connected(now_ns);
-        Self { now_ns, seed, card, control, hosts: Vec::new(), notices: Vec::new(), channel_frames: 0 }
+        Self {
+            now_ns,
+            seed,
+            card,
+            control,
+            hosts: Vec::new(),
+            notices: Vec::new(),
+            configuration,
+            sizes,
+            moved: 0,
+            control_dead_until_ns: 0,
+            control_restart_ns: 10_000_000,
+            kill: None,
+            kill_every_ns: None,
+            next_kill_ns: 0,
+            kills: 0,
+            channel_frames: 0,
+        }
+    }
+
+    /// `kill -9` of control. A new one, of a higher epoch and with nothing but the configuration, comes up after
+    /// [`World::control_restart_ns`].
+    pub fn kill_control(&mut self) {
+        self.kills += 1;
+        self.configuration.epoch += 1;
+        self.control = Control::new(self.configuration.clone(), self.seed ^ self.kills << 16);
+        self.card.housekeeping.disconnected();
+        self.control_dead_until_ns = self.now_ns + self.control_restart_ns;
+    }
+
+    /// `kill -9` of the data plane; another starts at once, with nothing. Control's channel breaks and opens anew.
+    pub fn kill_card(&mut self) {
+        let lcores = self.card.lcores();
+        self.card = Card::new(lcores, self.sizes, self.seed ^ self.now_ns, self.now_ns);
+        self.moved = 0;
+        self.control.disconnected(self.now_ns);
+        self.control.connected(self.now_ns);
+    }
+
+    /// What a new control is to bring into being, from its next life on.
+    pub fn configuration(&mut self) -> &mut Configuration {
+        &mut self.configuration
     }
 
     /// Plugs a host in and answers its number.
@@ -64,6 +135,7 @@ impl World {
         let seed = self.seed ^ (self.hosts.len() as u64) << 32;
         self.hosts.push(Attached {
             host: Host::new(config, self.now_ns),
+            digest: 0,
             mac,
             to_card: Direction::new(seed ^ 1, Weather::FAIR),
             to_host: Direction::new(seed ^ 2, Weather::FAIR),
@@ -75,6 +147,12 @@ impl World {
     /// A host.
     pub fn host(&mut self, index: usize) -> &mut Host {
         &mut self.hosts[index].host
+    }
+
+    /// What has reached a host so far, every byte in order, as one number.
+    #[must_use]
+    pub fn digest(&self, index: usize) -> u64 {
+        self.hosts[index].digest
     }
 
     /// The two directions of a host's link: to the card, to the host.
@@ -100,14 +178,15 @@ impl World {
         &self.notices
     }
 
-    /// Everything once, at `now_ns`; whether anything happened.
+    /// Everything once, at `now_ns`; whether anything happened on the way of hosts' I/O. What housekeeping and control do
+    /// does not count, so that time passes for hosts as if control were not there.
     pub fn round(&mut self, now_ns: u64) -> bool {
         self.now_ns = now_ns;
         let mut busy = self.hosts_send();
         busy |= self.card.poll_lcores(now_ns);
         busy |= self.card.step_drives(now_ns);
-        busy |= self.card.keep_house(now_ns);
-        busy |= self.control_round();
+        self.card.keep_house(now_ns);
+        self.control_round();
         busy | self.hosts_receive()
     }
 
@@ -122,8 +201,21 @@ impl World {
             if self.now_ns >= end_ns {
                 return false;
             }
-            self.now_ns = if busy { self.now_ns + ROUND_NS } else { self.next_ns() };
+            let moved = self.frames_moved();
+            let cost_ns = ROUND_NS + FRAME_NS * (moved - self.moved);
+            self.moved = moved;
+            self.now_ns = if busy { self.now_ns + cost_ns } else { self.next_ns() };
         }
+    }
+
+    /// Frames that lcores have received and sent so far.
+    fn frames_moved(&mut self) -> u64 {
+        (0..self.card.lcores())
+            .map(|lcore| {
+                let counters = &self.card.lcore(lcore).core().counters;
+                counters.value(Counter::RxFrames) + counters.value(Counter::TxFrames)
+            })
+            .sum()
     }
 
     /// Moves time on by `length_ns`.
@@ -187,31 +279,70 @@ impl World {
         for attached in &mut self.hosts {
             while let Some(frame) = attached.to_host.receive(now_ns) {
                 busy = true;
+                attached.digest = frame.chunks(8).fold(attached.digest, |digest, chunk| {
+                    let mut word = [0; 8];
+                    word[..chunk.len()].copy_from_slice(chunk);
+                    mix(digest ^ u64::from_le_bytes(word))
+                });
                 attached.host.handle_frame(now_ns, &frame);
             }
         }
         busy
     }
 
-    fn control_round(&mut self) -> bool {
+    fn control_round(&mut self) {
         let now_ns = self.now_ns;
-        let mut busy = false;
+        if let Some((seed, longest_ns)) = self.kill_every_ns
+            && now_ns >= self.next_kill_ns
+        {
+            self.next_kill_ns = now_ns + self.control_restart_ns + mix(seed ^ self.kills << 32) % longest_ns;
+            self.kill_control();
+        }
+        if self.control_dead_until_ns > 0 {
+            if now_ns < self.control_dead_until_ns {
+                return;
+            }
+            self.control_dead_until_ns = 0;
+            self.control.connected(now_ns);
+        }
         if self.control.deadline_ns() <= now_ns {
             self.control.on_deadline(now_ns);
         }
         while let Some(frame) = self.control.poll_frame() {
-            busy = true;
-            self.channel_frames += 1;
+            if self.dies(Kill::Before) {
+                return;
+            }
             self.card.housekeeping.handle_frame(now_ns, &frame);
+            if self.passed_and_dies() {
+                return;
+            }
         }
         while let Some(frame) = self.card.housekeeping.poll_frame() {
-            busy = true;
-            self.channel_frames += 1;
+            if self.dies(Kill::Before) {
+                return;
+            }
             self.control.handle_frame(now_ns, &frame).expect("the data plane writes frames of the contract");
+            if self.passed_and_dies() {
+                return;
+            }
         }
         while let Some(notice) = self.control.poll_notice() {
             self.notices.push(notice);
         }
-        busy
+    }
+
+    fn dies(&mut self, moment: fn(u64) -> Kill) -> bool {
+        let dies = self.kill == Some(moment(self.channel_frames));
+        if dies {
+            self.kill = None;
+            self.kill_control();
+        }
+        dies
+    }
+
+    fn passed_and_dies(&mut self) -> bool {
+        let dies = self.dies(Kill::After);
+        self.channel_frames += 1;
+        dies
     }
 }

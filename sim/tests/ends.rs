@@ -117,8 +117,8 @@ fn zeroes_and_trims_read_back_as_zeroes() {
     settled(&mut world);
 }
 
-/// A drive that swallows a command is reset; its commands end with an error in bounded time; the other drive's I/O
-/// never pauses.
+/// A drive that swallows a command, and its abort, is reset: its commands end with an error in bounded time, it comes back,
+/// and the other drive's I/O never pauses.
 #[test]
 fn a_silent_drive_fails_cleanly_and_alone() {
     let mut configuration = configuration("mem:64M");
@@ -137,11 +137,63 @@ fn a_silent_drive_fails_cleanly_and_alone() {
     assert!((10 * SECOND..16 * SECOND).contains(&took_ns), "ended after {took_ns} ns");
     assert!(worst_ns < SECOND / 1000, "the healthy drive paused for {worst_ns} ns");
     assert!(world.notices().iter().any(|notice| matches!(notice, Notice::DriveFailed { drive, .. } if drive == "d0")));
-    // The failed drive refuses at once; the other goes on.
-    let refused = run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), u64::MAX - 1));
-    assert!(!refused.status.is_success());
+    // The reset has brought it back.
+    assert!(world.run_until(SECOND, |world| {
+        world
+            .notices()
+            .iter()
+            .filter(|notice| matches!(notice, Notice::DriveReady { drive, .. } if drive == "d0"))
+            .count()
+            == 2
+    }));
+    assert!(run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), u64::MAX - 1)).status.is_success());
     pulse(&mut world, host, 2, SECOND / 10, 0);
     assert_eq!(world.host(host).violations(), []);
+    world.host(host).disconnect();
+    world.run_for(SECOND);
+    settled(&mut world);
+}
+
+/// A drive that stops for good, and does not even confirm that it is disabled, is cut off from memory: its commands end all
+/// the same, it refuses from then on, and the buffers it had are used again.
+#[test]
+fn a_dead_drive_is_cut_off() {
+    let mut world = world("mem:64M", 48);
+    let host = connect(&mut world, 1500, 1, 32);
+    let faults = world.card.faults("d0").unwrap();
+    faults.lock().stopped = true;
+    for tag in 0..8 {
+        world.host(host).submit(io(IoKind::Write, tag * 8, 8, vec![1; 4096], tag)).unwrap();
+    }
+    let begun_ns = world.now_ns();
+    let mut ended = Vec::new();
+    assert!(world.run_until(29 * SECOND, |world| {
+        ended.extend(world.host(host).poll_completion());
+        ended.len() == 8
+    }));
+    assert!(ended.iter().all(|done| !done.status.is_success() && done.status != Status::ABORTED_BY_HOST));
+    assert!(world.now_ns() - begun_ns < 28 * SECOND, "before the host's own timeout");
+    let refused = run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), 100));
+    assert!(!refused.status.is_success());
+    world.host(host).disconnect();
+    world.run_for(SECOND);
+    settled(&mut world);
+}
+
+/// A drive that is slow is asked to abort: the command ends without a reset, and the drive serves on.
+#[test]
+fn a_slow_command_is_aborted_before_the_drive_is_reset() {
+    let mut world = world("mem:64M", 49);
+    let host = connect(&mut world, 1500, 1, 32);
+    let faults = world.card.faults("d0").unwrap();
+    let slow = Rule { admin: false, opcode: Some(nvm::READ), times: 1, action: Action::DelayNs(60 * SECOND) };
+    faults.lock().rules.push(slow);
+    let begun_ns = world.now_ns();
+    let ended = run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), 1));
+    assert_eq!(ended.status.code(), Status::ABORT_REQUESTED.code());
+    assert!((5 * SECOND..6 * SECOND).contains(&(world.now_ns() - begun_ns)));
+    assert!(run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), 2)).status.is_success());
+    assert!(!world.notices().iter().any(|notice| matches!(notice, Notice::DriveFailed { .. })));
     world.host(host).disconnect();
     world.run_for(SECOND);
     settled(&mut world);
