@@ -7,7 +7,7 @@
 //! control                                     data plane
 //!   Hello ----------------------------------->  epoch check
 //!   <------------------------------- Welcome
-//!   <---- PortUp, DriveReady, QpState, ControllerState, NamespaceState, Capsule (unanswered)
+//!   <---- PortUp, DriveReady, QpState, ControllerState, NamespaceState, Capsule (unanswered), Punt (recent)
 //!   <-------------------------- Synchronized
 //!   Begin, operations..., Prepare ----------->  validate, reserve
 //!   <--------------------- Prepared | Refused

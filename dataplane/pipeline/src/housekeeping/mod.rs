@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use gantry::channel::event::{Event, EventKind};
 use gantry::channel::operation::{NamespaceAdd, QpCreate};
 use gantry::channel::session::{Hello, Reason, Refused, Welcome};
-use gantry::channel::slow_path::Capsule;
+use gantry::channel::slow_path::{Capsule, Punt};
 use gantry::channel::{self, Frame, Kind};
 use gantry_dma::Region;
 use zerocopy::IntoBytes;
@@ -78,6 +78,34 @@ struct Port {
     lcores: Vec<usize>,
 }
 
+/// A datagram for QP1, as the frame that punts it.
+struct Datagram {
+    came_ns: u64,
+    /// A control has been sent it, and may have died before it acted.
+    sent: bool,
+    remote_ip: [u8; 16],
+    frame: Vec<u8>,
+}
+
+impl Datagram {
+    fn payload(&self) -> &[u8] {
+        &self.frame[size_of::<channel::Header>() + size_of::<Punt>()..]
+    }
+}
+
+/// Where a MAD's transaction id is (IBA 13.4.3).
+const MAD_TRANSACTION_ID: core::ops::Range<usize> = 8..16;
+
+/// Datagrams that are kept.
+const DATAGRAMS_MAX: usize = 256;
+
+/// How long a datagram that no control has seen is kept. After that its sender has repeated it or given up.
+const DATAGRAM_UNSEEN_NS: u64 = 30_000_000_000;
+
+/// How long one is kept that a control has seen and not answered. A host repeats a REQ after seconds only, longer than its keep-alive timeout
+/// may be: a new control gets it again at once. Connection management takes repeated MADs for what they are.
+const DATAGRAM_SEEN_NS: u64 = 3_000_000_000;
+
 /// A QP, from COMMIT to its retirement.
 struct QpRecord {
     lcore: usize,
@@ -123,6 +151,8 @@ pub struct Housekeeping<E: Environment> {
     addresses: BTreeSet<(u16, u16, [u8; 16])>,
     drives: BTreeMap<u16, Drive>,
     qps: BTreeMap<u32, QpRecord>,
+    /// Datagrams that control may not have acted upon, oldest first.
+    datagrams: VecDeque<Datagram>,
     /// Capsules that control has not answered, as frames, by QPN and punt sequence. Bounded by the commands of the lcores.
     unanswered: BTreeMap<(u32, u32), Vec<u8>>,
     controllers: BTreeMap<u16, ControllerRecord>,
@@ -156,6 +186,7 @@ impl<E: Environment> Housekeeping<E> {
             drives: BTreeMap::new(),
             qps: BTreeMap::new(),
             unanswered: BTreeMap::new(),
+            datagrams: VecDeque::new(),
             controllers: BTreeMap::new(),
             namespaces: 0,
             keep_alive_check_ns: 0,
@@ -182,7 +213,7 @@ impl<E: Environment> Housekeeping<E> {
     /// Takes one frame from control. False when the session is over: refused, or broken beyond reading.
     pub fn handle_frame(&mut self, now_ns: u64, datagram: &[u8]) -> bool {
         match Frame::parse(datagram) {
-            Ok(frame) if frame.kind == Kind::Hello => self.hello(&frame),
+            Ok(frame) if frame.kind == Kind::Hello => self.hello(now_ns, &frame),
             Ok(frame) if self.connected => {
                 self.session_frame(now_ns, &frame);
                 true
@@ -249,7 +280,15 @@ impl<E: Environment> Housekeeping<E> {
             }
             _ => {}
         }
-        // What happens while control is away it learns from the state that its session begins with; datagrams are repeated.
+        if let (Kind::Punt, Ok((punt, _))) = (frame.kind, frame.body::<Punt>()) {
+            if self.datagrams.len() == DATAGRAMS_MAX {
+                self.datagrams.pop_front();
+            }
+            let remote_ip = punt.path.remote_ip;
+            let datagram = Datagram { came_ns: now_ns, sent: self.connected, remote_ip, frame: datagram.to_vec() };
+            self.datagrams.push_back(datagram);
+        }
+        // What happens while control is away it learns from the state that its session begins with.
         if self.connected {
             self.outgoing.push_back(datagram.to_vec());
         }
@@ -318,7 +357,7 @@ impl<E: Environment> Housekeeping<E> {
         Ok(hello)
     }
 
-    fn hello(&mut self, frame: &Frame<'_>) -> bool {
+    fn hello(&mut self, now_ns: u64, frame: &Frame<'_>) -> bool {
         let hello = match self.admit(frame) {
             Ok(hello) => hello,
             Err((reason, text)) => {
@@ -343,7 +382,7 @@ impl<E: Environment> Housekeeping<E> {
         };
         self.outgoing.clear();
         self.send(Kind::Welcome, 0, welcome.as_bytes(), &[]);
-        self.tell_state(hello.minor.get() >= 1);
+        self.tell_state(now_ns, hello.minor.get() >= 1);
         true
     }
 
@@ -367,6 +406,9 @@ impl<E: Environment> Housekeeping<E> {
             self.refuse(0, u32::MAX, Reason::NotFound, "INJECT names no port");
             return;
         };
+        // An answer carries the transaction id of what it answers (IBA 13.4.6.4): control has acted on that one.
+        let id = (inject.path.remote_ip, payload.get(MAD_TRANSACTION_ID));
+        self.datagrams.retain(|datagram| (datagram.remote_ip, datagram.payload().get(MAD_TRANSACTION_ID)) != id);
         let change = Change::Inject {
             path: inject.path,
             dest_qpn: inject.dest_qpn.get(),

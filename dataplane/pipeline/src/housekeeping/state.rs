@@ -9,13 +9,13 @@ use gantry::channel::state::{
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
-use super::{ControllerRecord, Environment, Housekeeping, QpRecord};
+use super::{ControllerRecord, DATAGRAM_SEEN_NS, DATAGRAM_UNSEEN_NS, Environment, Housekeeping, QpRecord};
 use crate::qp::UNBOUND;
 
 impl<E: Environment> Housekeeping<E> {
-    /// Ports, drives, QPs, controllers, table entries, unanswered capsules. A control of minor version 0 hears of ports and
+    /// Ports, drives, QPs, controllers, table entries, unanswered capsules, recent datagrams. A control of minor version 0 hears of ports and
     /// drives only.
-    pub(super) fn tell_state(&mut self, all: bool) {
+    pub(super) fn tell_state(&mut self, now_ns: u64, all: bool) {
         for number in self.ports.keys().copied().collect::<Vec<_>>() {
             self.port_up(number);
         }
@@ -37,6 +37,14 @@ impl<E: Environment> Housekeeping<E> {
             }
         }
         frames.extend(self.unanswered.values().cloned());
+        self.datagrams.retain(|datagram| {
+            let kept_ns = if datagram.sent { DATAGRAM_SEEN_NS } else { DATAGRAM_UNSEEN_NS };
+            now_ns.saturating_sub(datagram.came_ns) < kept_ns
+        });
+        for datagram in &mut self.datagrams {
+            datagram.sent = true;
+            frames.push(datagram.frame.clone());
+        }
         self.outgoing.extend(frames);
         self.send(Kind::Synchronized, 0, &[], &[]);
     }
