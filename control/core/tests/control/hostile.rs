@@ -127,12 +127,10 @@ fn strike(plane: &mut Plane, host: &mut Host, blow: &Blow) {
         Blow::Retire => plane.retire_all(),
         Blow::Pass(ms) => plane.pass(u64::from(*ms) * 1_000_000),
         Blow::Break(fresh) => {
-            plane.break_channel();
             if *fresh {
-                (plane.qps, plane.bound, plane.controllers) = Default::default();
-                plane.unanswered.clear();
-                plane.draining.clear();
-                plane.boot_id += 1;
+                plane.restart();
+            } else {
+                plane.break_channel();
             }
             plane.open_session();
         }

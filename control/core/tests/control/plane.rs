@@ -1,9 +1,17 @@
 //! A data plane that keeps to the contract and checks that control does, and a host that speaks to it.
+//!
+//! It outlives control: [`Plane::kill`] puts a new one in the place of the old at any frame, and tells it what runs.
 
 use gantry::channel::event::{DriveNamespace, DriveReady, Event, EventKind};
-use gantry::channel::operation::{Answer, ControllerAdd, ControllerRemove, NamespaceAdd, QpBind, QpCreate, QpDestroy};
-use gantry::channel::session::{Reason, Refused, Reservation, Welcome};
+use gantry::channel::operation::{
+    AddressAdd, Answer, ControllerAdd, ControllerRemove, DriveAdd, NamespaceAdd, NamespaceRemove, PortAdd, QpBind,
+    QpCreate, QpDestroy,
+};
+use gantry::channel::session::{Hello, Reason, Refused, Reservation, Welcome};
 use gantry::channel::slow_path::{Capsule, Inject, Punt};
+use gantry::channel::state::{
+    CONTROLLER_CLOSING, CONTROLLER_EXPIRED, ControllerState, QP_CLOSING, QP_ESTABLISHED, QP_FAILED, QpState,
+};
 use gantry::channel::{Frame, Kind, Path, emit};
 use gantry_control::{Configuration, Control, Drive, Hosts, Namespace, Notice, Port, Subsystem};
 use gantry_wire::cm::{self, Body, Dreq, Message, Req, Rtu};
@@ -66,31 +74,63 @@ pub(crate) struct Plane {
     pub(crate) next_qpn: u32,
     /// MADs for hosts.
     pub(crate) injected: VecDeque<(Inject, [u8; 256])>,
-    /// Operations that were committed.
+    /// Operations that were committed and changed something.
     pub(crate) applied: Vec<(Kind, Vec<u8>)>,
     pub(crate) answers: BTreeMap<(u32, u32), (Answer, Vec<u8>)>,
-    /// Capsules that await their answer.
-    pub(crate) unanswered: BTreeSet<(u32, u32)>,
+    /// Capsules that await their answer, as frames.
+    pub(crate) unanswered: BTreeMap<(u32, u32), Vec<u8>>,
     pub(crate) qps: BTreeMap<u32, QpCreate>,
+    pub(crate) qp_blobs: BTreeMap<u32, Vec<u8>>,
     pub(crate) bound: BTreeMap<u32, u16>,
+    /// QPs that the host has sent on, and that have failed.
+    pub(crate) established: BTreeSet<u32>,
+    pub(crate) failed: BTreeMap<u32, u16>,
     pub(crate) controllers: BTreeMap<u16, u32>,
+    pub(crate) controller_blobs: BTreeMap<u16, Vec<u8>>,
+    pub(crate) expired: BTreeSet<u16>,
+    /// Removed controllers whose QPs drain.
+    pub(crate) closing: BTreeSet<u16>,
+    pub(crate) namespaces: BTreeMap<(u16, u32), NamespaceAdd>,
+    ports: BTreeMap<u16, Vec<u8>>,
+    addresses: BTreeSet<Vec<u8>>,
+    drives: BTreeMap<u16, Vec<u8>>,
+    /// Drives that are up, or down with these words.
+    drive_states: BTreeMap<u32, Result<(), Vec<u8>>>,
     /// Destroyed QPs whose retirement waits for [`Plane::retire`].
-    pub(crate) draining: BTreeSet<u32>,
+    pub(crate) draining: BTreeMap<u32, (QpCreate, Option<u16>)>,
     /// Retire QPs as soon as they are destroyed.
     pub(crate) retire_at_once: bool,
     /// Refuse the next transaction that has this operation.
     pub(crate) refuse: Option<(Kind, Reason)>,
     pub(crate) boot_id: u64,
+    /// Minor version of the contract that it speaks.
+    pub(crate) minor: u16,
     pub(crate) qps_max: u32,
+    /// Answers that were refused because nobody waits for them.
+    pub(crate) answers_refused: usize,
     punts: BTreeMap<u32, u32>,
     open: Option<Open>,
     /// Swallow Prepare: transactions stay open.
     pub(crate) stall: bool,
+    /// Keep Synchronized back: it follows with [`Plane::synchronize`].
+    pub(crate) mute: bool,
+    connected: bool,
+    to_control: VecDeque<Vec<u8>>,
+    /// Moments so far: one before and one after each frame to control, one after each from it.
+    pub(crate) moments: u64,
+    /// Moments at which control dies, the first first.
+    pub(crate) kill_at: VecDeque<u64>,
+    lives: u64,
 }
 
 impl Plane {
     /// A session with control of `configuration`, no drive ready yet.
     pub(crate) fn starting(configuration: Configuration) -> Self {
+        Self::speaking(configuration, 1)
+    }
+
+    /// The same with a data plane of contract 1.`minor`.
+    pub(crate) fn speaking(configuration: Configuration, minor: u16) -> Self {
         let mut plane = Self {
             control: Control::new(configuration, 42),
             now_ns: SECOND_NS,
@@ -98,18 +138,37 @@ impl Plane {
             injected: VecDeque::new(),
             applied: Vec::new(),
             answers: BTreeMap::new(),
-            unanswered: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
             qps: BTreeMap::new(),
+            qp_blobs: BTreeMap::new(),
             bound: BTreeMap::new(),
+            established: BTreeSet::new(),
+            failed: BTreeMap::new(),
             controllers: BTreeMap::new(),
-            draining: BTreeSet::new(),
+            controller_blobs: BTreeMap::new(),
+            expired: BTreeSet::new(),
+            closing: BTreeSet::new(),
+            namespaces: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            addresses: BTreeSet::new(),
+            drives: BTreeMap::new(),
+            drive_states: BTreeMap::new(),
+            draining: BTreeMap::new(),
             retire_at_once: true,
             refuse: None,
             boot_id: 0xb007,
+            minor,
             qps_max: 256,
+            answers_refused: 0,
             punts: BTreeMap::new(),
             open: None,
             stall: false,
+            mute: false,
+            connected: false,
+            to_control: VecDeque::new(),
+            moments: 0,
+            kill_at: VecDeque::new(),
+            lives: 0,
         };
         plane.open_session();
         plane
@@ -125,55 +184,155 @@ impl Plane {
 
     pub(crate) fn open_session(&mut self) {
         self.control.connected(self.now_ns);
-        let hello = self.control.poll_frame().expect("control greets first");
-        assert_eq!(Frame::parse(&hello).unwrap().kind, Kind::Hello);
+        self.connected = true;
+        self.pump();
+    }
+
+    /// The channel breaks; a transaction that was open is rolled back.
+    pub(crate) fn break_channel(&mut self) {
+        self.control.disconnected(self.now_ns);
+        self.hang_up();
+    }
+
+    fn hang_up(&mut self) {
+        self.open = None;
+        self.connected = false;
+        self.to_control.clear();
+    }
+
+    /// Control dies; a new one with the same configuration comes up.
+    pub(crate) fn kill(&mut self) {
+        let configuration = self.control.configuration().clone();
+        self.replace(configuration);
+    }
+
+    /// Control dies; the next one has another configuration.
+    pub(crate) fn replace(&mut self, configuration: Configuration) {
+        self.hang_up();
+        self.lives += 1;
+        self.control = Control::new(configuration, 42 + self.lives);
+        self.control.connected(self.now_ns);
+        self.connected = true;
+    }
+
+    /// The data plane dies and another comes up with nothing; control's channel breaks.
+    pub(crate) fn restart(&mut self) {
+        self.break_channel();
+        (self.qps, self.qp_blobs, self.bound) = Default::default();
+        (self.established, self.failed, self.expired, self.closing) = Default::default();
+        (self.controllers, self.controller_blobs, self.namespaces) = Default::default();
+        (self.ports, self.addresses, self.drives, self.drive_states) = Default::default();
+        (self.unanswered, self.draining) = Default::default();
+        self.boot_id += 1;
+    }
+
+    /// A moment at which control may die. Whether it did.
+    fn moment(&mut self) -> bool {
+        self.moments += 1;
+        let dies = self.kill_at.front() == Some(&self.moments);
+        if dies {
+            self.kill_at.pop_front();
+            self.kill();
+        }
+        dies
+    }
+
+    /// A frame for control, if anybody is there to take it.
+    pub(crate) fn frame(&mut self, kind: Kind, transaction: u64, body: &[u8], tail: &[u8]) {
+        self.send(emit(kind, transaction, body, tail));
+        self.pump();
+    }
+
+    fn send(&mut self, datagram: Vec<u8>) {
+        if self.connected {
+            self.to_control.push_back(datagram);
+        }
+    }
+
+    fn hello(&mut self, hello: &Hello) {
+        assert_eq!(hello.major.get(), 1);
+        let minor = self.minor.min(hello.minor.get());
         let welcome = Welcome {
             major: U16::new(1),
-            minor: U16::new(0),
+            minor: U16::new(minor),
             lcores: U16::new(2),
             in_capsule_data: U16::new(4096),
             boot_id: U64::new(self.boot_id),
             qps: U32::new(self.qps_max),
             transfer_max: U32::new(1 << 20),
         };
-        self.frame(Kind::Welcome, 0, welcome.as_bytes(), &[]);
+        self.send(emit(Kind::Welcome, 0, welcome.as_bytes(), &[]));
+        for (drive, state) in self.drive_states.clone() {
+            match state {
+                Ok(()) => self.send(event_frame(EventKind::DriveReady, drive, 0, &geometry(drive))),
+                Err(text) => self.send(event_frame(EventKind::DriveFailed, drive, 0, &text)),
+            }
+        }
+        if minor >= 1 {
+            self.tell_state();
+            if !self.mute {
+                self.send(emit(Kind::Synchronized, 0, &[], &[]));
+            }
+        }
     }
 
-    /// The channel breaks; a transaction that was open is rolled back.
-    pub(crate) fn break_channel(&mut self) {
-        self.control.disconnected(self.now_ns);
-        self.open = None;
+    /// What [`Plane::mute`] kept back.
+    pub(crate) fn synchronize(&mut self) {
+        self.frame(Kind::Synchronized, 0, &[], &[]);
     }
 
-    pub(crate) fn frame(&mut self, kind: Kind, transaction: u64, body: &[u8], tail: &[u8]) {
-        self.control.handle_frame(self.now_ns, &emit(kind, transaction, body, tail)).expect("a sound frame");
-        self.pump();
+    fn tell_state(&mut self) {
+        let mut frames = Vec::new();
+        let live = self.qps.iter().map(|(qpn, create)| (*qpn, *create, self.bound.get(qpn).copied(), 0));
+        let gone = self.draining.iter().map(|(qpn, (create, cntlid))| (*qpn, *create, *cntlid, QP_CLOSING));
+        for (qpn, create, cntlid, closing) in live.chain(gone) {
+            let established = if self.established.contains(&qpn) { QP_ESTABLISHED } else { 0 };
+            let failure = self.failed.get(&qpn).copied();
+            let failed = if failure.is_some() { QP_FAILED } else { 0 };
+            let state = QpState {
+                create,
+                qpn: U32::new(qpn),
+                receive_psn: U32::new(receive_psn(qpn)),
+                cntlid: U16::new(cntlid.unwrap_or(0xffff)),
+                flags: U16::new(closing | established | failed),
+                failure: U16::new(failure.unwrap_or(0)),
+                lcore: U16::ZERO,
+            };
+            let blob = self.qp_blobs.get(&qpn).cloned().unwrap_or_default();
+            frames.push(emit(Kind::QpState, 0, state.as_bytes(), &blob));
+        }
+        let live = self.controllers.iter().map(|(cntlid, ms)| (*cntlid, *ms, 0));
+        let gone = self.closing.iter().map(|cntlid| (*cntlid, 0, CONTROLLER_CLOSING));
+        for (cntlid, keep_alive_ms, closing) in live.chain(gone) {
+            let expired = if self.expired.contains(&cntlid) { CONTROLLER_EXPIRED } else { 0 };
+            let flags = U16::new(closing | expired);
+            let state =
+                ControllerState { cntlid: U16::new(cntlid), flags, keep_alive_ms: U32::new(keep_alive_ms) };
+            let blob = self.controller_blobs.get(&cntlid).cloned().unwrap_or_default();
+            frames.push(emit(Kind::ControllerState, 0, state.as_bytes(), &blob));
+            for ((_, _), entry) in self.namespaces.range((cntlid, 0)..=(cntlid, u32::MAX)) {
+                frames.push(emit(Kind::NamespaceState, 0, entry.as_bytes(), &[]));
+            }
+        }
+        frames.extend(self.unanswered.values().cloned());
+        frames.into_iter().for_each(|frame| self.send(frame));
     }
 
     pub(crate) fn event(&mut self, kind: EventKind, object: u32, reason: u16, tail: &[u8]) {
-        let event = Event { kind: U16::new(kind as u16), reason: U16::new(reason), object: U32::new(object) };
-        self.frame(Kind::Event, 0, event.as_bytes(), tail);
+        match kind {
+            EventKind::QpFailed => drop(self.failed.insert(object, reason)),
+            EventKind::QpEstablished => drop(self.established.insert(object)),
+            EventKind::KeepAliveExpired => drop(self.expired.insert(object as u16)),
+            EventKind::DriveReady => drop(self.drive_states.insert(object, Ok(()))),
+            EventKind::DriveFailed => drop(self.drive_states.insert(object, Err(tail.to_vec()))),
+            EventKind::QpRetired | EventKind::PortUp | EventKind::DriveSlow => {}
+        }
+        self.send(event_frame(kind, object, reason, tail));
+        self.pump();
     }
 
     pub(crate) fn drive_ready(&mut self, drive: u32) {
-        let mut ready = DriveReady::new_zeroed();
-        ready.model = [b' '; 40];
-        ready.model[..5].copy_from_slice(b"drive");
-        // The second drive offers no Compare, and a volatile write cache.
-        ready.oncs = U16::new(if drive == 0 { 0x5f } else { 0x0c });
-        ready.vwc = u8::from(drive == 1);
-        ready.namespaces = U32::new(1);
-        let namespace = DriveNamespace {
-            nsid: U32::new(1),
-            block_shift: if drive == 0 { 9 } else { 12 },
-            flags: 1,
-            reserved: U16::ZERO,
-            blocks: U64::new(131_072),
-            nguid: [drive as u8 + 1; 16],
-            eui64: [0; 8],
-        };
-        let tail = [ready.as_bytes(), namespace.as_bytes()].concat();
-        self.event(EventKind::DriveReady, drive, 0, &tail);
+        self.event(EventKind::DriveReady, drive, 0, &geometry(drive));
     }
 
     /// The transaction that is open.
@@ -193,12 +352,27 @@ impl Plane {
     }
 
     pub(crate) fn retire(&mut self, qpn: u32) {
-        assert!(self.draining.remove(&qpn), "QP {qpn:#x} is not draining");
-        self.event(EventKind::QpRetired, qpn, 0, &[]);
+        self.retire_quietly(qpn);
+        self.pump();
+    }
+
+    fn retire_quietly(&mut self, qpn: u32) {
+        let (_, cntlid) = self.draining.remove(&qpn).expect("the QP is draining");
+        self.qp_blobs.remove(&qpn);
+        self.established.remove(&qpn);
+        self.failed.remove(&qpn);
+        if let Some(cntlid) = cntlid
+            && self.draining.values().all(|(_, of)| *of != Some(cntlid))
+            && self.closing.remove(&cntlid)
+        {
+            self.controller_blobs.remove(&cntlid);
+            self.expired.remove(&cntlid);
+        }
+        self.send(event_frame(EventKind::QpRetired, qpn, 0, &[]));
     }
 
     pub(crate) fn retire_all(&mut self) {
-        while let Some(qpn) = self.draining.first().copied() {
+        while let Some(qpn) = self.draining.keys().next().copied() {
             self.retire(qpn);
         }
     }
@@ -213,28 +387,43 @@ impl Plane {
         ours.map(|(_, bytes)| T::read_from_prefix(bytes).expect("a whole body").0).collect()
     }
 
-    /// Does what control asks until it asks no more.
+    /// Does what control asks, and tells it what there is to tell, until neither has anything to say.
     pub(crate) fn pump(&mut self) {
-        while let Some(datagram) = self.control.poll_frame() {
-            let frame = Frame::parse(&datagram).expect("control's frames are sound");
-            match frame.kind {
-                Kind::Begin => {
-                    assert!(self.open.is_none(), "one transaction at a time");
-                    self.open = Some(Open { id: frame.transaction, ..Open::default() });
+        loop {
+            if let Some(datagram) = self.connected.then(|| self.control.poll_frame()).flatten() {
+                self.take(&datagram);
+                self.moment();
+            } else if let Some(datagram) = self.to_control.pop_front() {
+                if !self.moment() {
+                    self.control.handle_frame(self.now_ns, &datagram).expect("a sound frame");
+                    self.moment();
                 }
-                Kind::Prepare if self.stall => {}
-                Kind::Prepare => self.prepare(frame.transaction),
-                Kind::Commit => self.commit(frame.transaction),
-                Kind::Rollback => self.open = None,
-                Kind::Inject => {
-                    let (inject, mad) = frame.body::<Inject>().unwrap();
-                    self.injected.push_back((*inject, mad.try_into().expect("a MAD is 256 bytes")));
-                }
-                kind => {
-                    let open = self.open.as_mut().expect("operations come in transactions");
-                    assert!(open.id == frame.transaction && !open.prepared, "{kind:?} out of place");
-                    open.operations.push((kind, frame.bytes.to_vec()));
-                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, datagram: &[u8]) {
+        let frame = Frame::parse(datagram).expect("control's frames are sound");
+        match frame.kind {
+            Kind::Hello => self.hello(frame.body().unwrap().0),
+            Kind::Begin => {
+                assert!(self.open.is_none(), "one transaction at a time");
+                self.open = Some(Open { id: frame.transaction, ..Open::default() });
+            }
+            Kind::Prepare if self.stall => {}
+            Kind::Prepare => self.prepare(frame.transaction),
+            Kind::Commit => self.commit(frame.transaction),
+            Kind::Rollback => self.open = None,
+            Kind::Inject => {
+                let (inject, mad) = frame.body::<Inject>().unwrap();
+                self.injected.push_back((*inject, mad.try_into().expect("a MAD is 256 bytes")));
+            }
+            kind => {
+                let open = self.open.as_mut().expect("operations come in transactions");
+                assert!(open.id == frame.transaction && !open.prepared, "{kind:?} out of place");
+                open.operations.push((kind, frame.bytes.to_vec()));
             }
         }
     }
@@ -250,50 +439,72 @@ impl Plane {
             self.open = None;
             return self.refused(id, at, reason);
         }
-        if let Some((at, reason)) = self.fault(id) {
+        if let Some((at, reason)) = self.fault() {
+            self.answers_refused += usize::from(self.open.as_ref().unwrap().operations[at].0 == Kind::Answer);
             self.open = None;
             return self.refused(id, at, reason);
         }
         let open = self.open.as_mut().unwrap();
         let mut tail = Vec::new();
         for (at, _) in open.operations.iter().enumerate().filter(|(_, (kind, _))| *kind == Kind::QpCreate) {
-            let (qpn, receive_psn) = (self.next_qpn, 0x00ab_0000 | self.next_qpn);
+            let qpn = self.next_qpn;
             self.next_qpn += 1;
             open.reserved.push(qpn);
             let reservation = Reservation {
                 operation: U32::new(at as u32),
                 qpn: U32::new(qpn),
-                receive_psn: U32::new(receive_psn),
+                receive_psn: U32::new(receive_psn(qpn)),
                 lcore: U16::ZERO,
                 reserved: U16::ZERO,
             };
             tail.extend_from_slice(reservation.as_bytes());
         }
-        self.frame(Kind::Prepared, id, &[], &tail);
+        self.send(emit(Kind::Prepared, id, &[], &tail));
     }
 
-    /// The first operation that names what does not exist.
-    fn fault(&self, _id: u64) -> Option<(usize, Reason)> {
+    /// The first operation that names what does not exist, or exists otherwise.
+    fn fault(&self) -> Option<(usize, Reason)> {
         let open = self.open.as_ref().unwrap();
         let mut controllers: BTreeSet<u16> = self.controllers.keys().copied().collect();
         for (at, (kind, bytes)) in open.operations.iter().enumerate() {
-            let sound = match kind {
-                Kind::QpDestroy => self.qps.contains_key(&body::<QpDestroy>(bytes).qpn.get()),
-                Kind::QpBind => self.qps.contains_key(&body::<QpBind>(bytes).qpn.get()),
+            let not_found = match kind {
+                // One that drains is destroyed already.
+                Kind::QpDestroy => {
+                    let qpn = body::<QpDestroy>(bytes).qpn.get();
+                    !self.qps.contains_key(&qpn) && !self.draining.contains_key(&qpn)
+                }
+                Kind::QpBind => !self.qps.contains_key(&body::<QpBind>(bytes).qpn.get()),
                 Kind::Answer => {
                     let answer = body::<Answer>(bytes);
-                    self.unanswered.contains(&(answer.qpn.get(), answer.punt.get()))
+                    !self.unanswered.contains_key(&(answer.qpn.get(), answer.punt.get()))
                 }
                 Kind::ControllerAdd => {
-                    controllers.insert(body::<ControllerAdd>(bytes).cntlid.get());
-                    true
+                    let cntlid = body::<ControllerAdd>(bytes).cntlid.get();
+                    if self.closing.contains(&cntlid) {
+                        return Some((at, Reason::Exists));
+                    }
+                    controllers.insert(cntlid);
+                    false
                 }
-                Kind::ControllerRemove => controllers.contains(&body::<ControllerRemove>(bytes).cntlid.get()),
-                Kind::NamespaceAdd => controllers.contains(&body::<NamespaceAdd>(bytes).cntlid.get()),
-                _ => true,
+                Kind::ControllerRemove => !controllers.contains(&body::<ControllerRemove>(bytes).cntlid.get()),
+                Kind::NamespaceAdd => !controllers.contains(&body::<NamespaceAdd>(bytes).cntlid.get()),
+                _ => false,
             };
-            if !sound {
+            if not_found {
                 return Some((at, Reason::NotFound));
+            }
+            let other = |known: Option<&Vec<u8>>| known.is_some_and(|known| known != bytes);
+            let exists = match kind {
+                Kind::PortAdd => other(self.ports.get(&body::<PortAdd>(bytes).port.get())),
+                Kind::DriveAdd => {
+                    let number = body::<DriveAdd>(bytes).drive.get();
+                    let failed = matches!(self.drive_states.get(&number.into()), Some(Err(_)));
+                    other(self.drives.get(&number)) || self.drives.contains_key(&number) && failed
+                }
+                _ => false,
+            };
+            if exists {
+                return Some((at, Reason::Exists));
             }
         }
         None
@@ -301,7 +512,7 @@ impl Plane {
 
     fn refused(&mut self, id: u64, at: usize, reason: Reason) {
         let body = Refused { operation: U32::new(at as u32), reason: U16::new(reason as u16), reserved: U16::ZERO };
-        self.frame(Kind::Refused, id, body.as_bytes(), b"no");
+        self.send(emit(Kind::Refused, id, body.as_bytes(), b"no"));
     }
 
     fn commit(&mut self, id: u64) {
@@ -309,48 +520,95 @@ impl Plane {
         assert!(open.id == id && open.prepared);
         let mut reserved = open.reserved.into_iter();
         let mut retired = Vec::new();
-        for (kind, bytes) in &open.operations {
-            match kind {
-                Kind::QpCreate => {
-                    self.qps.insert(reserved.next().unwrap(), body(bytes));
-                }
-                Kind::QpBind => {
-                    let bind = body::<QpBind>(bytes);
-                    assert!(self.controllers.contains_key(&bind.cntlid.get()), "a QP is bound to what exists");
-                    self.bound.insert(bind.qpn.get(), bind.cntlid.get());
-                }
-                Kind::QpDestroy => {
-                    let qpn = body::<QpDestroy>(bytes).qpn.get();
-                    self.qps.remove(&qpn);
-                    self.bound.remove(&qpn);
-                    self.unanswered.retain(|(of, _)| *of != qpn);
-                    self.draining.insert(qpn);
-                    retired.push(qpn);
-                }
-                Kind::ControllerAdd => {
-                    let add = body::<ControllerAdd>(bytes);
-                    self.controllers.insert(add.cntlid.get(), add.keep_alive_ms.get());
-                }
-                Kind::ControllerRemove => {
-                    let cntlid = body::<ControllerRemove>(bytes).cntlid.get();
-                    assert!(self.bound.values().all(|bound| *bound != cntlid), "its QPs are gone or going");
-                    self.controllers.remove(&cntlid);
-                }
-                Kind::Answer => {
-                    let (answer, data) = Answer::read_from_prefix(bytes).unwrap();
-                    let key = (answer.qpn.get(), answer.punt.get());
-                    assert!(self.unanswered.remove(&key), "one answer a capsule");
-                    assert!(data.len() <= gantry::channel::CAPSULE_DATA_MAX);
-                    self.answers.insert(key, (answer, data.to_vec()));
-                }
-                _ => {}
+        for (kind, bytes) in open.operations {
+            let changed = self.apply(kind, &bytes, &mut reserved, &mut retired);
+            if changed {
+                self.applied.push((kind, bytes));
             }
         }
-        self.applied.extend(open.operations);
-        self.frame(Kind::Committed, id, &[], &[]);
+        self.send(emit(Kind::Committed, id, &[], &[]));
         if self.retire_at_once {
-            retired.into_iter().for_each(|qpn| self.retire(qpn));
+            retired.into_iter().for_each(|qpn| self.retire_quietly(qpn));
         }
+    }
+
+    /// Whether the operation changed anything.
+    fn apply(
+        &mut self,
+        kind: Kind,
+        bytes: &[u8],
+        reserved: &mut impl Iterator<Item = u32>,
+        retired: &mut Vec<u32>,
+    ) -> bool {
+        match kind {
+            Kind::PortAdd => return self.ports.insert(body::<PortAdd>(bytes).port.get(), bytes.to_vec()).is_none(),
+            Kind::AddressAdd => {
+                let port = body::<AddressAdd>(bytes).port.get();
+                assert!(self.ports.contains_key(&port), "an address follows its port");
+                return self.addresses.insert(bytes.to_vec());
+            }
+            Kind::DriveAdd => return self.drives.insert(body::<DriveAdd>(bytes).drive.get(), bytes.to_vec()).is_none(),
+            Kind::QpCreate => {
+                let (create, blob) = QpCreate::read_from_prefix(bytes).unwrap();
+                let qpn = reserved.next().unwrap();
+                assert!(self.minor >= 1 || blob.is_empty(), "contract 1.0 knows no blobs");
+                self.qps.insert(qpn, create);
+                self.qp_blobs.insert(qpn, blob.to_vec());
+            }
+            Kind::QpBind => {
+                let bind = body::<QpBind>(bytes);
+                assert!(self.controllers.contains_key(&bind.cntlid.get()), "a QP is bound to what exists");
+                self.bound.insert(bind.qpn.get(), bind.cntlid.get());
+            }
+            Kind::QpDestroy => {
+                let qpn = body::<QpDestroy>(bytes).qpn.get();
+                let Some(create) = self.qps.remove(&qpn) else { return false };
+                let cntlid = self.bound.remove(&qpn);
+                self.unanswered.retain(|(of, _), _| *of != qpn);
+                self.draining.insert(qpn, (create, cntlid));
+                retired.push(qpn);
+            }
+            Kind::ControllerAdd => {
+                let (add, blob) = ControllerAdd::read_from_prefix(bytes).unwrap();
+                let cntlid = add.cntlid.get();
+                assert!(self.minor >= 1 || blob.is_empty(), "contract 1.0 knows no blobs");
+                self.controllers.insert(cntlid, add.keep_alive_ms.get());
+                if !blob.is_empty() {
+                    self.controller_blobs.insert(cntlid, blob.to_vec());
+                }
+            }
+            Kind::ControllerRemove => {
+                let cntlid = body::<ControllerRemove>(bytes).cntlid.get();
+                assert!(self.bound.values().all(|bound| *bound != cntlid), "its QPs are gone or going");
+                self.controllers.remove(&cntlid);
+                self.namespaces.retain(|(of, _), _| *of != cntlid);
+                if self.draining.values().any(|(_, of)| *of == Some(cntlid)) {
+                    self.closing.insert(cntlid);
+                } else {
+                    self.controller_blobs.remove(&cntlid);
+                    self.expired.remove(&cntlid);
+                }
+            }
+            Kind::NamespaceAdd => {
+                let entry = body::<NamespaceAdd>(bytes);
+                let old = self.namespaces.insert((entry.cntlid.get(), entry.nsid.get()), entry);
+                assert!(old.is_none(), "an entry is removed before it is added anew");
+            }
+            Kind::NamespaceRemove => {
+                let entry = body::<NamespaceRemove>(bytes);
+                let old = self.namespaces.remove(&(entry.cntlid.get(), entry.nsid.get()));
+                assert!(old.is_some(), "what is removed was there");
+            }
+            Kind::Answer => {
+                let (answer, data) = Answer::read_from_prefix(bytes).unwrap();
+                let key = (answer.qpn.get(), answer.punt.get());
+                assert!(self.unanswered.remove(&key).is_some(), "one answer a capsule");
+                assert!(data.len() <= gantry::channel::CAPSULE_DATA_MAX);
+                self.answers.insert(key, (answer, data.to_vec()));
+            }
+            kind => panic!("{kind:?} is no operation"),
+        }
+        true
     }
 
     /// A capsule comes in; its answer, unless it waits.
@@ -372,8 +630,13 @@ impl Plane {
             wanted: U32::new(wanted as u32),
             sqe: sqe.try_into().expect("64 bytes"),
         };
-        self.unanswered.insert((qpn, punt));
-        self.frame(Kind::Capsule, 0, capsule.as_bytes(), data);
+        if self.qps.contains_key(&qpn) {
+            self.established.insert(qpn);
+        }
+        let frame = emit(Kind::Capsule, 0, capsule.as_bytes(), data);
+        self.unanswered.insert((qpn, punt), frame.clone());
+        self.send(frame);
+        self.pump();
         punt
     }
 
@@ -390,6 +653,35 @@ impl Plane {
         assert_eq!((inject.dest_qpn.get(), inject.qkey.get(), inject.pkey.get()), (1, cm::QKEY, 0xffff));
         mad
     }
+}
+
+fn receive_psn(qpn: u32) -> u32 {
+    0x00ab_0000 | qpn
+}
+
+fn event_frame(kind: EventKind, object: u32, reason: u16, tail: &[u8]) -> Vec<u8> {
+    let event = Event { kind: U16::new(kind as u16), reason: U16::new(reason), object: U32::new(object) };
+    emit(Kind::Event, 0, event.as_bytes(), tail)
+}
+
+/// What a drive says of itself: the second offers no Compare, and a volatile write cache.
+fn geometry(drive: u32) -> Vec<u8> {
+    let mut ready = DriveReady::new_zeroed();
+    ready.model = [b' '; 40];
+    ready.model[..5].copy_from_slice(b"drive");
+    ready.oncs = U16::new(if drive == 0 { 0x5f } else { 0x0c });
+    ready.vwc = u8::from(drive == 1);
+    ready.namespaces = U32::new(1);
+    let namespace = DriveNamespace {
+        nsid: U32::new(1),
+        block_shift: if drive == 0 { 9 } else { 12 },
+        flags: 1,
+        reserved: U16::ZERO,
+        blocks: U64::new(131_072),
+        nguid: [drive as u8 + 1; 16],
+        eui64: [0; 8],
+    };
+    [ready.as_bytes(), namespace.as_bytes()].concat()
 }
 
 fn body<T: FromBytes>(bytes: &[u8]) -> T {

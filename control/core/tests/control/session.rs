@@ -37,9 +37,8 @@ fn ports_addresses_and_drives_come_first() {
 fn a_drive_that_is_refused_stops_nothing_else() {
     let mut control = Plane::starting(configuration());
     control.refuse = Some((Kind::DriveAdd, Reason::Device));
-    control.boot_id += 1;
     control.applied.clear();
-    control.break_channel();
+    control.restart();
     control.open_session();
     assert_eq!(control.operations::<DriveAdd>(Kind::DriveAdd).len(), 1);
     let status = control.control.status();
@@ -53,14 +52,12 @@ fn a_drive_that_is_refused_stops_nothing_else() {
 fn an_address_that_exists_is_fine_and_another_device_is_not() {
     let mut plane = Plane::starting(configuration());
     plane.notices();
-    plane.boot_id += 1;
     plane.refuse = Some((Kind::AddressAdd, Reason::Exists));
-    plane.break_channel();
+    plane.restart();
     plane.open_session();
     assert!(!plane.notices().iter().any(|notice| matches!(notice, Notice::Refused { .. })));
-    plane.boot_id += 1;
     plane.refuse = Some((Kind::PortAdd, Reason::Exists));
-    plane.break_channel();
+    plane.restart();
     plane.open_session();
     assert!(plane.notices().contains(&Notice::Refused { what: "port wire0".into(), text: "no".into() }));
 }
@@ -69,8 +66,7 @@ fn an_address_that_exists_is_fine_and_another_device_is_not() {
 fn what_an_older_drive_of_that_number_offers_is_not_served() {
     // A data plane that runs tells of its drives right after Welcome, before it has heard of ours.
     let mut plane = Plane::starting(configuration());
-    plane.boot_id += 1;
-    plane.break_channel();
+    plane.restart();
     plane.stall = true;
     plane.open_session();
     plane.drive_ready(0);
@@ -123,9 +119,7 @@ fn a_fresh_data_plane_is_programmed_from_nothing() {
     let mut plane = Plane::new(configuration());
     let mut host = Host::default();
     host.connect_all(&mut plane, S1, 1);
-    plane.break_channel();
-    (plane.qps, plane.bound, plane.controllers) = Default::default();
-    plane.boot_id += 1;
+    plane.restart();
     plane.open_session();
     assert_eq!(plane.operations::<PortAdd>(Kind::PortAdd).len(), 2);
     let status = plane.control.status();
