@@ -3,6 +3,9 @@
 //! The card and control are the product's own code. Time is virtual ([`World::run_until`] moves it on to the next thing
 //! that happens) or handed in ([`World::round`], for a demonstration in real time).
 
+use std::collections::VecDeque;
+
+use gantry::channel::{Frame, Kind};
 use gantry_control::{Configuration, Control, Notice};
 use gantry_pipeline::counters::Counter;
 use gantry_pipeline::state::Sizes;
@@ -66,7 +69,12 @@ pub struct World {
     pub kills: u64,
     /// Frames between control and the data plane, both ways, that have begun their way.
     pub channel_frames: u64,
+    /// The last of them: number, whether control sent it, what it was, its transaction.
+    pub last_frames: VecDeque<(u64, bool, Kind, u64)>,
 }
+
+/// Channel frames that a world remembers.
+const LAST_FRAMES: usize = 48;
 
 /// When control dies: around the channel's frame of this number, counted from zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +110,7 @@ impl World {
             next_kill_ns: 0,
             kills: 0,
             channel_frames: 0,
+            last_frames: VecDeque::new(),
         }
     }
 
@@ -309,6 +318,7 @@ impl World {
             self.control.on_deadline(now_ns);
         }
         while let Some(frame) = self.control.poll_frame() {
+            self.remember(true, &frame);
             if self.dies(Kill::Before) {
                 return;
             }
@@ -318,6 +328,7 @@ impl World {
             }
         }
         while let Some(frame) = self.card.housekeeping.poll_frame() {
+            self.remember(false, &frame);
             if self.dies(Kill::Before) {
                 return;
             }
@@ -329,6 +340,14 @@ impl World {
         while let Some(notice) = self.control.poll_notice() {
             self.notices.push(notice);
         }
+    }
+
+    fn remember(&mut self, from_control: bool, frame: &[u8]) {
+        let frame = Frame::parse(frame).expect("both sides write frames of the contract");
+        if self.last_frames.len() == LAST_FRAMES {
+            self.last_frames.pop_front();
+        }
+        self.last_frames.push_back((self.channel_frames, from_control, frame.kind, frame.transaction));
     }
 
     fn dies(&mut self, moment: fn(u64) -> Kill) -> bool {
