@@ -35,7 +35,7 @@ pub enum EventKind {
     DriveFailed = 6,
     /// The port is open. Object: port. Tail: its MAC address, six bytes.
     PortUp = 7,
-    /// A command has been at the drive for too long and is being aborted; if that does not help, the drive is reset and
+    /// A command has been at the drive for too long, or its host wants it ended, and is being aborted; if it stays for too long, the drive is reset and
     /// [`EventKind::DriveFailed`] follows. Object: drive; reason: the CID.
     DriveSlow = 8,
 }

@@ -85,6 +85,9 @@ pub enum Kind {
     /// [`operation::Answer`] + data for the host.
     Answer = 0x2e,
 
+    /// [`operation::Abort`].
+    Abort = 0x2f,
+
     /// [`session::Welcome`]: the data plane's side of the session.
     Welcome = 0x81,
     /// No body + [`session::Reservation`]s: what PREPARE set aside.
@@ -132,6 +135,7 @@ impl Kind {
             NamespaceAdd,
             NamespaceRemove,
             Answer,
+            Abort,
             Welcome,
             Prepared,
             Committed,
@@ -344,7 +348,7 @@ mod tests {
     #[test]
     fn kinds_round_trip() {
         let known = (0..=u16::MAX).filter_map(Kind::from_u16).count();
-        assert_eq!(known, 28);
+        assert_eq!(known, 29);
         assert!((0..=u16::MAX).filter_map(|n| Some((n, Kind::from_u16(n)?))).all(|(n, k)| k as u16 == n));
     }
 

@@ -170,3 +170,16 @@ pub struct Answer {
     /// CQE dword 1.
     pub dw1: U32,
 }
+
+/// Ends a command of a host early, as far as that goes: one that is not at a drive ends with Command Abort Requested; a drive
+/// that has it is asked to abort it. Of no effect on a command that is not there, or whose response is on the way.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct Abort {
+    /// The I/O queue's QP.
+    pub qpn: U32,
+    /// The host's CID.
+    pub cid: U16,
+    /// Zero.
+    pub reserved: U16,
+}

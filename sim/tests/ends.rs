@@ -5,10 +5,10 @@ mod story;
 use gantry_control::{Drive, Namespace, Notice};
 use gantry_drive::{Action, MediaError, Rule};
 use gantry_pipeline::counters::Counter;
-use gantry_sim::host::{Done, Io, IoKind, State};
+use gantry_sim::host::{Command, Data, Done, Io, IoKind, State};
 use gantry_sim::workload::{Plan, Workload};
 use gantry_sim::world::World;
-use gantry_wire::nvme::{Nsid, Status, nvm};
+use gantry_wire::nvme::{Cid, Nsid, Sqe, Status, admin, nvm};
 use story::{NQN, SECOND, configuration, connect, plug_as, settled, sizes, world, world_of};
 
 fn io(kind: IoKind, slba: u64, blocks: u32, data: Vec<u8>, tag: u64) -> Io {
@@ -194,6 +194,50 @@ fn a_slow_command_is_aborted_before_the_drive_is_reset() {
     assert!((5 * SECOND..6 * SECOND).contains(&(world.now_ns() - begun_ns)));
     assert!(run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), 2)).status.is_success());
     assert!(!world.notices().iter().any(|notice| matches!(notice, Notice::DriveFailed { .. })));
+    world.host(host).disconnect();
+    world.run_for(SECOND);
+    settled(&mut world);
+}
+
+/// A host aborts a command that a drive is slow over: the Abort reaches the drive, and the command ends long before anybody's
+/// timeout.
+#[test]
+fn a_hosts_abort_reaches_the_drive() {
+    let mut world = world("mem:64M", 50);
+    let host = connect(&mut world, 1500, 1, 32);
+    let faults = world.card.faults("d0").unwrap();
+    let slow = Rule { admin: false, opcode: Some(nvm::READ), times: 1, action: Action::DelayNs(60 * SECOND) };
+    faults.lock().rules.push(slow);
+    world.host(host).submit(io(IoKind::Read, 0, 8, Vec::new(), 1)).unwrap();
+    world.run_for(SECOND / 100);
+    let begun_ns = world.now_ns();
+    // Its CID is not told; a host of its own would know it. At most one of these is the read's.
+    let mut ended = None;
+    for cid in 0..=u16::MAX {
+        let mut sqe = Sqe::new(admin::ABORT, Cid(0), Nsid(0));
+        sqe.cdw10 = (u32::from(cid) << 16 | 1).into();
+        let tag = 1_000 + u64::from(cid);
+        world.host(host).submit_command(Command { queue: 0, sqe, data: Data::None, tag }).unwrap();
+        let mut answered = false;
+        assert!(world.run_until(SECOND, |world| {
+            while let Some(done) = world.host(host).poll_completion() {
+                answered |= done.tag == tag;
+                if done.tag == 1 {
+                    ended = Some(done);
+                }
+            }
+            answered
+        }));
+        world.run_for(SECOND / 1000);
+        while let Some(done) = world.host(host).poll_completion() {
+            ended = Some(done);
+        }
+        if ended.is_some() {
+            break;
+        }
+        assert!(world.now_ns() - begun_ns < 4 * SECOND, "no Abort reached the command");
+    }
+    assert_eq!(ended.unwrap().status.code(), Status::ABORT_REQUESTED.code());
     world.host(host).disconnect();
     world.run_for(SECOND);
     settled(&mut world);

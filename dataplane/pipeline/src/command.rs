@@ -100,6 +100,8 @@ pub struct Command {
     pub state: State,
     /// Its QP is gone: what comes back for it is discarded.
     pub dead: bool,
+    /// Its host wants it ended: it goes no further than it is.
+    pub aborted: bool,
     /// Index of its QP.
     pub qp: u32,
     /// The command as received.
@@ -218,6 +220,7 @@ impl Commands {
         let command = &mut self[index];
         command.state = State::Receiving;
         command.dead = false;
+        command.aborted = false;
         command.qp = qp;
         command.data = Data::None;
         command.task = Task::Undecided;
@@ -273,6 +276,7 @@ impl Command {
         Self {
             state: State::Free,
             dead: false,
+            aborted: false,
             qp: NONE,
             sqe: Sqe::default(),
             capsule_length: 0,

@@ -109,6 +109,15 @@ impl DriveQueue {
         Some(cid as u16)
     }
 
+    /// The CIDs under which a command is at the drive, whose abort is asked for now.
+    pub fn abort(&mut self, command: u32) -> impl Iterator<Item = u16> + '_ {
+        let of_command = move |(_, entry): &(usize, &mut InFlight)| entry.command == command && !entry.aborting;
+        self.in_flight.iter_mut().enumerate().filter(of_command).map(|(cid, entry)| {
+            entry.aborting = true;
+            cid as u16
+        })
+    }
+
     /// Commands in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -100,6 +100,13 @@ pub enum Change<P> {
         /// Data for the host.
         data: Vec<u8>,
     },
+    /// Ends a host's command early.
+    Abort {
+        /// Its QP.
+        qpn: u32,
+        /// The host's CID.
+        cid: u16,
+    },
     /// A datagram to send from QP1.
     Inject {
         /// The way.

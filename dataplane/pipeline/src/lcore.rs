@@ -318,6 +318,11 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
                 core.namespaces.remove(&NamespaceKey { cntlid: *cntlid, nsid: *nsid });
             }
             Change::Answer { answer, data } => self::answer(core, answer, data),
+            Change::Abort { qpn, cid } => {
+                if let Some(slot) = core.slot_of(*qpn) {
+                    core.abort(slot, *cid);
+                }
+            }
             Change::Inject { path, dest_qpn, qkey, pkey, payload } => {
                 *datagram_psn = datagram_psn.wrapping_add(1);
                 inject(core, ports, path, (*dest_qpn, *qkey, *pkey), *datagram_psn, payload);

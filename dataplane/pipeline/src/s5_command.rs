@@ -39,7 +39,7 @@ pub fn retry(core: &mut Core) {
     retry_fetches(core);
     while let Some(index) = core.waiting_pages.front() {
         let command = &core.commands[index];
-        if !command.dead && !has_pages(core, index) {
+        if !command.dead && !command.aborted && !has_pages(core, index) {
             return;
         }
         let mut list = core.waiting_pages;
@@ -47,7 +47,7 @@ pub fn retry(core: &mut Core) {
         core.waiting_pages = list;
         if core.commands[index].dead {
             core.finish(index);
-        } else {
+        } else if !core.end_aborted(index) {
             begin(core, index);
         }
     }
@@ -230,8 +230,8 @@ fn fetch(core: &mut Core, index: u32) {
 /// Lets READs go that waited for budget, oldest first.
 fn retry_fetches(core: &mut Core) {
     while let Some(index) = core.waiting_fetch.front() {
-        let dead = core.commands[index].dead;
-        if !dead && !within_budget(core, index) {
+        let (dead, aborted) = (core.commands[index].dead, core.commands[index].aborted);
+        if !dead && !aborted && !within_budget(core, index) {
             return;
         }
         let mut list = core.waiting_fetch;
@@ -239,7 +239,7 @@ fn retry_fetches(core: &mut Core) {
         core.waiting_fetch = list;
         if dead {
             core.finish(index);
-        } else {
+        } else if !core.end_aborted(index) {
             fetch(core, index);
         }
     }

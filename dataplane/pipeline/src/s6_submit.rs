@@ -57,6 +57,11 @@ fn drive(core: &mut Core, number: u16) {
             }
             continue;
         }
+        if core.commands[index].aborted && core.commands[index].blocks_submitted == 0 {
+            drive.ready.pop(&core.commands);
+            core.end_aborted(index);
+            continue;
+        }
         if drive.failed {
             break;
         }

@@ -257,6 +257,9 @@ impl Core {
     /// A command whose data has arrived from the host.
     fn fetched(&mut self, index: u32) {
         self.fetch_ended(index);
+        if self.end_aborted(index) {
+            return;
+        }
         match self.commands[index].task {
             Task::Punt => self.punt(index),
             Task::Drive { .. } => s6_submit::enqueue(self, index),
@@ -286,6 +289,42 @@ impl Core {
         }
         self.commands.release(&mut qp.commands, index);
         self.retire_if_drained(slot);
+    }
+
+    /// A host wants a command ended. What has not reached a drive ends where it is next looked at; what has is aborted there.
+    pub fn abort(&mut self, slot: u32, cid: u16) {
+        let mut next = self.qps[slot].commands.first();
+        while let Some(index) = next {
+            next = crate::command::Ring::after(&self.commands, index);
+            let command = &mut self.commands[index];
+            if command.sqe.cid.get() != cid {
+                continue;
+            }
+            match (command.state, command.task) {
+                (State::WaitingPages | State::WaitingFetch | State::Fetching | State::Ready, _) => {
+                    command.aborted = true;
+                }
+                (State::Submitted, Task::Drive { drive, .. }) => {
+                    let Some(queue) = self.drives[usize::from(drive)].as_mut() else { continue };
+                    for cid in queue.abort(index) {
+                        let object = drive.into();
+                        self.notices.push_back(Notice { kind: EventKind::DriveSlow, reason: cid, object });
+                        self.counters.count(Counter::DriveSlow);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends a command that its host wants ended, if it is one; whether it was.
+    pub fn end_aborted(&mut self, index: u32) -> bool {
+        let aborted = self.commands[index].aborted && !self.commands[index].dead;
+        if aborted {
+            self.commands[index].return_length = 0;
+            s8_respond::respond(self, index, Status::ABORT_REQUESTED, 0, 0);
+        }
+        aborted
     }
 
     /// Begins the end of a QP: what is not at a drive is discarded, the rest waited for.

@@ -5,9 +5,11 @@ use super::{Reply, Request, answer};
 use crate::Control;
 use crate::blob::CHANGED_MAX;
 use crate::transaction::{Operation, Then};
+use gantry::channel::{Kind, operation};
 use gantry_wire::nvme::feature::{AsyncEvent, aec};
 use gantry_wire::nvme::{Cid, Status};
 use std::collections::{BTreeSet, VecDeque};
+use zerocopy::byteorder::little_endian::{U16, U32};
 
 /// AERL, zero-based: requests that a controller holds.
 pub(super) const AERL: u8 = 3;
@@ -124,14 +126,20 @@ impl Control {
         held.iter().map(|held| answer(held.qpn, held.punt, &Status::ABORTED_SQ_DELETION.into())).collect()
     }
 
-    /// Aborts a held event request, in the transaction of its own answer; any other command runs on, which dword 0 says
-    /// (§5.1).
+    /// Aborts a held event request, in the transaction of its own answer. An I/O command is for the data plane to abort; it has
+    /// not ended when this is answered, which dword 0 says (§5.1).
     pub(super) fn abort(&mut self, cntlid: u16, request: &Request<'_>) -> Reply {
         let dword = request.sqe.cdw10.get();
         let (sqid, cid) = (dword as u16, Cid((dword >> 16) as u16));
         let controller = self.controllers.find_mut(cntlid).expect("a bound queue has its controller");
+        if sqid != 0 {
+            let of_queue = |qp: &&crate::Qp| qp.controller == Some(cntlid) && qp.qid == sqid && !qp.ending;
+            let Some((&qpn, _)) = self.qps.iter().find(|(_, qp)| of_queue(qp)) else { return Reply::dw0(1) };
+            let body = operation::Abort { qpn: U32::new(qpn), cid: U16::new(cid.0), reserved: U16::ZERO };
+            return Reply { effects: vec![Operation::new(Kind::Abort, &body, &[])], ..Reply::dw0(1) };
+        }
         let held = &mut controller.events.held;
-        let found = if sqid == 0 { held.iter().position(|held| held.cid == cid) } else { None };
+        let found = held.iter().position(|held| held.cid == cid);
         let Some(aborted) = found.and_then(|at| held.remove(at)) else { return Reply::dw0(1) };
         let reply = Reply { status: Status::ABORT_REQUESTED, ..Reply::default() };
         Reply { effects: vec![answer(aborted.qpn, aborted.punt, &reply)], ..Reply::dw0(0) }

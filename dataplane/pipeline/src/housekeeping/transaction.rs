@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 
 use gantry::channel::event::EventKind;
 use gantry::channel::operation::{
-    AddressAdd, Answer, ControllerAdd, ControllerRemove, DriveAdd, NamespaceAdd, NamespaceRemove, PortAdd, QpBind,
-    QpCreate, QpDestroy,
+    Abort, AddressAdd, Answer, ControllerAdd, ControllerRemove, DriveAdd, NamespaceAdd, NamespaceRemove, PortAdd,
+    QpBind, QpCreate, QpDestroy,
 };
 use gantry::channel::session::{Reason, Reservation};
 use gantry::channel::{BLOB_MAX, CAPSULE_DATA_MAX, Frame, Kind};
@@ -53,6 +53,7 @@ enum Operation {
     NamespaceAdd(NamespaceAdd),
     NamespaceRemove(NamespaceRemove),
     Answer(Answer, Vec<u8>),
+    Abort(Abort),
 }
 
 /// An operation that can no longer fail.
@@ -77,6 +78,7 @@ enum Staged<Q> {
     Namespace(NamespaceAdd),
     NamespaceRemove(u16, u32),
     Answer(Answer, Vec<u8>),
+    Abort(Abort),
 }
 
 /// What the transaction would add, for the operations after it to refer to.
@@ -261,6 +263,8 @@ impl<E: Environment> Housekeeping<E> {
                 Ok(Staged::Namespace(add))
             }
             Operation::NamespaceRemove(remove) => Ok(Staged::NamespaceRemove(remove.cntlid.get(), remove.nsid.get())),
+            // Of no effect when its QP has gone: so is the command.
+            Operation::Abort(abort) => Ok(Staged::Abort(abort)),
             Operation::Answer(answer, data) => {
                 if data.len() > CAPSULE_DATA_MAX {
                     return refusal(Reason::Invalid, "more data than an answer carries");
@@ -436,6 +440,12 @@ impl<E: Environment> Housekeeping<E> {
                     changes.push(Change::NamespaceRemove { cntlid, nsid });
                 }
             }
+            Staged::Abort(abort) => {
+                let qpn = abort.qpn.get();
+                if let Some(qp) = self.qps.get(&qpn) {
+                    changes[qp.lcore].push(Change::Abort { qpn, cid: abort.cid.get() });
+                }
+            }
             Staged::Answer(answer, data) => {
                 self.unanswered.remove(&(answer.qpn.get(), answer.punt.get()));
                 if let Some(qp) = self.qps.get(&answer.qpn.get()) {
@@ -488,6 +498,7 @@ impl Operation {
             Kind::ControllerRemove => Self::ControllerRemove(*frame.body().ok()?.0),
             Kind::NamespaceAdd => Self::NamespaceAdd(*frame.body().ok()?.0),
             Kind::NamespaceRemove => Self::NamespaceRemove(*frame.body().ok()?.0),
+            Kind::Abort => Self::Abort(*frame.body().ok()?.0),
             Kind::Answer => {
                 let (answer, data) = frame.body::<Answer>().ok()?;
                 Self::Answer(*answer, data.to_vec())
