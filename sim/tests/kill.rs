@@ -9,7 +9,7 @@ use gantry_sim::host::{Command, Data, Io, IoKind, State};
 use gantry_sim::workload::{Plan, Workload};
 use gantry_sim::world::{Kill, World};
 use gantry_wire::nvme::{Cid, Nsid, Sqe, admin};
-use story::{NQN, SECOND, connect, plug_as, settled, world};
+use story::{NQN, SECOND, connect, plug_again, plug_as, settled, world};
 
 fn steady(seed: u64) -> Workload {
     Workload::new(Plan {
@@ -173,7 +173,7 @@ fn a_data_plane_that_dies_is_programmed_anew() {
     world.kill_card();
     world.run_for(SECOND / 2);
     // What a Linux host does when its keep alive fails: it gives the association up and connects anew.
-    let again = plug_as(&mut world, 1500, 2);
+    let again = plug_again(&mut world, 1500, 2);
     world.unplug(host);
     world.host(again).connect(NQN, 1, 32, 5_000);
     assert!(world.run_until(20 * SECOND, |world| *world.host(again).state() == State::Ready), "{:#?}", world.notices());

@@ -62,6 +62,14 @@ pub(crate) fn plug_as(world: &mut World, mtu: u16, number: u8) -> usize {
     world.plug(config)
 }
 
+/// Plugs in the host 10.0.0.`number` after a reboot: the same NQN and host id, other QPNs and communication ids.
+pub(crate) fn plug_again(world: &mut World, mtu: u16, number: u8) -> usize {
+    let mut config = HostConfig::new([10, 0, 0, number].into(), [10, 0, 0, 1].into());
+    config.mtu = mtu;
+    config.seed ^= 0x5eed << 32;
+    world.plug(config)
+}
+
 /// Plugs in a host that connects.
 pub(crate) fn connect(world: &mut World, mtu: u16, io_queues: u16, depth: u16) -> usize {
     let host = plug(world, mtu);
