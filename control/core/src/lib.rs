@@ -43,7 +43,7 @@ use nvmf::{Controllers, HeldConnect};
 use plan::Plan;
 use random::Random;
 use session::Session;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use transaction::Transactions;
 
 /// The control process without its process.
@@ -58,6 +58,8 @@ pub struct Control {
     transactions: Transactions,
     plan: Plan,
     connections: cm::Connections,
+    /// DREPs on their way.
+    farewells: VecDeque<cm::Farewell>,
     /// QPs of the data plane by QPN, until they are retired.
     qps: BTreeMap<u32, Qp>,
     controllers: Controllers,
@@ -102,6 +104,7 @@ impl Control {
             transactions: Transactions::new(&mut random),
             plan: Plan::new(&configuration),
             connections: cm::Connections::default(),
+            farewells: VecDeque::new(),
             qps: BTreeMap::new(),
             controllers: Controllers::new(&mut random),
             held: Vec::new(),

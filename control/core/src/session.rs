@@ -187,7 +187,7 @@ impl Control {
                 let then = self.transactions.committed(frame.transaction);
                 let then = then.ok_or(FrameRefused::Transaction(frame.kind, frame.transaction))?;
                 self.on_committed(then);
-                self.transactions.pump(&mut self.session);
+                self.transaction_over();
             }
             (_, Kind::Refused) if open => {
                 let (refused, text) = frame.body::<Refused>()?;
@@ -195,7 +195,7 @@ impl Control {
                 let transaction = transaction.ok_or(FrameRefused::Transaction(frame.kind, frame.transaction))?;
                 let text = String::from_utf8_lossy(text);
                 self.on_refused(transaction, refused.operation.get(), refused.reason.get(), &text);
-                self.transactions.pump(&mut self.session);
+                self.transaction_over();
             }
             (_, Kind::Punt) if open => {
                 let (punt, mad) = frame.body::<Punt>()?;
@@ -252,6 +252,7 @@ impl Control {
         self.qps.clear();
         self.controllers.clear();
         self.held.clear();
+        self.farewells.clear();
         self.told = Told::default();
         self.plan = Plan::new(&self.configuration);
     }
@@ -272,7 +273,7 @@ impl Control {
                 self.session.send(channel::emit(Kind::Rollback, frame.transaction, &[], &[]));
                 let transaction = self.transactions.refused(frame.transaction).expect("it is the open one");
                 self.on_refused(transaction, 0, Reason::Malformed as u16, "no reservation for a QP");
-                self.transactions.pump(&mut self.session);
+                self.transaction_over();
                 return Err(FrameError::Length.into());
             };
             *reserved = Some(reservation);
@@ -296,6 +297,11 @@ impl Control {
             None => {}
         }
         Ok(())
+    }
+
+    fn transaction_over(&mut self) {
+        self.say_farewell();
+        self.transactions.pump(&mut self.session);
     }
 
     pub(crate) fn on_committed(&mut self, then: Then) {

@@ -95,13 +95,16 @@ pub(crate) struct Transactions {
     interrupted: Option<u64>,
     open: Option<(u64, Step, Transaction)>,
     waiting: VecDeque<Transaction>,
+    /// How many were ever submitted, and how many of those are over.
+    submitted: u64,
+    ended: u64,
 }
 
 impl Transactions {
     /// Ids do not begin at one: the data plane may still speak of those of an earlier control.
     pub(crate) fn new(random: &mut Random) -> Self {
         let last_id = u64::from(random.u32()) << 32;
-        Self { last_id, interrupted: None, open: None, waiting: VecDeque::new() }
+        Self { last_id, interrupted: None, open: None, waiting: VecDeque::new(), submitted: 0, ended: 0 }
     }
 
     /// Whether `id` belongs to the session before.
@@ -110,6 +113,7 @@ impl Transactions {
     }
 
     pub(crate) fn submit(&mut self, session: &mut Session, operations: Vec<Operation>, then: Then) {
+        self.submitted += 1;
         self.waiting.push_back(Transaction { operations, then, uncertain: false });
         self.pump(session);
     }
@@ -146,11 +150,15 @@ impl Transactions {
     }
 
     pub(crate) fn committed(&mut self, id: u64) -> Option<Then> {
-        self.open.take_if(|(open, step, _)| *open == id && *step == Step::Committing).map(|(_, _, t)| t.then)
+        let over = self.open.take_if(|(open, step, _)| *open == id && *step == Step::Committing)?;
+        self.ended += 1;
+        Some(over.2.then)
     }
 
     pub(crate) fn refused(&mut self, id: u64) -> Option<Transaction> {
-        self.open.take_if(|(open, ..)| *open == id).map(|(.., transaction)| transaction)
+        let over = self.open.take_if(|(open, ..)| *open == id)?;
+        self.ended += 1;
+        Some(over.2)
     }
 
     /// The channel broke: the open one is first in the next session, where an object that exists or is gone already
@@ -161,6 +169,7 @@ impl Transactions {
         self.interrupted = Some(id);
         transaction.uncertain |= step == Step::Committing;
         if let Then::QpCreated { comm_id, .. } = transaction.then {
+            self.ended += 1;
             return Some(comm_id);
         }
         self.waiting.push_front(transaction);
@@ -171,6 +180,17 @@ impl Transactions {
     pub(crate) fn forget(&mut self) {
         self.open = None;
         self.waiting.clear();
+        self.ended = self.submitted;
+    }
+
+    /// Transactions so far; they end in order, so that what was submitted by now is over when as many have
+    /// [`ended`](Self::ended).
+    pub(crate) fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended
     }
 
     pub(crate) fn waiting(&self) -> usize {

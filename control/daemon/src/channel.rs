@@ -1,4 +1,4 @@
-//! The channel's socket: connects, moves frames both ways, connects again for ever.
+//! The channel's socket: connects, moves frames both ways, connects again until a newer control has the data plane.
 
 use gantry::channel::FRAME_MAX;
 use gantry_control::{Control, Notice};
@@ -14,8 +14,8 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a sleep may be: a deadline that never comes is looked at again.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// Serves `control` on the socket at `path` until it is dropped.
-pub(crate) async fn serve(mut control: Control, path: &Path) {
+/// Serves `control` on the socket at `path` until it is dropped, or fenced: then the data plane's words are the answer.
+pub(crate) async fn serve(mut control: Control, path: &Path) -> String {
     let start = Instant::now();
     let mut wait = WAIT_FIRST;
     let mut silent = false;
@@ -24,9 +24,12 @@ pub(crate) async fn serve(mut control: Control, path: &Path) {
             Ok(socket) => {
                 debug!("connected to {}", path.display());
                 let ended = session(&mut control, &socket, start).await;
-                let refused = control.session_refused();
+                let (refused, fenced) = (control.session_refused(), control.is_fenced());
                 control.disconnected(now_ns(start));
-                log(&mut control);
+                let refusal = log(&mut control, fenced);
+                if fenced {
+                    return refusal;
+                }
                 debug!("channel closed: {ended}");
                 silent = false;
                 wait = if refused { WAIT_MAX } else { WAIT_FIRST };
@@ -48,10 +51,10 @@ async fn session(control: &mut Control, socket: &UnixSeqpacket, start: Instant) 
     control.connected(now_ns(start));
     let mut outgoing = None;
     loop {
-        log(control);
         if control.session_refused() {
             return io::Error::other("refused");
         }
+        log(control, false);
         outgoing = outgoing.or_else(|| control.poll_frame());
         let now = now_ns(start);
         let due = Duration::from_nanos(control.deadline_ns().saturating_sub(now)).min(SLEEP_MAX);
@@ -78,9 +81,12 @@ fn now_ns(start: Instant) -> u64 {
     start.elapsed().as_nanos() as u64
 }
 
-fn log(control: &mut Control) {
+/// Logs what there is to log. Of a control that is `fenced` the refusal is the answer: whoever ends it says so.
+fn log(control: &mut Control, fenced: bool) -> String {
+    let mut refusal = String::new();
     while let Some(notice) = control.poll_notice() {
         match notice {
+            Notice::SessionRefused { text } if fenced => refusal = text,
             Notice::SessionOpened { .. }
             | Notice::PortUp { .. }
             | Notice::DriveReady { .. }
@@ -90,12 +96,13 @@ fn log(control: &mut Control) {
             _ => warn!("{notice}"),
         }
     }
+    refusal
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gantry::channel::session::Welcome;
+    use gantry::channel::session::{Reason, Refused, Welcome};
     use gantry::channel::{Frame, Kind, emit};
     use gantry_control::{Configuration, Drive};
     use tokio_seqpacket::UnixSeqpacketListener;
@@ -143,9 +150,36 @@ mod tests {
             }
         };
         tokio::select! {
-            () = serve(control, &path) => unreachable!("it serves for ever"),
+            text = serve(control, &path) => panic!("nobody fences it: {text}"),
             () = data_plane => {}
             () = tokio::time::sleep(Duration::from_secs(20)) => panic!("nothing came"),
+        }
+    }
+
+    /// One that came before, one that comes after.
+    #[tokio::test(flavor = "current_thread")]
+    async fn it_ends_when_a_newer_control_has_the_data_plane() {
+        for welcomed in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("channel");
+            let control = Control::new(Configuration::default(), 1);
+            let mut listener = UnixSeqpacketListener::bind(&path).unwrap();
+            let data_plane = async {
+                let socket = listener.accept().await.unwrap();
+                assert_eq!(next(&socket).await, (Kind::Hello, 0));
+                if welcomed {
+                    let welcome = Welcome { major: 1.into(), minor: 1.into(), ..Welcome::new_zeroed() };
+                    send(&socket, Kind::Welcome, 0, welcome.as_bytes()).await;
+                }
+                let refused = Refused { reason: (Reason::Fenced as u16).into(), ..Refused::new_zeroed() };
+                socket.send(&emit(Kind::Refused, 0, refused.as_bytes(), b"a newer control has it")).await.unwrap();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                text = serve(control, &path) => assert_eq!(text, "a newer control has it"),
+                () = data_plane => unreachable!("it waits"),
+                () = tokio::time::sleep(Duration::from_secs(20)) => panic!("it goes on"),
+            }
         }
     }
 }

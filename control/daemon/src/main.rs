@@ -1,10 +1,14 @@
 //! gantryd: the control process. A shell around [`gantry_control::Control`]: the configuration file, the channel's
 //! socket, the clock, the log. It may be killed at any instant; hosts' I/O goes on in the data plane.
+//!
+//! It ends with 0 when it is told to end, with 1 when it cannot run, and with 3 when a newer gantryd has the data plane:
+//! starting it again would take the data plane away from that one.
 
 #![forbid(unsafe_code)]
 
 mod channel;
 mod config;
+mod epoch;
 
 use clap::Parser;
 use config::Config;
@@ -12,7 +16,6 @@ use gantry_control::Control;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
@@ -47,7 +50,11 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).init();
     match run(config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Told) => ExitCode::SUCCESS,
+        Ok(End::Fenced(text)) => {
+            error!("this gantryd ends, for another one has the data plane: {text}");
+            ExitCode::from(EXIT_FENCED)
+        }
         Err(failure) => {
             error!("{failure}");
             ExitCode::FAILURE
@@ -61,10 +68,20 @@ fn read(path: &Path) -> Result<Config, String> {
     config::parse(&file, &text).map_err(|problems| problems.to_string())
 }
 
-fn run(config: Config) -> std::io::Result<()> {
+/// Exit status of a gantryd that a newer one has fenced.
+const EXIT_FENCED: u8 = 3;
+
+/// Why it ends.
+enum End {
+    /// By a signal.
+    Told,
+    /// By a newer control; the data plane's words.
+    Fenced(String),
+}
+
+fn run(config: Config) -> std::io::Result<End> {
     let Config { channel, mut desired } = config;
-    // Nanoseconds since 1970 grow with every start.
-    desired.epoch = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64);
+    desired.epoch = epoch::next(&channel);
     let mut seed = [0; 8];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
     let control = Control::new(desired, u64::from_ne_bytes(seed));
@@ -72,11 +89,11 @@ fn run(config: Config) -> std::io::Result<()> {
     runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
-            () = channel::serve(control, &channel) => {}
+            text = channel::serve(control, &channel) => return Ok(End::Fenced(text)),
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         info!("gantryd ends; the data plane goes on serving");
-        Ok(())
+        Ok(End::Told)
     })
 }

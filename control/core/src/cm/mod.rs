@@ -15,6 +15,7 @@ mod release;
 mod request;
 
 pub(crate) use adopt::Standing;
+pub(crate) use release::Farewell;
 
 use crate::ns::{NEVER_NS, SECOND_NS};
 use crate::plan::address;

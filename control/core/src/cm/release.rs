@@ -3,12 +3,22 @@
 use super::{RemoveIfOurs, State};
 use crate::ns::SECOND_NS;
 use crate::{Control, EndReason};
+use gantry::channel::Path;
 use gantry::channel::slow_path::Punt;
 use gantry_wire::cm::{self, Drep, Dreq, Rej};
 
 /// How often our DREQ is sent again, and how long it waits.
 const DREQ_TRIES: u8 = 3;
 const DREQ_WAIT_NS: u64 = SECOND_NS;
+
+/// A DREP that waits until everything asked of the data plane before it is done.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    after: u64,
+    path: Path,
+    qpn: u32,
+    mad: Box<[u8; cm::MAD_LEN]>,
+}
 
 impl Control {
     pub(crate) fn handle_dreq(&mut self, punt: &Punt, transaction_id: u64, dreq: &Dreq) {
@@ -24,9 +34,25 @@ impl Control {
         let mut drep = Drep::new();
         drep.local_comm_id = ours.into();
         drep.remote_comm_id = theirs.into();
-        self.inject(punt.path, punt.source_qpn.get(), &cm::emit(transaction_id, &drep));
         if let Some(id) = id {
             self.lost(id, EndReason::HostLeft);
+        }
+        self.farewells.push_back(Farewell {
+            after: self.transactions.submitted(),
+            path: punt.path,
+            qpn: punt.source_qpn.get(),
+            mad: Box::new(cm::emit(transaction_id, &drep)),
+        });
+        self.say_farewell();
+    }
+
+    /// Sends the DREPs whose connection's end is committed: a host that has its DREP does not ask again, so control must
+    /// not die in between.
+    pub(crate) fn say_farewell(&mut self) {
+        let ended = self.transactions.ended();
+        while self.farewells.front().is_some_and(|farewell| farewell.after <= ended) {
+            let farewell = self.farewells.pop_front().expect("it is there");
+            self.inject(farewell.path, farewell.qpn, &farewell.mad);
         }
     }
 

@@ -96,6 +96,8 @@ pub(crate) struct Plane {
     drives: BTreeMap<u16, Vec<u8>>,
     /// Drives that are up, or down with these words.
     drive_states: BTreeMap<u32, Result<(), Vec<u8>>>,
+    /// Drives that are given up: they are not opened a second time.
+    pub(crate) dead: BTreeSet<u16>,
     /// Destroyed QPs whose retirement waits for [`Plane::retire`].
     pub(crate) draining: BTreeMap<u32, (QpCreate, Option<u16>)>,
     /// Retire QPs as soon as they are destroyed.
@@ -153,6 +155,7 @@ impl Plane {
             addresses: BTreeSet::new(),
             drives: BTreeMap::new(),
             drive_states: BTreeMap::new(),
+            dead: BTreeSet::new(),
             draining: BTreeMap::new(),
             retire_at_once: true,
             refuse: None,
@@ -222,7 +225,7 @@ impl Plane {
         (self.established, self.failed, self.expired, self.closing) = Default::default();
         (self.controllers, self.controller_blobs, self.namespaces) = Default::default();
         (self.ports, self.addresses, self.drives, self.drive_states) = Default::default();
-        (self.unanswered, self.draining) = Default::default();
+        (self.unanswered, self.draining, self.dead) = Default::default();
         self.boot_id += 1;
     }
 
@@ -306,8 +309,7 @@ impl Plane {
         for (cntlid, keep_alive_ms, closing) in live.chain(gone) {
             let expired = if self.expired.contains(&cntlid) { CONTROLLER_EXPIRED } else { 0 };
             let flags = U16::new(closing | expired);
-            let state =
-                ControllerState { cntlid: U16::new(cntlid), flags, keep_alive_ms: U32::new(keep_alive_ms) };
+            let state = ControllerState { cntlid: U16::new(cntlid), flags, keep_alive_ms: U32::new(keep_alive_ms) };
             let blob = self.controller_blobs.get(&cntlid).cloned().unwrap_or_default();
             frames.push(emit(Kind::ControllerState, 0, state.as_bytes(), &blob));
             for ((_, _), entry) in self.namespaces.range((cntlid, 0)..=(cntlid, u32::MAX)) {
@@ -498,8 +500,7 @@ impl Plane {
                 Kind::PortAdd => other(self.ports.get(&body::<PortAdd>(bytes).port.get())),
                 Kind::DriveAdd => {
                     let number = body::<DriveAdd>(bytes).drive.get();
-                    let failed = matches!(self.drive_states.get(&number.into()), Some(Err(_)));
-                    other(self.drives.get(&number)) || self.drives.contains_key(&number) && failed
+                    other(self.drives.get(&number)) || self.dead.contains(&number)
                 }
                 _ => false,
             };
@@ -822,7 +823,10 @@ impl Link {
     /// The host ends the connection and gets its DREP.
     pub(crate) fn close(&self, plane: &mut Plane) {
         plane.mad(self.ip, &cm::emit(9, &self.dreq()));
-        let mad = plane.expect_mad(cm::attribute::DREP);
+        // It comes when the QP is gone, and so behind the DREQs of what goes with it.
+        let is_drep = |mad: &[u8; 256]| Message::parse(mad).unwrap().header.attribute_id.get() == cm::attribute::DREP;
+        let at = plane.injected.iter().position(|(_, mad)| is_drep(mad)).expect("a DREP");
+        let (_, mad) = plane.injected.remove(at).unwrap();
         let message = Message::parse(&mad).unwrap();
         assert_eq!(message.transaction_id(), 9);
         assert_eq!(message.body.local_comm_id(), self.target_comm_id);
