@@ -7,4 +7,5 @@
 #![forbid(unsafe_code)]
 
 pub mod interop;
+pub mod random;
 pub mod vm;

@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use gantry_tests::interop::scenario::{self, Scenario};
 use gantry_tests::interop::suite::{self, Score};
-use gantry_tests::interop::{Gantry, Nvmet, Paths, Target};
+use gantry_tests::interop::{Gantry, Nvmet, Paths, Target, kill};
 use gantry_tests::vm::{self, process};
 
 #[derive(Parser)]
@@ -36,6 +37,18 @@ enum Command {
         #[arg(long)]
         list: bool,
         /// Seed of the wire's losses.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Kill Gantry's processes under a host's I/O.
+    Kill {
+        /// Only scenarios whose name contains this; may be repeated.
+        #[arg(long)]
+        only: Vec<String>,
+        /// Name the scenarios instead.
+        #[arg(long)]
+        list: bool,
+        /// Seed of the moments.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
@@ -76,12 +89,15 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Interop { list: true, only, .. } => {
-            for scenario in suite::chosen(&only) {
-                println!("{:<16} {}", scenario.name, scenario.shows);
-            }
+            list_of(scenario::ALL, &only);
             Ok(true)
         }
         Command::Interop { target, only, seed, .. } => interop(target, &only, seed),
+        Command::Kill { list: true, only, .. } => {
+            list_of(kill::ALL, &only);
+            Ok(true)
+        }
+        Command::Kill { only, seed, .. } => kill_processes(&only, seed),
         Command::Run { target, capture, commands } => run(target, capture.as_deref(), &commands),
         Command::Demo { keep } => demo::run(keep).map(|()| true),
         Command::Shell { socket } => shell::run(&socket).map(|()| true),
@@ -122,14 +138,34 @@ fn run(kind: TargetKind, capture: Option<&Path>, commands: &[String]) -> vm::Res
     Ok(all_well)
 }
 
+fn list_of<T: ?Sized>(all: &[Scenario<T>], only: &[String]) {
+    for scenario in suite::chosen(all, only) {
+        println!("{:<16} {}", scenario.name, scenario.shows);
+    }
+}
+
 fn interop(kind: TargetKind, only: &[String], seed: u64) -> vm::Result<bool> {
+    scored(scenario::ALL, only, || start(kind, seed))
+}
+
+fn kill_processes(only: &[String], seed: u64) -> vm::Result<bool> {
+    println!("seed {seed}");
+    scored(kill::ALL, only, || Ok(Box::new(Gantry::start_on_files(&Paths::find()?, seed)?)))
+}
+
+/// Runs the scenarios of `all` that `only` names against what `start` gives; true if none failed.
+fn scored<T: Target + ?Sized>(
+    all: &[Scenario<T>],
+    only: &[String],
+    start: impl FnOnce() -> vm::Result<Box<T>>,
+) -> vm::Result<bool> {
     process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
-    let scenarios = suite::chosen(only);
+    let scenarios = suite::chosen(all, only);
     if scenarios.is_empty() {
         return Err(vm::Error::Unexpected(format!("no scenario is called {}", only.join(" or "))));
     }
-    let mut target = start(kind, seed)?;
-    println!("interop with {}", target.name());
+    let mut target = start()?;
+    println!("with {}", target.name());
     let Score { passed, failed } = suite::run(target.as_mut(), &scenarios)?;
     target.stop()?;
     println!("{passed} passed, {failed} failed");

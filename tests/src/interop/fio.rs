@@ -15,7 +15,8 @@ pub enum Pattern {
     Random,
 }
 
-/// One job: write every block of a range, then read all of it back and compare each block's CRC-32C.
+/// One job: write every block of a range, then read all of it back and compare each block's CRC-32C. With a
+/// [duration](Fio::lasting) it goes over the range again and again, and reads blocks back soon after it wrote them.
 #[derive(Clone, Debug)]
 pub struct Fio {
     /// Device or file.
@@ -30,7 +31,14 @@ pub struct Fio {
     pub depth: u32,
     /// It is killed after this.
     pub limit: Duration,
+    /// How long it goes on; once over the range if there is none.
+    pub duration: Option<Duration>,
+    /// Whether it only reads, and checks, what the same job has written before.
+    pub only_reads: bool,
 }
+
+/// With a duration, so many blocks are written before they are read back.
+const BACKLOG: u32 = 64;
 
 /// What fio has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -52,7 +60,15 @@ pub struct Report {
 impl Fio {
     /// A light job with crc32c verification: 8 in flight, two minutes at most.
     pub fn verify(filename: &str, pattern: Pattern, block_bytes: u64, bytes: u64) -> Self {
-        Self { filename: filename.to_owned(), pattern, block_bytes, bytes, depth: 8, limit: Duration::from_secs(120) }
+        let (filename, limit) = (filename.to_owned(), Duration::from_secs(120));
+        Self { filename, pattern, block_bytes, bytes, depth: 8, limit, duration: None, only_reads: false }
+    }
+
+    /// For so long, in place of once over the range.
+    #[must_use]
+    pub fn lasting(mut self, duration: Duration) -> Self {
+        self.duration = Some(duration);
+        self
     }
 
     /// Another number in flight.
@@ -69,14 +85,25 @@ impl Fio {
         self
     }
 
+    /// The same job without its writes: what it wrote before must still be there.
+    #[must_use]
+    pub fn reread(mut self) -> Self {
+        self.only_reads = true;
+        self
+    }
+
     fn command(&self) -> String {
         let order = match self.pattern {
             Pattern::Sequential => "write",
             Pattern::Random => "randwrite",
         };
+        let only = if self.only_reads { " --verify_only" } else { "" };
+        let lasting = self.duration.map_or_else(String::new, |duration| {
+            format!(" --time_based --runtime={} --verify_backlog={BACKLOG}", duration.as_secs())
+        });
         format!(
             "fio --name=verify --filename={} --rw={order} --bs={} --size={} --iodepth={} --ioengine=libaio --direct=1 \
-             --verify=crc32c --do_verify=1 --verify_fatal=1 --group_reporting --output-format=json --status-interval=1",
+             --verify=crc32c --do_verify=1 --verify_fatal=1 --group_reporting --output-format=json --status-interval=1{lasting}{only}",
             self.filename, self.block_bytes, self.bytes, self.depth
         )
     }
@@ -95,14 +122,26 @@ impl Fio {
         let machine_name = || machine.name().to_owned();
         let failed = |output| Error::Failed { machine: machine_name(), command: command.clone(), output };
         let Some(report) = last else { return Err(failed(output)) };
-        // Every block written once and read once: less means that fio did not do what was asked.
-        let blocks = self.bytes / self.block_bytes;
-        if !output.ok() || report.errors > 0 || report.writes != blocks || report.reads != blocks {
+        if !output.ok() || report.errors > 0 || !self.did_all(&report) {
             let mut output = output;
-            output.stdout = format!("{report:?}, of {blocks} blocks");
+            output.stdout = format!("{report:?}, of {} blocks", self.bytes / self.block_bytes);
             return Err(failed(output));
         }
         Ok(report)
+    }
+
+    /// Whether fio did what was asked: every block written once and read once, or so long that what was written is read
+    /// but for the last round.
+    fn did_all(&self, report: &Report) -> bool {
+        match self.duration {
+            // fio counts the writes that it only pretends to do, too.
+            None => report.writes == report.reads && report.writes == self.bytes / self.block_bytes,
+            Some(duration) => {
+                report.reads > 0
+                    && report.reads + 2 * u64::from(BACKLOG + self.depth) >= report.writes
+                    && Duration::from_millis(report.elapsed_ms + 1000) >= duration
+            }
+        }
     }
 }
 

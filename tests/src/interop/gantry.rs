@@ -1,7 +1,7 @@
 //! Gantry as the target: both processes as a user starts them, and a host machine over vhost-user.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::vm::process::{Process, Scratch};
 use crate::vm::{Error, Machine, Result, Wire};
 
+use super::counters::Counters;
 use super::target::{Target, subsystem};
 
 /// From the data plane's start to its channel.
@@ -45,45 +46,87 @@ impl Paths {
 pub struct Gantry {
     control: Process,
     dataplane: Process,
+    paths: Paths,
     scratch: Scratch,
+    seed: u64,
+}
+
+/// What the drives keep their blocks in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Medium {
+    /// The data plane's memory: gone when it ends.
+    Memory,
+    /// Files, which outlive it.
+    Files,
 }
 
 impl Gantry {
-    /// Starts the data plane, then control with a configuration for [`subsystem`].
+    /// Starts the data plane, then control with a configuration for [`subsystem`], on drives in memory.
     pub fn start(paths: &Paths) -> Result<Self> {
+        Self::start_on(paths, Medium::Memory, 1)
+    }
+
+    /// [`Self::start`] on drives that are files; scenarios draw their chances from `seed`.
+    pub fn start_on_files(paths: &Paths, seed: u64) -> Result<Self> {
+        Self::start_on(paths, Medium::Files, seed)
+    }
+
+    fn start_on(paths: &Paths, medium: Medium, seed: u64) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let channel = scratch.join("channel");
-        let dataplane = start(&scratch, "gantry-dataplane", &paths.dataplane, |command| {
-            command.arg("--channel").arg(&channel).args(["--lcores", "1", "--no-huge", "--memory", "256"]);
-        })?;
-        let end = Instant::now() + START_LIMIT;
-        while !channel.exists() {
-            ended(&scratch, &dataplane)?;
-            if Instant::now() >= end {
-                let message = format!("gantry-dataplane made no channel in {START_LIMIT:?}");
-                return Err(Error::Unexpected(message + &log_tail(&scratch, dataplane.name())));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        let config = scratch.join("gantry.toml");
-        fs::write(&config, configuration(&channel, &scratch.join("wire"))).map_err(Error::on("writing", &config))?;
-        let control = start(&scratch, "gantryd", &paths.control, |command| {
-            command.arg("--config").arg(&config);
-        })?;
-        Ok(Self { control, dataplane, scratch })
+        let config = scratch.join(CONFIG);
+        fs::write(&config, configuration(scratch.path(), medium)).map_err(Error::on("writing", &config))?;
+        let dataplane = dataplane(paths, &scratch)?;
+        let control = control(paths, &scratch)?;
+        Ok(Self { control, dataplane, paths: paths.clone(), scratch, seed })
+    }
+
+    /// Kills control (SIGKILL); fails if it had ended by itself.
+    pub fn kill_control(&mut self) -> Result<()> {
+        ended(&self.scratch, &self.control)?;
+        self.control.kill();
+        Ok(())
+    }
+
+    /// Starts control in place of one that has been killed.
+    pub fn start_control(&mut self) -> Result<()> {
+        self.control = control(&self.paths, &self.scratch)?;
+        Ok(())
+    }
+
+    /// Starts a second control beside the one that serves, and gives that one away: this is now [`Gantry`]'s own.
+    pub fn supersede_control(&mut self) -> Result<Process> {
+        Ok(std::mem::replace(&mut self.control, control(&self.paths, &self.scratch)?))
+    }
+
+    /// Kills the data plane (SIGKILL); fails if it had ended by itself.
+    pub fn kill_dataplane(&mut self) -> Result<()> {
+        ended(&self.scratch, &self.dataplane)?;
+        self.dataplane.kill();
+        Ok(())
+    }
+
+    /// Starts the data plane in place of one that has been killed, and waits for its channel.
+    pub fn start_dataplane(&mut self) -> Result<()> {
+        self.dataplane = dataplane(&self.paths, &self.scratch)?;
+        Ok(())
+    }
+
+    /// What scenarios draw their chances from.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The file of counters that the data plane keeps beside its channel.
     pub fn stats(&self) -> PathBuf {
-        self.scratch.join("channel.stats")
+        stats(&self.scratch)
     }
 
     /// The configuration that control was started with.
     pub fn config(&self) -> PathBuf {
-        self.scratch.join("gantry.toml")
+        self.scratch.join(CONFIG)
     }
 
-    /// The logs of both processes.
+    /// The logs of both processes. A process that was killed and its successor write the same one.
     pub fn logs(&self) -> [PathBuf; 2] {
         [&self.dataplane, &self.control].map(|process| log_path(&self.scratch, process.name()))
     }
@@ -92,6 +135,40 @@ impl Gantry {
     pub fn ids(&self) -> [u32; 2] {
         [self.dataplane.id(), self.control.id()]
     }
+}
+
+/// Control's configuration, in the scratch folder; beside it lie the channel and the wire.
+const CONFIG: &str = "gantry.toml";
+const CHANNEL: &str = "channel";
+const WIRE: &str = "wire";
+
+fn stats(scratch: &Scratch) -> PathBuf {
+    scratch.join(format!("{CHANNEL}.stats"))
+}
+
+/// Starts a data plane and waits until it takes a control.
+fn dataplane(paths: &Paths, scratch: &Scratch) -> Result<Process> {
+    let channel = scratch.join(CHANNEL);
+    let dataplane = start(scratch, "gantry-dataplane", &paths.dataplane, |command| {
+        command.arg("--channel").arg(&channel).args(["--lcores", "1", "--no-huge", "--memory", "256"]);
+    })?;
+    let end = Instant::now() + START_LIMIT;
+    // The channel of one that was killed lies there still, so the statistics say whose it is: they come after it.
+    while !Counters::read(&stats(scratch)).is_ok_and(|counters| counters.pid == dataplane.id()) {
+        ended(scratch, &dataplane)?;
+        if Instant::now() >= end {
+            let message = format!("gantry-dataplane made no channel in {START_LIMIT:?}");
+            return Err(Error::Unexpected(message + &log_tail(scratch, dataplane.name())));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(dataplane)
+}
+
+fn control(paths: &Paths, scratch: &Scratch) -> Result<Process> {
+    start(scratch, "gantryd", &paths.control, |command| {
+        command.arg("--config").arg(scratch.join(CONFIG));
+    })
 }
 
 fn log_path(scratch: &Scratch, name: &str) -> PathBuf {
@@ -105,7 +182,7 @@ fn start(
     set_up: impl FnOnce(&mut std::process::Command),
 ) -> Result<Process> {
     let path = log_path(scratch, name);
-    let log = File::create(&path).map_err(Error::on("creating", &path))?;
+    let log = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::on("opening", &path))?;
     let errors = log.try_clone().map_err(Error::on("opening", &path))?;
     Process::spawn(name, program, |command| {
         set_up(command);
@@ -134,9 +211,14 @@ fn ended(scratch: &Scratch, process: &Process) -> Result<()> {
     }
 }
 
-fn configuration(channel: &Path, wire: &Path) -> String {
+fn configuration(folder: &Path, medium: Medium) -> String {
+    let (channel, wire) = (folder.join(CHANNEL), folder.join(WIRE));
     let (channel, wire) = (channel.display(), wire.display());
-    let open_bytes = subsystem::OPEN_BYTES >> 20;
+    let drive = |name: &str, megabytes: u64| match medium {
+        Medium::Memory => format!("mem:{megabytes}M"),
+        Medium::Files => format!("file:{},size={megabytes}M", folder.join(name).display()),
+    };
+    let (d0, d1) = (drive("d0", subsystem::OPEN_BYTES >> 20), drive("d1", 16));
     let (open, open_uuid) = (subsystem::OPEN, subsystem::OPEN_UUID);
     let (private, private_uuid, other) = (subsystem::PRIVATE, subsystem::PRIVATE_UUID, subsystem::OTHER_HOST);
     format!(
@@ -151,11 +233,11 @@ vlan = 0
 
 [[drive]]
 name = "d0"
-uri = "mem:{open_bytes}M"
+uri = "{d0}"
 
 [[drive]]
 name = "d1"
-uri = "mem:16M"
+uri = "{d1}"
 
 [[subsystem]]
 nqn = "{open}"
@@ -180,7 +262,7 @@ impl Target for Gantry {
     }
 
     fn boot_host(&mut self) -> Result<Machine> {
-        let socket = self.scratch.join("wire");
+        let socket = self.scratch.join(WIRE);
         // A host before this one may have left its socket: QEMU makes a new one.
         let _ = fs::remove_file(&socket);
         let builder = Machine::builder("host").wire(Wire::VhostUser { socket }).address("10.0.0.2/24").rdma();
@@ -190,6 +272,10 @@ impl Target for Gantry {
     fn check_health(&self) -> Result<()> {
         ended(&self.scratch, &self.dataplane)?;
         ended(&self.scratch, &self.control)
+    }
+
+    fn said(&self) -> String {
+        [&self.dataplane, &self.control].map(|process| log_tail(&self.scratch, process.name())).concat()
     }
 
     /// Control first, as a user would (SIGTERM).
@@ -211,11 +297,13 @@ mod tests {
 
     #[test]
     fn the_configuration_is_toml_with_both_subsystems() {
-        let text = configuration(Path::new("/run/channel"), Path::new("/run/wire"));
-        let table: toml::Table = text.parse().expect("valid TOML");
-        let subsystems = table["subsystem"].as_array().expect("a list");
-        assert_eq!(subsystems.len(), 2);
-        assert_eq!(table["port"][0]["device"].as_str(), Some("net_vhost0,iface=/run/wire,client=1"));
-        assert_eq!(subsystems[0]["namespaces"][0]["uuid"].as_str(), Some(subsystem::OPEN_UUID));
+        for (medium, uri) in [(Medium::Memory, "mem:64M"), (Medium::Files, "file:/run/d0,size=64M")] {
+            let table: toml::Table = configuration(Path::new("/run"), medium).parse().expect("valid TOML");
+            let subsystems = table["subsystem"].as_array().expect("a list");
+            assert_eq!(subsystems.len(), 2);
+            assert_eq!(table["port"][0]["device"].as_str(), Some("net_vhost0,iface=/run/wire,client=1"));
+            assert_eq!(table["drive"][0]["uri"].as_str(), Some(uri));
+            assert_eq!(subsystems[0]["namespaces"][0]["uuid"].as_str(), Some(subsystem::OPEN_UUID));
+        }
     }
 }

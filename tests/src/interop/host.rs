@@ -51,9 +51,13 @@ impl Host {
 
     /// `nvme connect` as it is, to look at how it fails.
     pub fn try_connect(&self, nqn: &str, port: u16) -> Result<Output> {
+        self.nvme_connect(nqn, port, "")
+    }
+
+    fn nvme_connect(&self, nqn: &str, port: u16, more: &str) -> Result<Output> {
         self.machine.run_for(
             &format!(
-                "nvme connect -t rdma -a {} -s {port} -n {nqn} --keep-alive-tmo=5 --ctrl-loss-tmo=60",
+                "nvme connect -t rdma -a {} -s {port} -n {nqn} --keep-alive-tmo=5 --ctrl-loss-tmo=60 {more}",
                 self.address
             ),
             Duration::from_secs(150),
@@ -62,7 +66,12 @@ impl Host {
 
     /// Connects and waits for the namespace.
     pub fn connect(&self, nqn: &str) -> Result<Device> {
-        let output = self.try_connect(nqn, 4420)?;
+        self.connect_with(nqn, "")
+    }
+
+    /// [`Self::connect`] with more options of `nvme connect`.
+    pub fn connect_with(&self, nqn: &str, more: &str) -> Result<Device> {
+        let output = self.nvme_connect(nqn, 4420, more)?;
         if !output.ok() {
             let dmesg = self.machine.run_ok("dmesg | tail -20")?;
             return Err(Error::Unexpected(format!("nvme connect {nqn} {output}\n{dmesg}")));

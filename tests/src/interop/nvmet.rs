@@ -98,6 +98,10 @@ impl Target for Nvmet {
         Ok(())
     }
 
+    fn said(&self) -> String {
+        self.machine.console().tail()
+    }
+
     fn stop(self: Box<Self>) -> Result<()> {
         self.check_health()
     }

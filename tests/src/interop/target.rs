@@ -34,6 +34,9 @@ pub trait Target {
     /// Fails if the target itself is in trouble: a process that ended, a kernel that hangs.
     fn check_health(&self) -> Result<()>;
 
+    /// What the target has written lately, to be read beside a failure.
+    fn said(&self) -> String;
+
     /// Ends the target in order; fails if it does not end well.
     fn stop(self: Box<Self>) -> Result<()>;
 }

@@ -14,6 +14,7 @@ use pcap_file::{DataLink, Endianness, TsResolution};
 
 use super::process::Scratch;
 use super::{Error, Result, Wire};
+use crate::random::Random;
 
 /// Largest frame carried: jumbo and its headers.
 const FRAME_BYTES: usize = 10 << 10;
@@ -50,24 +51,15 @@ pub struct Passed {
 struct State {
     faults: Vec<Faults>,
     passed: Vec<Passed>,
-    random: u64,
+    random: Random,
     capture: Option<PcapWriter<File>>,
 }
 
 impl State {
-    /// splitmix64: from 0 to just below 1.
-    fn random(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
     /// How often the frame leaves.
     fn copies(&mut self, port: usize) -> usize {
         let faults = self.faults[port];
-        let (drop, duplicate) = (self.random() < faults.drop, self.random() < faults.duplicate);
+        let (drop, duplicate) = (self.random.unit() < faults.drop, self.random.unit() < faults.duplicate);
         let passed = &mut self.passed[port];
         passed.frames += 1;
         passed.dropped += u64::from(drop);
@@ -100,7 +92,7 @@ impl Switch {
         let state = Arc::new(Mutex::new(State {
             faults: vec![Faults::default(); ports],
             passed: vec![Passed::default(); ports],
-            random: seed,
+            random: Random::new(seed),
             capture: None,
         }));
         let end = Arc::new(AtomicBool::new(false));

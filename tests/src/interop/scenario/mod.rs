@@ -8,25 +8,27 @@ mod refusal;
 
 use crate::vm::{Error, Result};
 
-use super::Host;
+use super::{Host, Target};
 
-/// One thing that a host must be able to do.
-pub struct Scenario {
+/// One thing that a host must be able to do with a target of this kind.
+pub struct Scenario<T: ?Sized> {
     /// Short, for `--only`.
     pub name: &'static str,
     /// What it shows.
     pub shows: &'static str,
-    pub(super) run: fn(&mut Host) -> Result<String>,
+    /// Whether the host's commands may time out, because the scenario makes them.
+    pub(super) may_stall: bool,
+    pub(super) run: fn(&mut T, &mut Host) -> Result<String>,
 }
 
 macro_rules! scenarios {
     ($($name:literal, $shows:literal, $run:expr;)*) => {
-        &[$(Scenario { name: $name, shows: $shows, run: $run }),*]
+        &[$(Scenario { name: $name, shows: $shows, may_stall: false, run: |_, host| $run(host) }),*]
     };
 }
 
-/// All of them.
-pub const ALL: &[Scenario] = scenarios![
+/// All of the interop suite.
+pub const ALL: &[Scenario<dyn Target>] = scenarios![
     "discover", "discovery lists what this host may use", connection::discover;
     "connect", "the namespace has the size and the identity configured", connection::connect;
     "sequential", "crc32c-verified sequential I/O of 512 B to 1 MiB", data::sequential;
@@ -46,6 +48,6 @@ pub const ALL: &[Scenario] = scenarios![
 ];
 
 /// Fails with `message` unless `condition`.
-fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
+pub(super) fn ensure(condition: bool, message: impl FnOnce() -> String) -> Result<()> {
     if condition { Ok(()) } else { Err(Error::Unexpected(message())) }
 }
