@@ -10,3 +10,4 @@ mod kill;
 mod plane;
 mod replay;
 mod session;
+mod spoilt;
