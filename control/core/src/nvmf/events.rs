@@ -133,6 +133,10 @@ impl Control {
         let (sqid, cid) = (dword as u16, Cid((dword >> 16) as u16));
         let controller = self.controllers.find_mut(cntlid).expect("a bound queue has its controller");
         if sqid != 0 {
+            if !self.session.has_state() {
+                // Contract 1.0 has no such operation.
+                return Reply::dw0(1);
+            }
             let of_queue = |qp: &&crate::Qp| qp.controller == Some(cntlid) && qp.qid == sqid && !qp.ending;
             let Some((&qpn, _)) = self.qps.iter().find(|(_, qp)| of_queue(qp)) else { return Reply::dw0(1) };
             let body = operation::Abort { qpn: U32::new(qpn), cid: U16::new(cid.0), reserved: U16::ZERO };

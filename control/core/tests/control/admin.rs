@@ -350,7 +350,17 @@ fn event_requests_are_held_up_to_the_limit_and_can_be_aborted() {
     assert_eq!(abort(1, 2), (0, 1), "on another queue");
     assert_eq!(abort(0, 2), (0, 0));
     assert_eq!(abort(0, 2), (0, 1));
+    assert!(plane.applied.iter().all(|(kind, _)| *kind != Kind::Abort), "there is no queue 1");
     let aborted: Vec<u16> = plane.answers.values().map(|(a, _)| a.status.get()).filter(|s| *s == 7).collect();
     assert_eq!((aborted.len(), plane.unanswered.len()), (1, 3));
     assert!(plane.capsule(qpn, aer.as_bytes(), &[], 0).is_none(), "there is room for another");
+}
+
+#[test]
+fn an_io_command_is_for_the_data_plane_to_abort() {
+    let mut plane = Plane::new(configuration());
+    let (link, io, _) = Host::default().connect_all(&mut plane, S1, 1);
+    assert_eq!(admin(&mut plane, link.qpn, command(opcode::ABORT, 0, 0x55 << 16 | 1, 0), 0), (0, 1, vec![]));
+    let aborts = plane.operations::<gantry::channel::operation::Abort>(Kind::Abort);
+    assert_eq!(aborts.iter().map(|a| (a.qpn.get(), a.cid.get())).collect::<Vec<_>>(), [(io[0].qpn, 0x55)]);
 }

@@ -426,6 +426,7 @@ fn a_data_plane_of_contract_1_0_is_served_as_ever() {
     plane.open_session();
     assert_eq!(plane.applied.len(), applied, "what control knows it still knows");
     assert_eq!(csts(&mut plane, link.qpn), 1);
+    assert_eq!(admin(&mut plane, link.qpn, command(opcode::ABORT, 0, 5 << 16 | 1, 0), 0), (0, 1, vec![]));
     io[1].close(&mut plane);
     // A new control knows nothing, and a queue that shows itself goes; its host comes back.
     reborn(&mut plane);

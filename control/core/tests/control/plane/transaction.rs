@@ -189,6 +189,7 @@ impl Plane {
                 assert!(data.len() <= gantry::channel::CAPSULE_DATA_MAX);
                 self.answers.insert(key, (answer, data.to_vec()));
             }
+            Kind::Abort => assert!(self.minor >= 1, "contract 1.0 aborts nothing"),
             kind => panic!("{kind:?} is no operation"),
         }
         true
