@@ -15,11 +15,17 @@ const FRAME: usize = 4608;
 /// Buffers of one wire.
 const BUFFERS: usize = 4096;
 
+/// A frame in its buffer.
+struct Frame {
+    bytes: Box<[u8; FRAME]>,
+    length: usize,
+}
+
 struct Queues {
     /// One for each lcore.
-    to_card: Vec<VecDeque<Vec<u8>>>,
-    from_card: VecDeque<Vec<u8>>,
-    free: Vec<Vec<u8>>,
+    to_card: Vec<VecDeque<Frame>>,
+    from_card: VecDeque<Frame>,
+    free: Vec<Box<[u8; FRAME]>>,
 }
 
 /// The wire's far end.
@@ -33,7 +39,7 @@ impl Wire {
         Self(Rc::new(RefCell::new(Queues {
             to_card: (0..queues).map(|_| VecDeque::with_capacity(BUFFERS)).collect(),
             from_card: VecDeque::with_capacity(BUFFERS),
-            free: (0..BUFFERS).map(|_| Vec::with_capacity(FRAME)).collect(),
+            free: (0..BUFFERS).map(|_| Box::new([0; FRAME])).collect(),
         })))
     }
 
@@ -43,21 +49,20 @@ impl Wire {
         if frame.len() > FRAME {
             return false;
         }
-        let Some(mut buffer) = queues.free.pop() else { return false };
-        buffer.clear();
-        buffer.extend_from_slice(frame);
+        let Some(mut bytes) = queues.free.pop() else { return false };
+        bytes[..frame.len()].copy_from_slice(frame);
         let queue = hash(frame) % queues.to_card.len();
-        queues.to_card[queue].push_back(buffer);
+        queues.to_card[queue].push_back(Frame { bytes, length: frame.len() });
         true
     }
 
     /// Takes the next frame from the card into `out`; false when there is none.
     pub fn receive(&self, out: &mut Vec<u8>) -> bool {
         let mut queues = self.0.borrow_mut();
-        let Some(buffer) = queues.from_card.pop_front() else { return false };
+        let Some(Frame { bytes, length }) = queues.from_card.pop_front() else { return false };
         out.clear();
-        out.extend_from_slice(&buffer);
-        queues.free.push(buffer);
+        out.extend_from_slice(&bytes[..length]);
+        queues.free.push(bytes);
         true
     }
 
@@ -80,16 +85,21 @@ pub struct Queue {
     queues: Rc<RefCell<Queues>>,
 }
 
-/// A buffer of the wire's pool.
+/// A frame in a buffer of the wire's pool, to which it goes back when dropped.
 pub struct Buffer {
-    bytes: Vec<u8>,
+    frame: Option<Frame>,
     home: Rc<RefCell<Queues>>,
+}
+
+impl Buffer {
+    fn frame(&self) -> &Frame {
+        self.frame.as_ref().expect("it has not been sent")
+    }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() > 0 {
+        if let Some(Frame { bytes, .. }) = self.frame.take() {
             self.home.borrow_mut().free.push(bytes);
         }
     }
@@ -97,42 +107,47 @@ impl Drop for Buffer {
 
 impl RxFrame for Buffer {
     fn bytes(&self) -> &[u8] {
-        &self.bytes
+        let frame = self.frame();
+        &frame.bytes[..frame.length]
     }
 }
 
 impl TxFrame for Buffer {
     fn space(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        let frame = self.frame.as_mut().expect("it has not been sent");
+        &mut frame.bytes[..frame.length]
     }
 
     fn truncate(&mut self, length: usize) {
-        self.bytes.truncate(length);
+        self.frame.as_mut().expect("it has not been sent").length = length;
     }
 }
 
+// The edges are functions of their own, so that an instruction count tells them from the stages.
 impl Port for Queue {
     type Rx = Buffer;
     type Tx = Buffer;
 
+    #[inline(never)]
     fn rx_burst(&mut self, into: &mut ArrayVec<Buffer, BURST>) {
         let mut queues = self.queues.borrow_mut();
         while !into.is_full() {
-            let Some(bytes) = queues.to_card[self.index].pop_front() else { return };
-            into.push(Buffer { bytes, home: self.queues.clone() });
+            let Some(frame) = queues.to_card[self.index].pop_front() else { return };
+            into.push(Buffer { frame: Some(frame), home: self.queues.clone() });
         }
     }
 
+    #[inline(never)]
     fn tx_alloc(&mut self) -> Option<Buffer> {
-        let mut bytes = self.queues.borrow_mut().free.pop()?;
-        bytes.resize(FRAME, 0);
-        Some(Buffer { bytes, home: self.queues.clone() })
+        let bytes = self.queues.borrow_mut().free.pop()?;
+        Some(Buffer { frame: Some(Frame { bytes, length: FRAME }), home: self.queues.clone() })
     }
 
+    #[inline(never)]
     fn tx_burst(&mut self, from: &mut ArrayVec<Buffer, BURST>) {
         let mut queues = self.queues.borrow_mut();
         for mut frame in from.drain(..) {
-            queues.from_card.push_back(std::mem::take(&mut frame.bytes));
+            queues.from_card.extend(frame.frame.take());
         }
     }
 }
