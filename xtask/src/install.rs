@@ -39,6 +39,9 @@ pub(crate) const BUILD: &[Need] = &[
 /// To count instructions.
 pub(crate) const COUNT: &[Need] = &[need(Sign::Program("valgrind"), "valgrind", "counts instructions")];
 
+/// To see what an lcore asks of the kernel.
+pub(crate) const TRACE: &[Need] = &[need(Sign::Program("strace"), "strace", "sees an lcore's system calls")];
+
 /// To run virtual machines.
 pub(crate) const MACHINES: &[Need] = &[
     need(Sign::Program("qemu-system-x86_64"), "qemu-system-x86", "runs the machine"),

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check as a named step, with its time, and a count at the end.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -15,19 +16,56 @@ enum Target {
     Gantry,
 }
 
-/// What a step does.
+/// A part of what a step does.
+#[derive(Clone, Copy)]
 enum Action {
     /// One cargo command.
     Cargo(&'static [&'static str]),
+    /// The same with a variable of its environment set.
+    CargoWith((&'static str, &'static str), &'static [&'static str]),
     /// The interop suite against this target.
     Machines(Target),
+    /// Gantry's processes are killed under a host in a virtual machine.
+    Killing,
+}
+
+impl Action {
+    /// Whether it has scenarios, one of which may be asked for by name.
+    fn has_scenarios(self) -> bool {
+        matches!(self, Self::Machines(_) | Self::Killing)
+    }
+
+    fn command(self) -> Result<Command> {
+        Ok(match self {
+            Self::Cargo(arguments) => cargo(arguments),
+            Self::CargoWith((variable, value), arguments) => {
+                let mut command = cargo(arguments);
+                command.env(variable, value);
+                command
+            }
+            Self::Machines(target) => {
+                let (mut command, name) = match target {
+                    Target::Nvmet => (machines()?, "nvmet"),
+                    Target::Gantry => (machines_with_gantry()?, "gantry"),
+                };
+                command.args(["interop", "--target", name]);
+                command
+            }
+            Self::Killing => {
+                let mut command = machines_with_gantry()?;
+                command.arg("kill");
+                command
+            }
+        })
+    }
 }
 
 struct Step {
     name: &'static str,
     shows: &'static str,
     needs: &'static [&'static [Need]],
-    action: Action,
+    /// One after the other, until one fails.
+    actions: &'static [Action],
 }
 
 /// In the order of what fails soonest.
@@ -36,43 +74,58 @@ const STEPS: &[Step] = &[
         name: "fmt",
         shows: "the layout is rustfmt's",
         needs: &[],
-        action: Action::Cargo(&["fmt", "--all", "--check"]),
+        actions: &[Action::Cargo(&["fmt", "--all", "--check"])],
     },
     Step {
         name: "walls",
         shows: "arrows, unsafe code, sizes, dead files, words; licences and sources of dependencies",
         needs: &[],
-        action: Action::Cargo(&["test", "-p", "gantry-tests", "--test", "walls", "--test", "deny"]),
+        actions: &[Action::Cargo(&["test", "-p", "gantry-tests", "--test", "walls", "--test", "deny"])],
     },
     Step {
         name: "clippy",
         shows: "no warning anywhere",
         needs: &[install::BUILD],
-        action: Action::Cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        actions: &[Action::Cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])],
     },
     Step {
         name: "unit",
         shows: "everything that needs neither DPDK, QEMU nor root",
-        needs: &[install::COUNT],
-        action: Action::Cargo(&["test"]),
+        needs: &[],
+        actions: &[Action::Cargo(&["test"])],
     },
     Step {
         name: "dpdk",
-        shows: "the safe DPDK layer and the data plane's process",
-        needs: &[install::BUILD],
-        action: Action::Cargo(&["test", "-p", "dpdk-sys", "-p", "rte-rs", "-p", "gantry-poller"]),
+        shows: "the safe DPDK layer and the data plane's process, whose lcore allocates nothing and calls no kernel",
+        needs: &[install::BUILD, install::TRACE],
+        actions: &[Action::Cargo(&["test", "-p", "dpdk-sys", "-p", "rte-rs", "-p", "gantry-poller"])],
+    },
+    Step {
+        name: "instructions",
+        shows: "no stage needs more instructions for an I/O than its snapshot says",
+        needs: &[install::COUNT],
+        actions: &[Action::Cargo(&["run", "--release", "-p", "gantry-sim", "--example", "instructions"])],
     },
     Step {
         name: "harness",
         shows: "the interop suite passes against the kernel's own target",
         needs: &[install::MACHINES],
-        action: Action::Machines(Target::Nvmet),
+        actions: &[Action::Machines(Target::Nvmet)],
     },
     Step {
         name: "interop",
         shows: "a stock Linux host in a virtual machine works with Gantry",
         needs: &[install::BUILD, install::MACHINES],
-        action: Action::Machines(Target::Gantry),
+        actions: &[Action::Machines(Target::Gantry)],
+    },
+    Step {
+        name: "kill",
+        shows: "either process dies at any instant and no host loses anything: simulated, then a Linux host",
+        needs: &[install::BUILD, install::MACHINES],
+        actions: &[
+            Action::CargoWith(("GANTRY_KILLS", "all"), &["test", "--release", "-p", "gantry-sim", "--test", "kill"]),
+            Action::Killing,
+        ],
     },
 ];
 
@@ -120,20 +173,22 @@ fn split(name: &str) -> (&str, Option<&str>) {
 impl Step {
     fn run(&self, only: &[String]) -> Result<bool> {
         install::ensure(self.needs)?;
-        let mut command = match self.action {
-            Action::Cargo(arguments) => cargo(arguments),
-            Action::Machines(target) => {
-                let (mut command, name) = match target {
-                    Target::Nvmet => (machines()?, "nvmet"),
-                    Target::Gantry => (machines_with_gantry()?, "gantry"),
-                };
-                command.args(["interop", "--target", name]);
-                for part in only.iter().map(|name| split(name)).filter(|(step, _)| *step == self.name) {
-                    command.args(part.1.iter().flat_map(|part| ["--only", part]));
-                }
-                command
+        let named = only.iter().map(|name| split(name)).filter(|(step, _)| *step == self.name);
+        let scenarios: Vec<&str> = named.filter_map(|(_, scenario)| scenario).collect();
+        if !scenarios.is_empty() && !self.actions.iter().any(|action| action.has_scenarios()) {
+            return Err(format!("{} has no scenarios to choose from", self.name));
+        }
+        for action in self.actions {
+            // Who asks for one scenario asks for nothing else of the step.
+            if !scenarios.is_empty() && !action.has_scenarios() {
+                continue;
             }
-        };
-        Ok(run(&mut command)?.success())
+            let mut command = action.command()?;
+            command.args(scenarios.iter().flat_map(|scenario| ["--only", scenario]));
+            if !run(&mut command)?.success() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
