@@ -186,7 +186,7 @@ fn start(
     let errors = log.try_clone().map_err(Error::on("opening", &path))?;
     Process::spawn(name, program, |command| {
         set_up(command);
-        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(log).stderr(errors);
     })
 }
 
