@@ -2,6 +2,7 @@
 
 use gantry::channel::operation::{AddressAdd, Answer, ControllerAdd, DriveAdd, PortAdd, QpCreate, QpDestroy};
 use gantry::channel::session::{Hello, Reason, Refused, Reservation, Welcome};
+use gantry::channel::slow_path::Punt;
 use gantry::channel::state::ControllerState;
 use gantry::channel::{self, Frame, Kind, Name, Path, VERSION};
 use gantry_pipeline::state::Sizes;
@@ -235,4 +236,23 @@ fn noise_is_refused_and_changes_nothing() {
     channel.hear();
     assert!(channel.hello(VERSION.1, 2));
     assert_eq!(channel.kinds(), [Kind::Welcome, Kind::Event, Kind::Synchronized]);
+}
+
+/// A flood of MADs while control does not read costs memory for some thousands of them, and no more.
+#[test]
+fn a_flood_of_datagrams_is_bounded() {
+    let mut channel = Channel::with_port();
+    let (_, create) = qp(0);
+    let path: &Path = zerocopy::FromBytes::ref_from_prefix(&create).unwrap().0;
+    let body = Punt { path: *path, source_qpn: U32::new(1), qkey: U32::new(0x8001_0000) };
+    let punt = channel::emit(Kind::Punt, 0, body.as_bytes(), &[0; 256]);
+    for _ in 0..100_000 {
+        channel.card.housekeeping.handle_report(1, 0, &punt);
+    }
+    let waiting = channel.hear().len();
+    assert!((1_000..10_000).contains(&waiting), "{waiting} frames waited");
+    // A new control gets the recent ones again, and those are fewer still.
+    assert!(channel.hello(VERSION.1, 2));
+    let again = channel.hear().len();
+    assert!((100..1_000).contains(&again), "{again} frames began its session");
 }

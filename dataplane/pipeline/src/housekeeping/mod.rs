@@ -96,6 +96,9 @@ impl Datagram {
 /// Where a MAD's transaction id is (IBA 13.4.3).
 const MAD_TRANSACTION_ID: core::ops::Range<usize> = 8..16;
 
+/// Frames that wait for a control which does not read, before datagrams are no longer added.
+const BACKLOG: usize = 4096;
+
 /// Datagrams that are kept.
 const DATAGRAMS_MAX: usize = 256;
 
@@ -288,8 +291,9 @@ impl<E: Environment> Housekeeping<E> {
             let datagram = Datagram { came_ns: now_ns, sent: self.connected, remote_ip, frame: datagram.to_vec() };
             self.datagrams.push_back(datagram);
         }
-        // What happens while control is away it learns from the state that its session begins with.
-        if self.connected {
+        // What happens while control is away it learns from the state that its session begins with. One that does not read
+        // gets no more datagrams; everything else is bounded by the objects it speaks of.
+        if self.connected && (frame.kind != Kind::Punt || self.outgoing.len() < BACKLOG) {
             self.outgoing.push_back(datagram.to_vec());
         }
     }
