@@ -12,6 +12,9 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 const SIZES: Sizes = Sizes { qps: 4, commands: 64, pages: 64, namespaces: 8, addresses: 4 };
 
+/// An operation: its kind, its body and tail.
+type Operation = (Kind, Vec<u8>);
+
 /// A card whose channel a test holds.
 struct Channel {
     card: Card,
@@ -54,7 +57,7 @@ impl Channel {
     }
 
     /// One transaction with these operations, up to PREPARE; what was said.
-    fn prepare(&mut self, id: u64, operations: &[(Kind, Vec<u8>)]) -> Vec<(Kind, u64, Vec<u8>)> {
+    fn prepare(&mut self, id: u64, operations: &[Operation]) -> Vec<(Kind, u64, Vec<u8>)> {
         self.say(Kind::Begin, id, &[], &[]);
         for (kind, bytes) in operations {
             self.say(*kind, id, bytes, &[]);
@@ -81,18 +84,18 @@ fn hello(major: u16, minor: u16, epoch: u64) -> Hello {
     Hello { major: U16::new(major), minor: U16::new(minor), reserved: U32::ZERO, epoch: U64::new(epoch) }
 }
 
-fn port() -> (Kind, Vec<u8>) {
+fn port() -> Operation {
     let body = PortAdd { port: U16::new(0), mtu: U16::new(1500), name: Name::new("wire0") };
     (Kind::PortAdd, [body.as_bytes(), b"wire:net0"].concat())
 }
 
-fn address(last: u8) -> (Kind, Vec<u8>) {
+fn address(last: u8) -> Operation {
     let mut ip = [0; 16];
     (ip[10], ip[11], ip[12], ip[15]) = (0xff, 0xff, 10, last);
     (Kind::AddressAdd, AddressAdd { port: U16::new(0), vlan: U16::ZERO, ip }.as_bytes().to_vec())
 }
 
-fn qp(port: u16) -> (Kind, Vec<u8>) {
+fn qp(port: u16) -> Operation {
     let path = Path {
         port: U16::new(port),
         vlan: U16::ZERO,
@@ -120,7 +123,7 @@ fn qp(port: u16) -> (Kind, Vec<u8>) {
     (Kind::QpCreate, [body.as_bytes(), b"what control remembers"].concat())
 }
 
-fn controller(cntlid: u16) -> (Kind, Vec<u8>) {
+fn controller(cntlid: u16) -> Operation {
     let body = ControllerAdd { cntlid: U16::new(cntlid), reserved: U16::ZERO, keep_alive_ms: U32::new(5_000) };
     (Kind::ControllerAdd, body.as_bytes().to_vec())
 }
@@ -207,7 +210,7 @@ fn what_does_not_exist_is_refused_by_name() {
         dw1: U32::ZERO,
     };
     let drive = DriveAdd { drive: U16::new(0), reserved: U16::ZERO, name: Name::new("d0") };
-    let cases: [(Vec<(Kind, Vec<u8>)>, u32, Reason); 6] = [
+    let cases: [(Vec<Operation>, u32, Reason); 6] = [
         (vec![qp(7)], 0, Reason::NotFound),
         (vec![(Kind::QpDestroy, destroy.as_bytes().to_vec())], 0, Reason::NotFound),
         // An answer to nothing takes with it what it would have made true.
