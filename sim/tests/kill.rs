@@ -191,3 +191,30 @@ fn a_data_plane_that_dies_is_programmed_anew() {
     }));
     assert_eq!(data, vec![0x5a; 4096]);
 }
+
+/// A host dies while control is dead too: its keep-alive timeout fences it without anybody's help, and a control that comes
+/// back later only has to clear away.
+#[test]
+fn a_dead_host_is_fenced_while_control_is_away() {
+    let mut world = world("mem:64M", 65);
+    let host = connect(&mut world, 1500, 2, 32);
+    world.control_restart_ns = 30 * SECOND;
+    world.kill_control();
+    let write = Io { queue: 1, kind: IoKind::Write, nsid: 1, slba: 0, blocks: 8, data: vec![1; 4096], tag: 1 };
+    world.host(host).submit(write).unwrap();
+    assert!(world.run_until(SECOND, |world| world.host(host).poll_completion().is_some()), "I/O goes on");
+    // Keep alive is answered by the data plane: a living host stays well beyond its timeout.
+    world.run_for(12 * SECOND);
+    assert_eq!(*world.host(host).state(), State::Ready);
+    let fenced = |world: &mut World| -> Vec<bool> {
+        let core = world.card.lcore(0).core();
+        let slots = 0..core.qps.capacity();
+        slots.filter_map(|slot| core.qps.at(slot).map(|qp| qp.fenced)).collect()
+    };
+    assert_eq!(fenced(&mut world), [false; 3]);
+    world.unplug(host);
+    world.run_for(7 * SECOND);
+    assert_eq!(fenced(&mut world), [true; 3], "the data plane fenced by itself");
+    world.run_for(15 * SECOND);
+    settled(&mut world);
+}
