@@ -69,14 +69,19 @@ fn on_path(name: &str) -> bool {
     folders.chain(["/usr/sbin".into(), "/sbin".into()]).any(|folder| folder.join(name).exists())
 }
 
+/// The library itself (not libclang-cpp, which other packages bring) and the compiler's own headers, without which it reads
+/// no system header.
 fn lib_clang() -> bool {
-    let llvm = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path().join("lib"));
-    let multiarch = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
-    llvm.chain(multiarch).filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten().any(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        name.starts_with("libclang.so") || name.starts_with("libclang-") && name.contains(".so")
-    })
+    let below = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let llvm: Vec<_> = below(Path::new("/usr/lib")).collect();
+    let library = llvm.iter().flat_map(|folder| below(folder).chain(below(&folder.join("lib")))).any(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let versioned = |rest: &str| rest.starts_with(|digit: char| digit.is_ascii_digit()) && rest.contains(".so");
+        name.starts_with("libclang.so") || name.strip_prefix("libclang-").is_some_and(versioned)
+    });
+    let resources = llvm.iter().map(|folder| folder.join("lib/clang")).chain(["/usr/lib/clang".into()]);
+    let headers = resources.flat_map(|folder| below(&folder).collect::<Vec<_>>());
+    library && headers.into_iter().any(|version| version.join("include/stddef.h").exists())
 }
 
 fn quiet(program: &str, arguments: &[&str]) -> bool {
