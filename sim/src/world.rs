@@ -133,6 +133,16 @@ impl World {
         self.control.connected(self.now_ns);
     }
 
+    /// A successor takes the data plane over; control's channel breaks and opens anew. Answers how many bytes the state took.
+    pub fn hand_over(&mut self) -> usize {
+        let bytes = self.card.hand_over(self.now_ns);
+        if self.control_dead_until_ns == 0 {
+            self.control.disconnected(self.now_ns);
+            self.control.connected(self.now_ns);
+        }
+        bytes
+    }
+
     /// What a new control is to bring into being, from its next life on.
     pub fn configuration(&mut self) -> &mut Configuration {
         &mut self.configuration
