@@ -25,6 +25,9 @@ use crate::{
     s9_transmit,
 };
 
+/// Batches from housekeeping that one poll applies: a crowd at control's door does not hold up the hosts inside.
+const BATCHES: usize = 4;
+
 /// One port of an lcore, and the burst it will send next.
 pub struct PortSlot<P: Port> {
     /// Port number.
@@ -112,7 +115,8 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
         core.now_ns = now_ns;
         core.counters.count(Counter::Polls);
         let before = Activity::of(core);
-        while let Some(mut batch) = self.exchange.take_batch() {
+        for _ in 0..BATCHES {
+            let Some(mut batch) = self.exchange.take_batch() else { break };
             apply(core, &mut self.ports, &mut self.datagram_psn, &mut batch);
             self.exchange.return_batch(batch);
         }
