@@ -19,7 +19,7 @@ pub enum Error {
         value: String,
     },
     /// An option nobody knows.
-    #[error("drive '{uri}': unknown option '{option}'; known are size=, block=, namespaces=, mdts=")]
+    #[error("drive '{uri}': unknown option '{option}'; known are size=, block=, namespaces=, mdts=, entries=, cache=")]
     Option {
         /// The URI.
         uri: String,

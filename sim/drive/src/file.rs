@@ -94,9 +94,16 @@ impl Media for FileMedia {
         self.file.sync_data()
     }
 
+    fn flush_range(&mut self, _offset: u64, _length: u64) -> io::Result<()> {
+        self.flush()
+    }
+
     fn has_cache(&self) -> bool {
         true
     }
+
+    /// The drive loses power, not the machine: the page cache stays.
+    fn lose_power(&mut self, _survives_seed: u64) {}
 }
 
 /// The identity kept beside a file; made, and durable, on first use.

@@ -11,7 +11,12 @@
 //! | `mem:64M` | memory, sparse; gone with the process |
 //! | `file:/path,size=10G` | a file or block device; `size` is needed when the file does not exist yet |
 //!
-//! Options, after commas: `block=512` or `4096`, `namespaces=N` (equal parts), `mdts=BYTES`.
+//! Options, after commas: `block=512` or `4096`, `namespaces=N` (equal parts), `mdts=BYTES`, `entries=N` (2 to 65536: the
+//! longest I/O queue, CAP.MQES + 1; 1024 when left out), and for memory `cache=volatile`.
+//!
+//! **Durability of `mem:`**: a completed write outlives [`Model::lose_power`]. With `cache=volatile` it does so once a Flush
+//! of its namespace or its own FUA was answered, or when the host had turned the write cache off (feature 06h); of other
+//! blocks each survives or not, as a seed says. Identify says so (VWC).
 //!
 //! **Durability of `file:`**: a completed write is in the page cache, so it outlives the process but not a
 //! power loss. Only Flush, FUA, and every write while the host has turned the write cache off (feature 06h)
@@ -23,6 +28,8 @@
 
 #![forbid(unsafe_code)]
 
+mod cache;
+mod chance;
 mod error;
 mod faults;
 mod file;
@@ -32,11 +39,12 @@ mod model;
 mod software;
 mod uri;
 
+pub use cache::CachedMemory;
 pub use error::Error;
-pub use faults::{Action, Faults, MediaError, Rule};
+pub use faults::{Action, Busy, Faults, Latency, MediaChance, MediaError, Rule};
 pub use file::FileMedia;
 pub use identity::Identity;
 pub use media::{Media, MemoryMedia};
 pub use model::{Model, Shape};
-pub use software::{Running, SoftwareDrive, open};
+pub use software::{Running, SoftwareDrive, open, open_with};
 pub use uri::{Medium, Uri};

@@ -1,8 +1,10 @@
 //! Where blocks are kept: the trait, and memory.
 
 use std::io;
+use std::ops::Range;
 
-/// Bytes that a drive keeps. Offsets and lengths are within what it was made with.
+/// Bytes that a drive keeps. Offsets and lengths are within what it was made with. One that stands before another, to watch
+/// it, passes every call on.
 pub trait Media: Send {
     /// Reads at `offset`.
     ///
@@ -28,8 +30,18 @@ pub trait Media: Send {
     /// The medium's; the drive answers Internal Error.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Makes what was written to `length` bytes at `offset` durable, and of the rest as much as it likes.
+    ///
+    /// # Errors
+    /// As [`Media::flush`].
+    fn flush_range(&mut self, offset: u64, length: u64) -> io::Result<()>;
+
     /// Whether writes need [`Media::flush`] to be durable: what VWC says.
     fn has_cache(&self) -> bool;
+
+    /// Power is lost and comes back: of each block written and not durable, the seed says whether the write survives. A
+    /// medium whose cache outlives the model, as the page cache does, keeps all.
+    fn lose_power(&mut self, survives_seed: u64);
 }
 
 /// Bytes of a piece of [`MemoryMedia`].
@@ -46,6 +58,21 @@ impl MemoryMedia {
     #[must_use]
     pub fn new(bytes: u64) -> MemoryMedia {
         MemoryMedia { pieces: vec![None; bytes.div_ceil(PIECE) as usize] }
+    }
+
+    /// Whether the piece around `offset` was never written, or is zero again.
+    pub(crate) fn is_hole(&self, offset: u64) -> bool {
+        self.pieces[(offset / PIECE) as usize].is_none()
+    }
+
+    /// The first part of a span that is no hole, and lies in one piece.
+    pub(crate) fn written(&self, span: Range<u64>) -> Option<Range<u64>> {
+        if span.is_empty() {
+            return None;
+        }
+        let pieces = span.start / PIECE..span.end.div_ceil(PIECE);
+        let piece = pieces.into_iter().find(|&piece| self.pieces[piece as usize].is_some())?;
+        Some(span.start.max(piece * PIECE)..span.end.min((piece + 1) * PIECE))
     }
 
     /// The piece, the offset in it and the length of each part of a span, with its place in the span.
@@ -98,9 +125,15 @@ impl Media for MemoryMedia {
         Ok(())
     }
 
+    fn flush_range(&mut self, _offset: u64, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn has_cache(&self) -> bool {
         false
     }
+
+    fn lose_power(&mut self, _survives_seed: u64) {}
 }
 
 #[cfg(test)]

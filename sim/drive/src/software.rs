@@ -1,5 +1,6 @@
 //! A drive from its URI, and the thread that steps its model: the shell around [`Model`].
 
+use crate::cache::CachedMemory;
 use crate::media::{Media, MemoryMedia};
 use crate::model::{Model, Shape};
 use crate::uri::{Medium, Uri};
@@ -23,16 +24,38 @@ pub struct SoftwareDrive {
 /// # Errors
 /// What is wrong, and the remedy.
 pub fn open(uri: &str, name: &str) -> Result<SoftwareDrive, Error> {
+    open_with(uri, name, |media| media)
+}
+
+/// As [`open`], with `wrap`'s medium between the controller and the URI's: it sees each executed command once, as the
+/// medium's offset and bytes, outside a `cache=volatile`, and passes every call on.
+///
+/// Namespace `n` of `N` lies at `(n - 1) / N` of the medium, whole blocks.
+///
+/// # Errors
+/// What is wrong, and the remedy.
+pub fn open_with(
+    uri: &str,
+    name: &str,
+    wrap: impl FnOnce(Box<dyn Media>) -> Box<dyn Media>,
+) -> Result<SoftwareDrive, Error> {
     let uri = Uri::parse(uri)?;
     let (media, bytes, identity): (Box<dyn Media>, u64, Identity) = match &uri.medium {
-        Medium::Memory { bytes } => (Box::new(MemoryMedia::new(*bytes)), *bytes, Identity::of_name("mem", name)),
+        &Medium::Memory { bytes } => {
+            let media: Box<dyn Media> = match uri.volatile_cache {
+                true => Box::new(CachedMemory::new(bytes, uri.block_shift)),
+                false => Box::new(MemoryMedia::new(bytes)),
+            };
+            (media, bytes, Identity::of_name("mem", name))
+        }
         Medium::File { path, bytes } => {
             let (media, bytes, identity) = FileMedia::open(path, *bytes)?;
             (Box::new(media), bytes, identity)
         }
     };
-    let shape = Shape::equal_parts(identity, bytes, uri.namespaces, uri.block_shift, uri.mdts)?;
-    Ok(SoftwareDrive { name: name.into(), model: Model::new(shape, media)? })
+    let mut shape = Shape::equal_parts(identity, bytes, uri.namespaces, uri.block_shift, uri.mdts)?;
+    shape.entries = uri.entries;
+    Ok(SoftwareDrive { name: name.into(), model: Model::new(shape, wrap(media))? })
 }
 
 impl SoftwareDrive {
@@ -65,6 +88,11 @@ impl SoftwareDrive {
     /// The model, for whoever steps it on a clock of their own.
     pub fn model(&mut self) -> &mut Model {
         &mut self.model
+    }
+
+    /// Power is lost and comes back: see [`Model::lose_power`].
+    pub fn lose_power(&mut self, survives_seed: u64) {
+        self.model.lose_power(survives_seed);
     }
 
     /// Gives the model a thread.

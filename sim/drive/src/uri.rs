@@ -14,6 +14,10 @@ pub struct Uri {
     pub namespaces: u32,
     /// MDTS as Identify has it: 4 KiB pages as a power of two, 0 for no limit.
     pub mdts: u8,
+    /// Entries of an I/O queue at most: MQES + 1.
+    pub entries: u32,
+    /// Whether a memory drive has a volatile write cache.
+    pub volatile_cache: bool,
 }
 
 /// Where a drive's data lies.
@@ -41,6 +45,7 @@ const NAMESPACES_MAX: u32 = 128;
 impl Uri {
     /// 128 KiB, a common drive's.
     const MDTS_DEFAULT: u8 = 5;
+    const ENTRIES_DEFAULT: u32 = 1024;
 
     /// Reads a URI.
     ///
@@ -59,7 +64,8 @@ impl Uri {
         } else {
             return Err(Error::Scheme(uri.into()));
         };
-        let mut parsed = (9, 1, Self::MDTS_DEFAULT);
+        let (mut block_shift, mut namespaces, mut mdts) = (9, 1, Self::MDTS_DEFAULT);
+        let (mut entries, mut volatile_cache) = (Self::ENTRIES_DEFAULT, false);
         for part in parts {
             let unknown = || Error::Option { uri: uri.into(), option: part.into() };
             let (option, value) = part.split_once('=').ok_or_else(unknown)?;
@@ -68,7 +74,7 @@ impl Uri {
                 ("size", Medium::File { bytes, .. }) => *bytes = Some(size_of(uri, value)?),
                 ("size", Medium::Memory { .. }) => return Err(wrong("size", "a memory drive has its size after mem:")),
                 ("block", _) => {
-                    parsed.0 = match value {
+                    block_shift = match value {
                         "512" => 9,
                         "4096" | "4K" | "4k" => 12,
                         _ => return Err(wrong("block", "it is 512 or 4096")),
@@ -76,13 +82,22 @@ impl Uri {
                 }
                 ("namespaces", _) => {
                     let count = value.parse().ok().filter(|count| (1..=NAMESPACES_MAX).contains(count));
-                    parsed.1 = count.ok_or_else(|| wrong("namespaces", "it is 1 to 128"))?;
+                    namespaces = count.ok_or_else(|| wrong("namespaces", "it is 1 to 128"))?;
                 }
                 ("mdts", _) => {
                     let bytes = size_of(uri, value)?;
                     let fits = bytes.is_power_of_two() && (1 << 13..=1 << 22).contains(&bytes);
                     let shift = fits.then(|| bytes.trailing_zeros() as u8 - 12);
-                    parsed.2 = shift.ok_or_else(|| wrong("mdts", "it is a power of two from 8K to 4M"))?;
+                    mdts = shift.ok_or_else(|| wrong("mdts", "it is a power of two from 8K to 4M"))?;
+                }
+                ("entries", _) => {
+                    let count = value.parse().ok().filter(|count| (2..=1 << 16).contains(count));
+                    entries = count.ok_or_else(|| wrong("entries", "it is 2 to 65536"))?;
+                }
+                ("cache", Medium::Memory { .. }) if value == "volatile" => volatile_cache = true,
+                ("cache", Medium::Memory { .. }) => return Err(wrong("cache", "it is volatile, or left out")),
+                ("cache", Medium::File { .. }) => {
+                    return Err(wrong("cache", "a file has the page cache; only a memory drive takes cache=volatile"));
                 }
                 _ => return Err(unknown()),
             }
@@ -97,8 +112,7 @@ impl Uri {
                 remedy: "a memory drive has 1T at most",
             });
         }
-        let (block_shift, namespaces, mdts) = parsed;
-        Ok(Uri { medium, block_shift, namespaces, mdts })
+        Ok(Uri { medium, block_shift, namespaces, mdts, entries, volatile_cache })
     }
 }
 
@@ -125,6 +139,9 @@ mod tests {
         let uri = Uri::parse("mem:64M,block=4096,namespaces=2").unwrap();
         assert_eq!(uri.medium, Medium::Memory { bytes: 64 << 20 });
         assert_eq!((uri.block_shift, uri.namespaces, uri.mdts), (12, 2, 5));
+        assert_eq!((uri.entries, uri.volatile_cache), (1024, false));
+        let uri = Uri::parse("mem:64M,cache=volatile,entries=65536").unwrap();
+        assert_eq!((uri.entries, uri.volatile_cache), (65_536, true));
         let uri = Uri::parse("file:/var/lib/a.img,size=10G,mdts=1M").unwrap();
         assert_eq!(uri.medium, Medium::File { path: "/var/lib/a.img".into(), bytes: Some(10 << 30) });
         assert_eq!((uri.block_shift, uri.namespaces, uri.mdts), (9, 1, 8));
@@ -144,6 +161,11 @@ mod tests {
         assert!(text("mem:1M,block=513").contains("block=513 cannot be; it is 512 or 4096"));
         assert!(text("mem:1M,namespaces=0").contains("namespaces=0"));
         assert!(text("mem:1M,mdts=12K").contains("mdts=12K"));
+        for entries in ["1", "65537", "-2", "many"] {
+            assert!(text(&format!("mem:1M,entries={entries}")).contains("it is 2 to 65536"), "{entries}");
+        }
+        assert!(text("mem:1M,cache=none").contains("cache=none cannot be"));
+        assert!(text("file:/a,cache=volatile").contains("only a memory drive"));
         assert!(text("mem:1M,colour=red").contains("unknown option 'colour=red'"));
         assert!(text("mem:1M,size=2M").contains("after mem:"));
         assert!(text("mem:é").contains("no size"), "any text is only text");

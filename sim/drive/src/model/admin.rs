@@ -1,6 +1,6 @@
 //! Admin commands. NVMe Base 2.0 §5.
 
-use super::{ASYNC_EVENTS, Held, Model, Outcome};
+use super::{ASYNC_EVENTS, Model, Outcome};
 use gantry_wire::nvme::feature::{NumberOfQueues, fid};
 use gantry_wire::nvme::identify::cns;
 use gantry_wire::nvme::prp_sgl::PAGE;
@@ -108,9 +108,9 @@ impl Model {
     }
 
     /// What both create commands ask for: identifier, entries, address.
-    fn queue_asked(&self, sqe: &Sqe) -> Result<(u16, u16, u64), Status> {
+    fn queue_asked(&self, sqe: &Sqe) -> Result<(u16, u32, u64), Status> {
         let qid = sqe.cdw10.get() as u16;
-        let size = (sqe.cdw10.get() >> 16) as u16;
+        let size = sqe.cdw10.get() >> 16;
         if qid == 0 {
             return Err(Status::INVALID_QUEUE_ID);
         }
@@ -138,10 +138,8 @@ impl Model {
         if qid == 0 || !self.queues.has_sq(qid) {
             return Err(Status::INVALID_QUEUE_ID);
         }
-        let (gone, kept): (Vec<Held>, Vec<Held>) = self.held.drain(..).partition(|held| held.qid == qid);
-        self.held = kept;
-        for held in gone {
-            self.complete(qid, &held.sqe, Status::ABORTED_SQ_DELETION, 0);
+        for held in self.held.remove_queue(qid) {
+            self.complete(qid, &held, Status::ABORTED_SQ_DELETION, 0);
         }
         self.queues.delete_sq(qid);
         Ok(())
@@ -163,9 +161,8 @@ impl Model {
     /// §5.1: whether the command was found and aborted.
     fn abort(&mut self, sqe: &Sqe) -> bool {
         let (qid, cid) = (sqe.cdw10.get() as u16, Cid((sqe.cdw10.get() >> 16) as u16));
-        if let Some(at) = self.held.iter().position(|held| held.qid == qid && held.sqe.cid() == cid) {
-            let held = self.held.remove(at);
-            self.complete(qid, &held.sqe, Status::ABORT_REQUESTED, 0);
+        if let Some(held) = self.held.remove(qid, cid) {
+            self.complete(qid, &held, Status::ABORT_REQUESTED, 0);
             return true;
         }
         let listening = self.listening.iter().position(|&waiting| qid == 0 && waiting == cid);

@@ -23,6 +23,8 @@ pub(super) struct ErrorLog {
     writes: u64,
     bytes_read: u64,
     bytes_written: u64,
+    power_losses: u64,
+    unsafe_shutdowns: u64,
 }
 
 impl ErrorLog {
@@ -40,6 +42,12 @@ impl ErrorLog {
         entry.parameter_error_location = 0xffff.into();
         self.entries.push_front(entry);
         self.entries.truncate(ERROR_ENTRIES);
+    }
+
+    /// Power went, without a shutdown before it or after one.
+    pub(super) fn power_lost(&mut self, by_surprise: bool) {
+        self.power_losses += 1;
+        self.unsafe_shutdowns += u64::from(by_surprise);
     }
 
     pub(super) fn read(&mut self, length: usize) {
@@ -170,6 +178,8 @@ impl Model {
         smart.data_units_written = units(self.log.bytes_written);
         smart.host_reads = count(self.log.reads);
         smart.host_writes = count(self.log.writes);
+        smart.power_cycles = count(self.log.power_losses);
+        smart.unsafe_shutdowns = count(self.log.unsafe_shutdowns);
         smart.media_errors = count(self.log.media_errors);
         smart.error_entries = count(self.log.errors);
         smart

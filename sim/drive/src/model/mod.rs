@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | mod.rs | registers, reset, the step |
+//! | held.rs | commands that are executed later |
 //! | queues.rs | submission and completion queues, doorbells, fetch and post |
 //! | transfer.rs | PRP and SGL to spans of memory, and DMA |
 //! | admin.rs | admin commands |
@@ -12,6 +13,7 @@
 
 mod admin;
 mod describe;
+mod held;
 mod nvm;
 mod queues;
 mod transfer;
@@ -24,6 +26,7 @@ use gantry_wire::nvme::feature::{AsyncEvent, aec, fid};
 use gantry_wire::nvme::prp_sgl::PAGE;
 use gantry_wire::nvme::register::{self, Aqa, Cap, Cc, Csts, Vs};
 use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, Status, admin as opcode};
+use held::Held;
 use parking_lot::Mutex;
 use queues::Queues;
 use std::collections::{BTreeMap, VecDeque};
@@ -44,8 +47,8 @@ pub struct Shape {
     pub mdts: u8,
     /// I/O queue pairs that it grants.
     pub io_queues: u16,
-    /// Entries of a queue: MQES + 1.
-    pub entries: u16,
+    /// Entries of an I/O queue at most, 2 to 65,536: MQES + 1.
+    pub entries: u32,
 }
 
 impl Shape {
@@ -82,14 +85,6 @@ struct Part {
     active: bool,
 }
 
-/// A command that a fault holds back.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    due_ns: u64,
-    qid: u16,
-    sqe: Sqe,
-}
-
 /// How a command ends, for now.
 enum Outcome {
     Done(Status, u64),
@@ -113,7 +108,7 @@ pub struct Model {
     cc: Cc,
     csts: Csts,
     queues: Queues,
-    held: Vec<Held>,
+    held: Held,
     /// Asynchronous Event Requests waiting for an event.
     listening: VecDeque<Cid>,
     /// Events waiting for a request; one of each at most.
@@ -123,6 +118,9 @@ pub struct Model {
     changed: Vec<Nsid>,
     features: BTreeMap<u8, u32>,
     queues_granted: Option<(u16, u16)>,
+    /// I/O commands fetched, and of them those that came as far as the medium: what chance counts by.
+    fetched: u64,
+    reached_media: u64,
     log: ErrorLog,
     spans: Vec<Span>,
     buffer: Vec<u8>,
@@ -133,7 +131,11 @@ impl Model {
     ///
     /// # Errors
     /// When there is no memory for the registers.
+    ///
+    /// # Panics
+    /// When `shape` has queues of less than 2 or more than 65,536 entries.
     pub fn new(shape: Shape, media: Box<dyn Media>) -> Result<Model, Error> {
+        assert!((2..=1 << 16).contains(&shape.entries), "{} entries are no queue", shape.entries);
         let bar = Region::shared(register::cq_doorbell(shape.io_queues, 0).next_multiple_of(PAGE).max(4 * PAGE))?;
         let mut first_byte = 0;
         let part = |&blocks: &u64| {
@@ -151,22 +153,31 @@ impl Model {
             cc: Cc::default(),
             csts: Csts::default(),
             queues: Queues::new(shape.io_queues),
-            held: Vec::new(),
+            held: Held::default(),
             listening: VecDeque::new(),
             events: VecDeque::new(),
             masked: 0,
             changed: Vec::new(),
             features: BTreeMap::new(),
             queues_granted: None,
+            fetched: 0,
+            reached_media: 0,
             log: ErrorLog::default(),
             spans: Vec::new(),
             buffer: Vec::new(),
             shape,
         };
-        let cap = Cap::default().with_mqes(model.shape.entries - 1).with_cqr(1).with_to(20).with_css(1);
-        model.bar.store_u64(register::CAP, cap.0, Ordering::Release);
-        model.bar.store_u32(register::VS, VERSION.0, Ordering::Release);
+        model.power_on();
         Ok(model)
+    }
+
+    /// The registers after power-on.
+    fn power_on(&self) {
+        self.bar.fill(0, self.bar.length(), 0);
+        let mqes = (self.shape.entries - 1) as u16;
+        let cap = Cap::default().with_mqes(mqes).with_cqr(1).with_to(20).with_css(1);
+        self.bar.store_u64(register::CAP, cap.0, Ordering::Release);
+        self.bar.store_u32(register::VS, VERSION.0, Ordering::Release);
     }
 
     /// Its registers and doorbells.
@@ -216,24 +227,55 @@ impl Model {
         }
     }
 
+    /// Power is lost and comes back at once. What was in flight is gone, executed or not at all; the registers are as after
+    /// power-on, so the host finds a controller that it did not disable (CC.EN = 0, CSTS.RDY = 0) and that answers nothing.
+    /// Of each block written and not durable the seed says whether it survives; a block is never torn. Identity, namespaces
+    /// and what SMART counts stay.
+    pub fn lose_power(&mut self, survives_seed: u64) {
+        self.log.power_lost(self.csts.shst() != 2);
+        self.power_on();
+        self.cc = Cc::default();
+        self.reset();
+        self.changed.clear();
+        self.media.lose_power(survives_seed);
+    }
+
+    /// When [`Model::step`] has something to do though nobody writes a register: when the earliest command held back is due.
+    /// `u64::MAX` when there is none, or the controller is not running.
+    #[must_use]
+    pub fn next_ns(&self) -> u64 {
+        let due_ns = self.held.next_ns();
+        if due_ns == u64::MAX || !self.is_running() || self.faults.lock().stopped { u64::MAX } else { due_ns }
+    }
+
+    /// Whether it executes commands: enabled, not shut down, and not broken.
+    fn is_running(&self) -> bool {
+        self.csts.rdy() == 1 && self.csts.cfs() == 0 && self.csts.shst() == 0
+    }
+
     /// Does what there is to do now, a bounded amount of it. Answers whether there was anything.
+    ///
+    /// When there is nothing it costs the loads of CC and of one doorbell a submission queue that exists.
     pub fn step(&mut self, now_ns: u64) -> bool {
-        let faults = Arc::clone(&self.faults);
-        let mut faults = faults.lock();
-        if faults.stopped {
+        // Never held while the medium is called: whoever watches the medium may change the faults.
+        let (stopped, fatal) = {
+            let faults = self.faults.lock();
+            (faults.stopped, faults.fatal)
+        };
+        if stopped {
             return false;
         }
         let mut worked = self.follow_cc();
-        if faults.fatal && self.cc.en() == 1 && self.csts.cfs() == 0 {
+        if fatal && self.cc.en() == 1 && self.csts.cfs() == 0 {
             self.fatal();
             worked = true;
         }
-        if self.csts.rdy() == 0 || self.csts.cfs() == 1 || self.csts.shst() != 0 {
+        if !self.is_running() {
             return worked;
         }
         worked |= self.deliver_events();
-        worked |= self.execute_due(now_ns, &mut faults);
-        worked |= self.serve(now_ns, &mut faults);
+        worked |= self.execute_due(now_ns);
+        worked |= self.serve(now_ns);
         worked |= self.post();
         worked
     }
@@ -288,8 +330,8 @@ impl Model {
         }
         // What was rung while the controller was disabled was rung for nobody.
         self.bar.fill(register::DOORBELLS, self.bar.length() - register::DOORBELLS, 0);
-        self.queues.create_cq(0, acq, aqa.acqs() + 1);
-        self.queues.create_sq(0, asq, aqa.asqs() + 1, 0);
+        self.queues.create_cq(0, acq, u32::from(aqa.acqs()) + 1);
+        self.queues.create_sq(0, asq, u32::from(aqa.asqs()) + 1, 0);
         self.publish(Csts::default().with_rdy(1));
     }
 
@@ -303,9 +345,10 @@ impl Model {
     }
 
     /// Fetches and executes commands, a burst from each queue in turn.
-    fn serve(&mut self, now_ns: u64, faults: &mut Faults) -> bool {
+    fn serve(&mut self, now_ns: u64) -> bool {
         let mut worked = false;
-        for qid in self.queues.round() {
+        let mut turn = self.queues.round();
+        while let Some(qid) = self.queues.next_rung(&mut turn, &self.bar) {
             for _ in 0..BURST {
                 let sqe = match self.queues.fetch(qid, &self.bar, &self.space) {
                     Ok(Some(sqe)) => sqe,
@@ -321,51 +364,52 @@ impl Model {
                     }
                 };
                 worked = true;
-                self.take(now_ns, qid, sqe, faults);
+                self.take(now_ns, qid, sqe);
             }
         }
         worked
     }
 
     /// A command arrives: at once, later, or never, as the faults have it.
-    fn take(&mut self, now_ns: u64, qid: u16, sqe: Sqe, faults: &mut Faults) {
+    fn take(&mut self, now_ns: u64, qid: u16, sqe: Sqe) {
         if self.is_outstanding(qid, sqe.cid()) {
             return self.complete(qid, &sqe, Status::COMMAND_ID_CONFLICT.with_dnr(), 0);
         }
-        match faults.strike(qid == 0, sqe.opcode) {
+        let number = (qid != 0).then_some(self.fetched);
+        self.fetched += u64::from(qid != 0);
+        let action = self.faults.lock().strike(number, sqe.opcode);
+        match action {
             Some(Action::Swallow) => self.queues.swallow(qid),
             Some(Action::Answer(status)) => self.complete(qid, &sqe, status, 0),
             Some(Action::DelayNs(delay_ns)) => {
-                self.held.push(Held { due_ns: now_ns.saturating_add(delay_ns), qid, sqe });
+                self.held.push(now_ns.saturating_add(delay_ns), qid, sqe);
             }
-            None => self.execute(qid, &sqe, faults),
+            None => self.execute(qid, &sqe),
         }
     }
 
     fn is_outstanding(&self, qid: u16, cid: Cid) -> bool {
-        self.held.iter().any(|held| held.qid == qid && held.sqe.cid() == cid)
-            || qid == 0 && self.listening.contains(&cid)
+        self.held.contains(qid, cid) || qid == 0 && self.listening.contains(&cid)
     }
 
     /// Executes the held commands whose time has come.
-    fn execute_due(&mut self, now_ns: u64, faults: &mut Faults) -> bool {
+    fn execute_due(&mut self, now_ns: u64) -> bool {
         let mut worked = false;
-        while let Some(at) = self.held.iter().position(|held| held.due_ns <= now_ns) {
-            let Held { qid, sqe, .. } = self.held.remove(at);
-            self.execute(qid, &sqe, faults);
+        while let Some((qid, sqe)) = self.held.pop_due(now_ns) {
+            self.execute(qid, &sqe);
             worked = true;
         }
         worked
     }
 
-    fn execute(&mut self, qid: u16, sqe: &Sqe, faults: &Faults) {
+    fn execute(&mut self, qid: u16, sqe: &Sqe) {
         let outcome = if sqe.fuse() != 0 {
             // No fused operation is supported (FUSES 0).
             Outcome::Done(Status::INVALID_FIELD.with_dnr(), 0)
         } else if qid == 0 {
             self.admin(sqe)
         } else {
-            Outcome::Done(self.nvm(sqe, faults), 0)
+            Outcome::Done(self.nvm(sqe), 0)
         };
         match outcome {
             Outcome::Done(status, result) => self.complete(qid, sqe, status, result),

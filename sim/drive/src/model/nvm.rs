@@ -2,18 +2,18 @@
 
 use super::transfer::locate;
 use super::{Model, Part};
-use crate::Faults;
+use crate::faults::MediaFault;
 use gantry_wire::nvme::feature::fid;
 use gantry_wire::nvme::{DsmRange, Nsid, Sqe, Status, nvm};
 use std::io;
 use zerocopy::FromBytes;
 
 impl Model {
-    pub(super) fn nvm(&mut self, sqe: &Sqe, faults: &Faults) -> Status {
-        self.nvm_checked(sqe, faults).err().unwrap_or(Status::SUCCESS)
+    pub(super) fn nvm(&mut self, sqe: &Sqe) -> Status {
+        self.nvm_checked(sqe).err().unwrap_or(Status::SUCCESS)
     }
 
-    fn nvm_checked(&mut self, sqe: &Sqe, faults: &Faults) -> Result<(), Status> {
+    fn nvm_checked(&mut self, sqe: &Sqe) -> Result<(), Status> {
         let known = matches!(
             sqe.opcode,
             nvm::FLUSH | nvm::WRITE | nvm::READ | nvm::COMPARE | nvm::WRITE_ZEROES | nvm::DATASET_MANAGEMENT
@@ -22,39 +22,36 @@ impl Model {
             return Err(Status::INVALID_OPCODE.with_dnr());
         }
         if sqe.opcode == nvm::FLUSH && sqe.nsid() == Nsid::ALL {
-            return self.flush();
+            return self.media.flush().map_err(|_| Status::INTERNAL_ERROR);
         }
         let part = self.part(sqe.nsid()).ok_or(Status::INVALID_NAMESPACE.with_dnr())?;
         match sqe.opcode {
-            nvm::FLUSH => self.flush(),
+            nvm::FLUSH => self.flush(part),
             nvm::DATASET_MANAGEMENT => self.dataset_management(sqe, part),
             opcode => {
                 let blocks = u64::from(sqe.blocks());
                 in_range(part, sqe.slba(), blocks)?;
                 let at = part.first_byte + (sqe.slba() << self.shape.block_shift);
                 if opcode == nvm::WRITE_ZEROES {
-                    self.media_fault(sqe, faults, true)?;
-                    let done = self.media.zero(at, blocks << self.shape.block_shift, sqe.deac());
-                    done.map_err(|why| write_status(&why))?;
-                    return self.make_durable(sqe.fua());
+                    return self.write_zeroes(sqe, at, blocks << self.shape.block_shift);
                 }
                 let length = (blocks as usize) << self.shape.block_shift;
                 if length > self.shape.mdts_bytes() {
                     return Err(Status::INVALID_FIELD.with_dnr());
                 }
                 match opcode {
-                    nvm::READ => self.read(sqe, at, length, faults),
-                    nvm::COMPARE => self.compare(sqe, at, length, faults),
-                    _ => self.write(sqe, at, length, faults),
+                    nvm::READ => self.read(sqe, at, length),
+                    nvm::COMPARE => self.compare(sqe, at, length),
+                    _ => self.write(sqe, at, length),
                 }
             }
         }
     }
 
-    fn read(&mut self, sqe: &Sqe, at: u64, length: usize, faults: &Faults) -> Result<(), Status> {
+    fn read(&mut self, sqe: &Sqe, at: u64, length: usize) -> Result<(), Status> {
         // What is wrong with the command comes before what is wrong with the medium.
         locate(&self.space, sqe, length, &mut self.spans)?;
-        self.media_fault(sqe, faults, false)?;
+        self.read_fault(sqe)?;
         self.buffer.resize(length, 0);
         self.media.read(at, &mut self.buffer).map_err(|_| Status::UNRECOVERED_READ_ERROR)?;
         self.store_data(sqe)?;
@@ -62,19 +59,37 @@ impl Model {
         Ok(())
     }
 
-    fn write(&mut self, sqe: &Sqe, at: u64, length: usize, faults: &Faults) -> Result<(), Status> {
+    fn write(&mut self, sqe: &Sqe, at: u64, length: usize) -> Result<(), Status> {
         // All of it is here before any of it is written.
         self.fetch_data(sqe, length)?;
-        self.media_fault(sqe, faults, true)?;
-        self.media.write(at, &self.buffer).map_err(|why| write_status(&why))?;
-        self.make_durable(sqe.fua())?;
+        let fault = self.write_fault(sqe);
+        let written = fault.map_or(length, |blocks| (blocks as usize) << self.shape.block_shift);
+        if written > 0 {
+            self.media.write(at, &self.buffer[..written]).map_err(|why| write_status(&why))?;
+        }
+        if fault.is_some() {
+            return Err(Status::WRITE_FAULT);
+        }
+        self.make_durable(sqe.fua(), at, length as u64)?;
         self.log.written(length);
         Ok(())
     }
 
-    fn compare(&mut self, sqe: &Sqe, at: u64, length: usize, faults: &Faults) -> Result<(), Status> {
+    fn write_zeroes(&mut self, sqe: &Sqe, at: u64, length: u64) -> Result<(), Status> {
+        let fault = self.write_fault(sqe);
+        let zeroed = fault.map_or(length, |blocks| blocks << self.shape.block_shift);
+        if zeroed > 0 {
+            self.media.zero(at, zeroed, sqe.deac()).map_err(|why| write_status(&why))?;
+        }
+        if fault.is_some() {
+            return Err(Status::WRITE_FAULT);
+        }
+        self.make_durable(sqe.fua(), at, length)
+    }
+
+    fn compare(&mut self, sqe: &Sqe, at: u64, length: usize) -> Result<(), Status> {
         self.fetch_data(sqe, length)?;
-        self.media_fault(sqe, faults, false)?;
+        self.read_fault(sqe)?;
         let mut kept = vec![0; length];
         self.media.read(at, &mut kept).map_err(|_| Status::UNRECOVERED_READ_ERROR)?;
         if kept == self.buffer { Ok(()) } else { Err(Status::COMPARE_FAILURE.with_dnr()) }
@@ -99,27 +114,41 @@ impl Model {
             let length = u64::from(range.nlb.get()) << self.shape.block_shift;
             self.media.zero(at, length, true).map_err(|why| write_status(&why))?;
         }
-        self.make_durable(false)
+        // The ranges lie anywhere in the namespace.
+        self.make_durable(false, part.first_byte, part.blocks << self.shape.block_shift)
     }
 
-    fn flush(&mut self) -> Result<(), Status> {
-        self.media.flush().map_err(|_| Status::INTERNAL_ERROR)
+    /// Of this namespace: what others wrote to theirs need not become durable.
+    fn flush(&mut self, part: Part) -> Result<(), Status> {
+        let length = part.blocks << self.shape.block_shift;
+        self.media.flush_range(part.first_byte, length).map_err(|_| Status::INTERNAL_ERROR)
     }
 
     /// After a write: with FUA, or with the write cache turned off, it is durable before it completes.
-    fn make_durable(&mut self, fua: bool) -> Result<(), Status> {
+    fn make_durable(&mut self, fua: bool, at: u64, length: u64) -> Result<(), Status> {
         let cache_on = self.features.get(&fid::VOLATILE_WRITE_CACHE).is_none_or(|value| value & 1 == 1);
         if fua || self.media.has_cache() && !cache_on {
-            return self.media.flush().map_err(|_| Status::WRITE_FAULT);
+            return self.media.flush_range(at, length).map_err(|_| Status::WRITE_FAULT);
         }
         Ok(())
     }
 
-    fn media_fault(&self, sqe: &Sqe, faults: &Faults, write: bool) -> Result<(), Status> {
-        if !faults.media_fails(sqe.nsid(), sqe.slba(), u64::from(sqe.blocks()), write) {
-            return Ok(());
-        }
-        Err(if write { Status::WRITE_FAULT } else { Status::UNRECOVERED_READ_ERROR })
+    fn read_fault(&mut self, sqe: &Sqe) -> Result<(), Status> {
+        self.media_fault(sqe, false).map_or(Ok(()), |_| Err(Status::UNRECOVERED_READ_ERROR))
+    }
+
+    /// Of a write that fails, how many of its first blocks are written all the same.
+    fn write_fault(&mut self, sqe: &Sqe) -> Option<u64> {
+        self.media_fault(sqe, true).map(|fault| match fault {
+            MediaFault::Write(blocks) => blocks,
+            MediaFault::Read => unreachable!("a write does not fail as a read"),
+        })
+    }
+
+    fn media_fault(&mut self, sqe: &Sqe, write: bool) -> Option<MediaFault> {
+        let number = self.reached_media;
+        self.reached_media += 1;
+        self.faults.lock().media_fault(number, sqe.nsid(), sqe.slba(), u64::from(sqe.blocks()), write)
     }
 }
 

@@ -12,11 +12,11 @@ use zerocopy::{FromBytes, IntoBytes};
 #[derive(Debug)]
 struct Sq {
     base: u64,
-    entries: u16,
-    head: u16,
+    entries: u32,
+    head: u32,
     cqid: u16,
     /// Commands fetched and not yet completed.
-    outstanding: u16,
+    outstanding: u32,
     /// A tail that was refused already.
     bad_tail: Option<u32>,
 }
@@ -25,8 +25,8 @@ struct Sq {
 #[derive(Debug)]
 struct Cq {
     base: u64,
-    entries: u16,
-    tail: u16,
+    entries: u32,
+    tail: u32,
     phase: bool,
     /// Completions with no free entry yet, with their submission queue.
     waiting: VecDeque<(u16, Cqe)>,
@@ -46,20 +46,40 @@ pub(super) enum Broken {
 pub(super) struct Queues {
     sqs: Vec<Option<Sq>>,
     cqs: Vec<Option<Cq>>,
-    first: usize,
+    /// The submission queues that exist, in order: all that a step without work looks at.
+    live: Vec<u16>,
+    /// Completions of all queues that are not posted yet.
+    unposted: usize,
+    first: u16,
+}
+
+/// How far a round over the submission queues has come: by QID, for queues come and go meanwhile.
+#[derive(Debug)]
+pub(super) struct Turn {
+    first: u16,
+    next: u16,
+    wrapped: bool,
 }
 
 impl Queues {
     /// Room for the admin queue and `io_queues` more.
     pub(super) fn new(io_queues: u16) -> Queues {
         let none = usize::from(io_queues) + 1;
-        Queues { sqs: (0..none).map(|_| None).collect(), cqs: (0..none).map(|_| None).collect(), first: 0 }
+        Queues {
+            sqs: (0..none).map(|_| None).collect(),
+            cqs: (0..none).map(|_| None).collect(),
+            live: Vec::new(),
+            unposted: 0,
+            first: 0,
+        }
     }
 
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         self.sqs.fill_with(|| None);
         self.cqs.fill_with(|| None);
+        self.live.clear();
+        self.unposted = 0;
     }
 
     pub(super) fn has_sq(&self, qid: u16) -> bool {
@@ -79,28 +99,54 @@ impl Queues {
         self.sqs.iter().skip(1).any(Option::is_some) || self.cqs.iter().skip(1).any(Option::is_some)
     }
 
-    pub(super) fn create_sq(&mut self, qid: u16, base: u64, entries: u16, cqid: u16) {
+    pub(super) fn create_sq(&mut self, qid: u16, base: u64, entries: u32, cqid: u16) {
+        let at = self.live.partition_point(|&live| live < qid);
+        self.live.insert(at, qid);
         self.sqs[usize::from(qid)] = Some(Sq { base, entries, head: 0, cqid, outstanding: 0, bad_tail: None });
     }
 
-    pub(super) fn create_cq(&mut self, qid: u16, base: u64, entries: u16) {
+    pub(super) fn create_cq(&mut self, qid: u16, base: u64, entries: u32) {
         self.cqs[usize::from(qid)] = Some(Cq { base, entries, tail: 0, phase: true, waiting: VecDeque::new() });
     }
 
     pub(super) fn delete_sq(&mut self, qid: u16) {
+        self.live.retain(|&live| live != qid);
         self.sqs[usize::from(qid)] = None;
     }
 
     pub(super) fn delete_cq(&mut self, qid: u16) {
-        self.cqs[usize::from(qid)] = None;
+        let gone = self.cqs[usize::from(qid)].take();
+        self.unposted -= gone.map_or(0, |cq| cq.waiting.len());
     }
 
     /// The submission queues, each time starting one further: round robin (§3.4.4.1).
-    pub(super) fn round(&mut self) -> impl Iterator<Item = u16> + use<> {
-        let count = self.sqs.len();
-        self.first = (self.first + 1) % count;
-        let first = self.first;
-        (0..count).map(move |i| ((first + i) % count) as u16)
+    pub(super) fn round(&mut self) -> Turn {
+        self.first += 1;
+        if usize::from(self.first) == self.sqs.len() {
+            self.first = 0;
+        }
+        Turn { first: self.first, next: self.first, wrapped: false }
+    }
+
+    /// The next queue of this round whose tail is not where its head is.
+    pub(super) fn next_rung(&self, turn: &mut Turn, bar: &Region) -> Option<u16> {
+        let below = |qid: u16| self.live.partition_point(|&live| live < qid);
+        let is_rung = |&&qid: &&u16| {
+            let sq = self.sqs[usize::from(qid)].as_ref().expect("a live queue");
+            bar.load_u32(sq_doorbell(qid, 0), Ordering::Acquire) != sq.head
+        };
+        loop {
+            let until = if turn.wrapped { below(turn.first) } else { self.live.len() };
+            let left = self.live.get(below(turn.next)..until).unwrap_or_default();
+            if let Some(&qid) = left.iter().find(is_rung) {
+                turn.next = qid + 1;
+                return Some(qid);
+            }
+            if turn.wrapped {
+                return None;
+            }
+            (turn.next, turn.wrapped) = (0, true);
+        }
     }
 
     /// The next command of queue `qid`, if there is one and its completion can be posted.
@@ -112,11 +158,11 @@ impl Queues {
             return Ok(None);
         }
         let tail = bar.load_u32(sq_doorbell(qid, 0), Ordering::Acquire);
-        if tail >= u32::from(sq.entries) {
+        if tail >= sq.entries {
             let news = sq.bad_tail.replace(tail) != Some(tail);
             return if news { Err(Broken::Doorbell) } else { Ok(None) };
         }
-        if tail == u32::from(sq.head) {
+        if tail == sq.head {
             return Ok(None);
         }
         let mut bytes = [0; Sqe::LEN];
@@ -140,18 +186,23 @@ impl Queues {
         sq.outstanding -= 1;
         let cq = self.cqs[usize::from(sq.cqid)].as_mut().expect("a submission queue keeps its completion queue");
         cq.waiting.push_back((qid, cqe));
+        self.unposted += 1;
     }
 
     /// Writes the completions that have a free entry.
     pub(super) fn post(&mut self, bar: &Region, space: &AddressSpace) -> Result<bool, Broken> {
         let mut worked = false;
+        if self.unposted == 0 {
+            return Ok(worked);
+        }
         for (cqid, cq) in self.cqs.iter_mut().enumerate() {
             let Some(cq) = cq else { continue };
             while !cq.waiting.is_empty() && !cq.is_full(bar, cqid as u16) {
                 let (qid, mut cqe) = cq.waiting.pop_front().expect("not empty");
+                self.unposted -= 1;
                 let head = self.sqs[usize::from(qid)].as_ref().map_or(0, |sq| sq.head);
                 cqe.sqid = qid.into();
-                cqe.sqhd = head.into();
+                cqe.sqhd = (head as u16).into();
                 cqe.set_phase(cq.phase);
                 cq.write(&cqe, space)?;
                 cq.tail = (cq.tail + 1) % cq.entries;
@@ -167,7 +218,7 @@ impl Cq {
     /// Whether no entry is free; a head doorbell that makes no sense frees none.
     fn is_full(&self, bar: &Region, cqid: u16) -> bool {
         let head = bar.load_u32(cq_doorbell(cqid, 0), Ordering::Acquire);
-        head >= u32::from(self.entries) || u32::from((self.tail + 1) % self.entries) == head
+        head >= self.entries || (self.tail + 1) % self.entries == head
     }
 
     /// The entry's last dword, phase included, is stored after the rest.

@@ -153,9 +153,13 @@ impl Media for Counting {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
+    fn flush_range(&mut self, _offset: u64, _length: u64) -> io::Result<()> {
+        self.flush()
+    }
     fn has_cache(&self) -> bool {
         true
     }
+    fn lose_power(&mut self, _survives_seed: u64) {}
 }
 
 /// Only Flush, FUA and writes with the cache turned off reach the platter; and what the medium says becomes a status.
