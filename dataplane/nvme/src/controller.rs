@@ -4,7 +4,8 @@
 //! A failure always ends the same way: CC.EN = 0, wait for CSTS.RDY = 0, then one [`Event::Failed`] that says
 //! whether the drive confirmed that it will touch no more memory.
 
-use crate::failure::{Failure, Reason};
+use crate::failure::{Failure, Reason, text};
+use crate::handover::number;
 use crate::inventory::Inventory;
 use crate::jobs::{Job, Jobs, QueueAddresses};
 use crate::queue::{IoQueue, Place, QueueFull};
@@ -18,9 +19,10 @@ use gantry_wire::nvme::feature::AsyncEvent;
 use gantry_wire::nvme::prp_sgl::PAGE;
 use gantry_wire::nvme::register::{self, Aqa, Cap, Cc, Csts};
 use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, admin, identify};
+use serde::{Deserialize, Serialize};
 
 /// How a drive is to be driven.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// I/O queue pairs, one an lcore; at least 1.
     pub io_queues: u16,
@@ -31,18 +33,18 @@ pub struct Config {
 }
 
 /// Names a command of [`Controller::submit_admin`] in its [`Event::AdminCompleted`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Ticket(pub u64);
 
 /// What the owner learns from [`Controller::poll`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// Bring-up is over: the inventory is there, the I/O queues can be taken.
     Ready,
     /// The drive was given up and disabled. Nothing follows until [`Controller::restart`].
     Failed(Failure),
     /// The drive reported something; its log has been read, so that it can report the next.
-    AsyncEvent(AsyncEvent),
+    AsyncEvent(#[serde(with = "number")] AsyncEvent),
     /// [`Controller::inventory`] has other namespaces than before.
     NamespacesChanged,
     /// A command of [`Controller::submit_admin`] was answered.
@@ -50,6 +52,7 @@ pub enum Event {
         /// Which.
         ticket: Ticket,
         /// How.
+        #[serde(with = "number")]
         cqe: Cqe,
     },
     /// [`Controller::shutdown`] is done; the drive is disabled.
@@ -57,8 +60,8 @@ pub enum Event {
 }
 
 /// Where the drive is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum State {
     Start,
     Disabling { deadline_ns: u64, then: Then },
     Enabling { deadline_ns: u64 },
@@ -68,16 +71,16 @@ enum State {
 }
 
 /// What follows CSTS.RDY = 0.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Then {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Then {
     Enable,
     Fail(Reason),
     ShutDown,
 }
 
 /// Who waits for an admin CID.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Waiter {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Waiter {
     Nobody,
     Job(Job, u64),
     Owner(Ticket, u64),
@@ -85,7 +88,7 @@ enum Waiter {
 }
 
 /// Entries of the admin queues.
-const ADMIN_ENTRIES: u16 = 64;
+pub(crate) const ADMIN_ENTRIES: u16 = 64;
 /// Asynchronous Event Requests kept outstanding at most.
 const ASYNC_EVENTS: u16 = 4;
 /// Entries that the owner's commands leave to events and to the driver's own commands.
@@ -96,20 +99,20 @@ const SHUTDOWN_NS: u64 = 10_000_000_000;
 /// Bring-up, admin queue and end of one drive. `poll` it as often as convenient.
 #[derive(Debug)]
 pub struct Controller {
-    bar: Bar,
-    memory: Arc<Region>,
-    offset: usize,
-    config: Config,
-    cap: Cap,
-    state: State,
-    admin: Option<IoQueue>,
-    waiters: [Waiter; ADMIN_ENTRIES as usize],
-    async_outstanding: u16,
-    jobs: Jobs,
-    io_queues: Vec<Option<IoQueue>>,
-    taken: u16,
-    events: VecDeque<Event>,
-    next_ticket: u64,
+    pub(crate) bar: Bar,
+    pub(crate) memory: Arc<Region>,
+    pub(crate) offset: usize,
+    pub(crate) config: Config,
+    pub(crate) cap: Cap,
+    pub(crate) state: State,
+    pub(crate) admin: Option<IoQueue>,
+    pub(crate) waiters: [Waiter; ADMIN_ENTRIES as usize],
+    pub(crate) async_outstanding: u16,
+    pub(crate) jobs: Jobs,
+    pub(crate) io_queues: Vec<Option<IoQueue>>,
+    pub(crate) taken: u16,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) next_ticket: u64,
 }
 
 impl Controller {
@@ -324,8 +327,7 @@ impl Controller {
 
     /// Admin queues, then CC.EN = 1 (§3.5.1 steps 2 to 4).
     fn enable(&mut self) {
-        let dstrd = self.cap.dstrd();
-        let place = Place { qid: 0, entries: ADMIN_ENTRIES, sq: self.offset, cq: self.offset + PAGE, dstrd };
+        let place = self.admin_place();
         let timeout_ns = self.config.command_timeout_ns;
         self.admin = Some(IoQueue::new(Arc::clone(&self.bar), Arc::clone(&self.memory), place, timeout_ns));
         self.waiters.fill(Waiter::Nobody);
@@ -354,7 +356,7 @@ impl Controller {
                     return Err(Reason::Timeout { what: job.what(), timeout_ns: self.config.command_timeout_ns });
                 }
                 Waiter::Owner(_, deadline_ns) if now_ns >= deadline_ns => {
-                    let what = "an admin command";
+                    let what = text::ADMIN_COMMAND;
                     return Err(Reason::Timeout { what, timeout_ns: self.config.command_timeout_ns });
                 }
                 _ => {}
@@ -476,7 +478,12 @@ impl Controller {
         self.config.io_entries.min(self.cap.mqes().saturating_add(1)).max(2)
     }
 
-    fn io_place(&self, qid: u16) -> Place {
+    pub(crate) fn admin_place(&self) -> Place {
+        let (sq, cq) = (self.offset, self.offset + PAGE);
+        Place { qid: 0, entries: ADMIN_ENTRIES, sq, cq, dstrd: self.cap.dstrd() }
+    }
+
+    pub(crate) fn io_place(&self, qid: u16) -> Place {
         let (sq_bytes, cq_bytes) = (sq_bytes(self.config.io_entries), cq_bytes(self.config.io_entries));
         let sq = self.offset + 3 * PAGE + usize::from(qid - 1) * (sq_bytes + cq_bytes);
         Place { qid, entries: self.io_entries(), sq, cq: sq + sq_bytes, dstrd: self.cap.dstrd() }

@@ -1,9 +1,15 @@
 //! Why a drive was given up, in words that an event or a log line can carry.
 
 use gantry_wire::nvme::{Nsid, Status};
+use serde::{Deserialize, Serialize};
+
+use crate::handover::{number, what};
+
+/// Under a name, because serde takes a plain reference for one that is borrowed from what it reads.
+type Text = &'static str;
 
 /// A drive failed and was disabled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{reason}{}", if *stopped { "" } else { "; it did not confirm that it stopped, its memory must not be reused" })]
 pub struct Failure {
     /// Why.
@@ -13,7 +19,7 @@ pub struct Failure {
 }
 
 /// Why a drive was given up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
     /// Its registers read all ones.
@@ -58,15 +64,18 @@ pub enum Reason {
     #[error("{what} failed: {status}")]
     Command {
         /// Which.
-        what: &'static str,
+        #[serde(with = "what")]
+        what: Text,
         /// With what.
+        #[serde(with = "number")]
         status: Status,
     },
     /// An admin command was not answered.
     #[error("{what} was not answered within {timeout_ns} ns")]
     Timeout {
         /// Which.
-        what: &'static str,
+        #[serde(with = "what")]
+        what: Text,
         /// How long it had.
         timeout_ns: u64,
     },
@@ -88,9 +97,11 @@ pub enum Reason {
     #[error("Identify of namespace {} makes no sense: {what}", nsid.0)]
     Identify {
         /// Of which namespace; 0 for the controller.
+        #[serde(with = "number")]
         nsid: Nsid,
         /// What is wrong.
-        what: &'static str,
+        #[serde(with = "what")]
+        what: Text,
     },
     /// Commands were answered, but SQHD never said that their entries are free again.
     #[error("the controller does not free the entries of its admin queue (SQHD)")]
@@ -98,4 +109,14 @@ pub enum Reason {
     /// The owner asked for it.
     #[error("stopped on request")]
     Requested,
+}
+
+/// Texts of [`Reason`]s that are no command's name.
+pub(crate) mod text {
+    pub(crate) const ADMIN_COMMAND: &str = "an admin command";
+    pub(crate) const SQES: &str = "its submission entries are not 64 bytes (SQES)";
+    pub(crate) const CQES: &str = "its completion entries are not 16 bytes (CQES)";
+    pub(crate) const NSID_ORDER: &str = "the active NSID list does not ascend";
+    /// All of them.
+    pub(crate) const ALL: [&str; 4] = [ADMIN_COMMAND, SQES, CQES, NSID_ORDER];
 }

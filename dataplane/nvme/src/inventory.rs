@@ -5,9 +5,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use gantry_wire::nvme::identify::{IdentifyController, IdentifyNamespace, sgls};
 use gantry_wire::nvme::{Nsid, identify};
+use serde::{Deserialize, Serialize};
+
+use crate::handover::number;
 
 /// A drive and its namespaces.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Inventory {
     /// Serial number.
     pub serial: String,
@@ -32,13 +35,15 @@ pub struct Inventory {
     /// Namespaces that can be served, by ascending NSID.
     pub namespaces: Vec<Namespace>,
     /// Namespaces that cannot, and why.
+    #[serde(with = "number")]
     pub left_out: Vec<(Nsid, Unusable)>,
 }
 
 /// A namespace of a drive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Namespace {
     /// Its identifier on the drive.
+    #[serde(with = "number")]
     pub nsid: Nsid,
     /// Bytes of a block as a power of two.
     pub block_shift: u8,
@@ -59,7 +64,7 @@ pub struct Namespace {
 }
 
 /// Why a namespace is not served.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unusable {
     /// NSZE is 0.

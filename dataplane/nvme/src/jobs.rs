@@ -2,7 +2,8 @@
 //! what it asks, and what its answer means. Bring-up is such a list (NVMe Base 2.0 §3.5.1 steps 5 to 10), and so is
 //! what follows an asynchronous event (§5.2).
 
-use crate::failure::Reason;
+use crate::failure::{Reason, text};
+use crate::handover::number;
 use crate::inventory::{Inventory, Namespace, Unusable};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -10,21 +11,23 @@ use gantry_wire::nvme::feature::{AsyncEvent, NumberOfQueues, aec, fid};
 use gantry_wire::nvme::identify::{self, IdentifyController, IdentifyNamespace, NsidList, cns};
 use gantry_wire::nvme::log::lid;
 use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, admin};
+use serde::{Deserialize, Serialize};
 
 /// One command, or a point in the list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
     IdentifyController,
     ActiveNamespaces {
+        #[serde(with = "number")]
         after: Nsid,
     },
-    Namespace(Nsid),
-    Descriptors(Nsid),
+    Namespace(#[serde(with = "number")] Nsid),
+    Descriptors(#[serde(with = "number")] Nsid),
     QueueCount,
     EventConfiguration,
     CreateCq(u16),
     CreateSq(u16),
-    ReadLog(AsyncEvent),
+    ReadLog(#[serde(with = "number")] AsyncEvent),
     /// The namespaces found become the inventory's.
     Adopt,
     /// Bring-up is over.
@@ -42,7 +45,7 @@ pub(crate) struct QueueAddresses {
 }
 
 /// What the jobs know and find.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Jobs {
     pub(crate) queue: VecDeque<Job>,
     pub(crate) inventory: Inventory,
@@ -55,6 +58,7 @@ pub(crate) struct Jobs {
     /// AERL + 1.
     pub(crate) async_limit: u16,
     found: Vec<Namespace>,
+    #[serde(with = "number")]
     left_out: Vec<(Nsid, Unusable)>,
     rescan_waits: bool,
 }
@@ -186,10 +190,10 @@ impl Jobs {
         let controller = IdentifyController::parse(page).expect("a whole page");
         let makes_no_sense = |what| Err(Reason::Identify { nsid: Nsid(0), what });
         if controller.sqes & 0xf != 6 {
-            return makes_no_sense("its submission entries are not 64 bytes (SQES)");
+            return makes_no_sense(text::SQES);
         }
         if controller.cqes & 0xf != 4 {
-            return makes_no_sense("its completion entries are not 16 bytes (CQES)");
+            return makes_no_sense(text::CQES);
         }
         let io_entries = self.inventory.io_entries;
         self.inventory = Inventory::of(controller, self.version, self.mpsmin);
@@ -206,7 +210,7 @@ impl Jobs {
         let mut jobs = Vec::new();
         for nsid in list.iter() {
             if nsid <= last {
-                return Err(Reason::Identify { nsid, what: "the active NSID list does not ascend" });
+                return Err(Reason::Identify { nsid, what: text::NSID_ORDER });
             }
             last = nsid;
             // Those of this piece and those before it: bounded, whatever the drive says.

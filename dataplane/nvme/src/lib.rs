@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`Controller`] | reset, enable, inventory, I/O queues, async events, shutdown, failure |
 //! | [`IoQueue`] | submit, one doorbell a burst, completions by phase bit, age of what is outstanding |
+//! | [`ControllerState`], [`IoQueueState`] | both told to a successor, and taken up there |
 //! | [`command`] | SQEs of the NVM command set |
 //! | [`prp`] | PRP1, PRP2 and the list from a command's pages |
 //! | [`split`] | one range of blocks as pieces that the drive takes |
@@ -21,6 +22,7 @@ extern crate alloc;
 pub mod command;
 mod controller;
 mod failure;
+mod handover;
 mod inventory;
 mod jobs;
 pub mod prp;
@@ -32,6 +34,7 @@ use gantry_dma::Region;
 
 pub use controller::{Config, Controller, Event, Ticket};
 pub use failure::{Failure, Reason};
+pub use handover::{ControllerState, Inconsistent, IoQueueState};
 pub use inventory::{Inventory, Namespace, Unusable};
 pub use queue::{Counters, IoQueue, QueueFull};
 

@@ -14,6 +14,7 @@ use core::sync::atomic::Ordering;
 use gantry_dma::Region;
 use gantry_wire::nvme::register::{cq_doorbell, sq_doorbell};
 use gantry_wire::nvme::{Cid, Cqe, Sqe};
+use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// There is no free entry; poll and try again.
@@ -22,7 +23,7 @@ use zerocopy::{FromBytes, IntoBytes};
 pub struct QueueFull;
 
 /// What happened on a queue so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Commands submitted.
     pub submitted: u64,
@@ -39,34 +40,34 @@ pub struct Counters {
 }
 
 /// Age classes: the one that commands get now, and those before it.
-const CLASSES: usize = 4;
+pub(crate) const CLASSES: usize = 4;
 
 /// One queue pair of one drive, owned by one thread.
 #[derive(Debug)]
 pub struct IoQueue {
-    bar: Bar,
-    memory: Arc<Region>,
-    qid: u16,
-    entries: u16,
-    sq: usize,
-    cq: usize,
-    sq_doorbell: usize,
-    cq_doorbell: usize,
-    sq_tail: u16,
-    sq_tail_rung: u16,
-    sq_head: u16,
-    cq_head: u16,
-    cq_head_rung: u16,
-    phase: bool,
-    outstanding: u16,
+    pub(crate) bar: Bar,
+    pub(crate) memory: Arc<Region>,
+    pub(crate) qid: u16,
+    pub(crate) entries: u16,
+    pub(crate) sq: usize,
+    pub(crate) cq: usize,
+    pub(crate) sq_doorbell: usize,
+    pub(crate) cq_doorbell: usize,
+    pub(crate) sq_tail: u16,
+    pub(crate) sq_tail_rung: u16,
+    pub(crate) sq_head: u16,
+    pub(crate) cq_head: u16,
+    pub(crate) cq_head_rung: u16,
+    pub(crate) phase: bool,
+    pub(crate) outstanding: u16,
     /// By CID: 0, or the class of the command outstanding, 1 to [`CLASSES`].
-    class_of: Box<[u8]>,
-    class: u8,
-    class_since_ns: Option<u64>,
-    in_class: [u16; CLASSES],
-    expired: bool,
-    timeout_ns: u64,
-    counters: Counters,
+    pub(crate) class_of: Box<[u8]>,
+    pub(crate) class: u8,
+    pub(crate) class_since_ns: Option<u64>,
+    pub(crate) in_class: [u16; CLASSES],
+    pub(crate) expired: bool,
+    pub(crate) timeout_ns: u64,
+    pub(crate) counters: Counters,
 }
 
 /// Where a queue lies.
@@ -268,7 +269,7 @@ impl IoQueue {
 
     /// Entries from `from` up to `to`, going forward.
     #[inline]
-    fn distance(&self, from: u16, to: u16) -> u16 {
+    pub(crate) fn distance(&self, from: u16, to: u16) -> u16 {
         if to >= from { to - from } else { self.entries - from + to }
     }
 }

@@ -15,6 +15,7 @@
 //! | `completer.rs` | ACKs and READ responses that come in for that work |
 //! | `timer.rs` | retransmission timeout, exhaustion, RNR delay |
 //! | `work.rs` | the arena of work requests that the queue pairs of an lcore share |
+//! | `handover.rs` | a queue pair told to a successor, and taken up there |
 //! | `ud.rs` | datagrams on QP1, which carry connection management |
 //!
 //! Queue pairs are plain structs without pointers; the arena is the only memory, allocated once.
@@ -25,6 +26,7 @@
 extern crate alloc;
 
 mod completer;
+mod handover;
 mod memory;
 mod plan;
 mod qp;
@@ -36,6 +38,7 @@ pub mod ud;
 mod work;
 
 pub use gantry_wire::ib::{NakCode, Psn, Qpn, Rkey, Transport};
+pub use handover::{Inconsistent, QpState};
 pub use memory::{Access, Memory, NoMemory};
 pub use plan::{DropReason, Outcome, Plan};
 pub use qp::{Completion, CompletionKind, Failure, Payload, Qp, QpConfig, Status, Transmit};

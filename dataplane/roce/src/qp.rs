@@ -2,7 +2,9 @@
 //! they speak in. It is always past RTR; connection management makes it when the peer's parameters are known.
 
 use gantry_wire::ib::{NakCode, Opcode, Psn, Qpn, Rkey, Transport};
+use serde::{Deserialize, Serialize};
 
+use crate::handover::number;
 use crate::memory::Memory;
 use crate::plan::{DropReason, Outcome, Plan};
 use crate::requester::Requester;
@@ -120,21 +122,22 @@ pub enum Status {
 }
 
 /// Why a queue pair has failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// No progress for the peer's ACK timeout times one more than the retry count.
     RetryExceeded,
     /// The peer was not ready more often than the RNR retry count allows.
     RnrRetryExceeded,
     /// The peer refused a request.
-    RemoteNak(NakCode),
+    RemoteNak(#[serde(with = "number")] NakCode),
     /// We refused a request of the peer.
-    Refused(NakCode),
+    Refused(#[serde(with = "number")] NakCode),
 }
 
 /// What both roles need to know of the connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Path {
+    #[serde(with = "number")]
     pub(crate) remote_qpn: Qpn,
     pub(crate) mtu: u16,
     pub(crate) pkey: u16,
@@ -158,8 +161,8 @@ impl Path {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum State {
     Ready,
     Failed(Failure),
     /// Torn down.
@@ -169,14 +172,14 @@ enum State {
 /// A queue pair. A plain struct: its work lives in the [`WorkPool`] that is handed in, always the same one.
 #[derive(Debug)]
 pub struct Qp {
-    qpn: Qpn,
-    state: State,
-    path: Path,
+    pub(crate) qpn: Qpn,
+    pub(crate) state: State,
+    pub(crate) path: Path,
     /// Whose turn it is when both roles have packets.
-    requester_first: bool,
-    responder: Responder,
-    requester: Requester,
-    timer: Timer,
+    pub(crate) requester_first: bool,
+    pub(crate) responder: Responder,
+    pub(crate) requester: Requester,
+    pub(crate) timer: Timer,
 }
 
 impl Qp {

@@ -4,15 +4,20 @@
 
 use gantry_wire::ib::{Opcode, Psn};
 
+use serde::{Deserialize, Serialize};
+
+use crate::handover::number;
 use crate::plan::DropReason;
 use crate::timer::Timer;
 use crate::work::{NIL, Slot, WorkPool};
 
 /// READs that have PSNs, from the oldest incomplete one on: at most as many as the peer keeps track of. One that is
 /// complete behind an incomplete one still counts, for the peer forgets the oldest when it is asked for one more.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Reading {
+    #[serde(skip)]
     head: u32,
+    #[serde(skip)]
     tail: u32,
     /// Of them, those that are [`Due::Lost`].
     lost: u8,
@@ -23,7 +28,7 @@ pub(crate) struct Reading {
 }
 
 /// Whether a READ is to be asked for, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Due {
     /// It was asked for.
     No,
@@ -36,13 +41,14 @@ pub(crate) enum Due {
 }
 
 /// What was asked of the peer for a READ.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Asking {
     /// When it was asked for first, in nanoseconds.
     at_ns: u64,
     /// The oldest request that can still be answered, among all requests.
     order: u32,
     /// Of that request: the PSN that a packet sent for the first time had next. An ACK of it comes behind the answer.
+    #[serde(with = "number")]
     frontier: Psn,
     /// The packet of the READ from which it was asked for last.
     from: u32,
@@ -71,6 +77,24 @@ impl Slot {
 impl Reading {
     pub(crate) fn new(max: u8) -> Reading {
         Reading { head: NIL, tail: NIL, lost: 0, count: 0, max, order: 0 }
+    }
+
+    /// Finds the READs again in `in_flight`, in a successor; whether they are as many as were told of.
+    pub(crate) fn find_again(&mut self, works: &mut WorkPool, in_flight: &[u32]) -> bool {
+        let (count, lost) = (self.count, self.lost);
+        (self.head, self.tail, self.count, self.lost) = (NIL, NIL, 0, 0);
+        for index in in_flight {
+            let read = works.slot(*index);
+            // Those that are complete before the first that is not have left.
+            if read.is_read() && (self.head != NIL || !read.is_complete()) {
+                if self.count == count {
+                    return false;
+                }
+                self.lost = self.lost.saturating_add(u8::from(read.asking.due == Due::Lost));
+                self.start(works, *index);
+            }
+        }
+        (self.count, self.lost) == (count, lost) && count <= self.max
     }
 
     pub(crate) fn has_room(&self) -> bool {

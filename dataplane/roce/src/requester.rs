@@ -4,7 +4,9 @@
 //! not known to have; of READs, only those that are due again.
 
 use gantry_wire::ib::{Opcode, Psn, Reth, Transport};
+use serde::{Deserialize, Serialize};
 
+use crate::handover::number;
 use crate::qp::{Path, Payload, QpConfig, Transmit};
 use crate::reading::Reading;
 use crate::responder::MESSAGE_PACKETS_MAX;
@@ -16,31 +18,42 @@ pub const WINDOW_PACKETS: u32 = 128;
 /// Packets of one message after which an acknowledgement is asked for before its end.
 pub const ACK_REQUEST_PACKETS: u32 = 64;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Requester {
     /// SENDs and WRITEs that have no PSN yet.
-    sends: List,
+    #[serde(skip)]
+    pub(crate) sends: List,
     /// READs that have no PSN yet.
-    reads: List,
+    #[serde(skip)]
+    pub(crate) reads: List,
     /// Work that has PSNs and is not complete, by PSN.
+    #[serde(skip)]
     pub(crate) in_flight: List,
     /// Work that is complete and waits to be told.
+    #[serde(skip)]
     pub(crate) done: List,
     /// The work to send from next, in flight; [`NIL`] when all of it was sent.
-    cursor: u32,
+    #[serde(skip)]
+    pub(crate) cursor: u32,
     /// READs among the work in flight.
     pub(crate) reading: Reading,
     /// The PSN to send next, within `cursor`.
-    send_psn: Psn,
+    #[serde(with = "number")]
+    pub(crate) send_psn: Psn,
     /// The PSN behind the highest one ever sent (for READs: asked for).
+    #[serde(with = "number")]
     pub(crate) sent_end: Psn,
     /// The PSN behind all work in flight.
-    end_psn: Psn,
+    #[serde(with = "number")]
+    pub(crate) end_psn: Psn,
     /// First PSN of the oldest work in flight; `end_psn` when there is none.
+    #[serde(with = "number")]
     pub(crate) base: Psn,
     /// The highest PSN that the peer is known to have received, with all before it.
+    #[serde(with = "number")]
     pub(crate) acked: Psn,
     /// The PSN that the peer missed, from which packets were last sent again: not again for the same one.
+    #[serde(with = "number")]
     pub(crate) went_back_for: Option<Psn>,
     /// Packets of SENDs and WRITEs sent and not acknowledged.
     pub(crate) window_used: u32,

@@ -4,6 +4,9 @@
 
 use gantry_wire::ib::{Aeth, NakCode, Opcode, Psn, Rkey, Syndrome, Transport};
 
+use serde::{Deserialize, Serialize};
+
+use crate::handover::number;
 use crate::memory::{Access, Memory};
 use crate::plan::{DropReason, Outcome, Plan};
 use crate::qp::{Path, Payload, QpConfig, Transmit};
@@ -12,9 +15,10 @@ use crate::work::{Kind, List, Slot, WorkPool};
 /// The longest message, in packets: half of the PSNs that can be told from their past.
 pub(crate) const MESSAGE_PACKETS_MAX: u32 = (1 << 22) - 1;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Responder {
     /// The PSN that comes next.
+    #[serde(with = "number")]
     expected: Psn,
     /// Messages completed, 24 bits.
     msn: u32,
@@ -23,31 +27,40 @@ pub(crate) struct Responder {
     /// A NAK or RNR NAK was given for `expected`: silence until it comes.
     refused: bool,
     rnr_timer: u8,
-    reads_max: u8,
+    pub(crate) reads_max: u8,
     /// Of `reads`, those that are answered for the first time: at most `reads_max`.
-    reads_new: u8,
+    pub(crate) reads_new: u8,
     /// Of `reads`, those that are answered again: at most `reads_max`.
-    reads_again: u8,
+    pub(crate) reads_again: u8,
     /// READ requests to answer, in the order in which they came.
-    reads: List,
+    #[serde(skip)]
+    pub(crate) reads: List,
 }
 
 /// The message of which more packets are to come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Message {
     None,
-    Send { received: u32 },
-    Write { rkey: Rkey, address: u64, length: u32, received: u32 },
+    Send {
+        received: u32,
+    },
+    Write {
+        #[serde(with = "number")]
+        rkey: Rkey,
+        address: u64,
+        length: u32,
+        received: u32,
+    },
 }
 
 /// What the peer is to be told next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Answer {
     None,
     /// Everything before `expected` has arrived.
     Ack,
     /// A NAK or RNR NAK at `expected`.
-    Refuse(Syndrome),
+    Refuse(#[serde(with = "number")] Syndrome),
 }
 
 impl Responder {

@@ -7,6 +7,9 @@
 //! peer's retry count foresees.
 
 use gantry_wire::ib::Psn;
+use serde::{Deserialize, Serialize};
+
+use crate::handover::number;
 
 /// The shortest retransmission timeout, in nanoseconds: more than a scheduler's tick of 10 ms for which the peer's
 /// software may have to wait until it runs. Gaps are told long before; it only counts when the last packet is lost.
@@ -18,7 +21,7 @@ const RETRY_MAX_NS: u64 = 1_000_000_000;
 /// No deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Timer {
     /// When to go back, unless something arrives; [`NEVER`] when nothing is outstanding.
     retry_at_ns: u64,
@@ -32,6 +35,7 @@ pub(crate) struct Timer {
     retry_max_ns: u64,
     /// When the packet at `timed_psn` was sent; [`NEVER`] when none is timed.
     timed_at_ns: u64,
+    #[serde(with = "number")]
     timed_psn: Psn,
     /// Smoothed round trip; 0 before the first measurement.
     round_trip_ns: u64,

@@ -4,7 +4,9 @@
 use alloc::vec::Vec;
 
 use gantry_wire::ib::{Psn, Rkey};
+use serde::{Deserialize, Serialize};
 
+use crate::handover::number;
 use crate::reading::Asking;
 
 /// A work request of the requester.
@@ -19,11 +21,12 @@ pub struct Work {
 }
 
 /// What a work request does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkKind {
     /// SEND; at most one of the two extensions.
     Send {
         /// The peer's R_Key that the SEND invalidates.
+        #[serde(with = "number")]
         invalidate: Option<Rkey>,
         /// Immediate data.
         immediate: Option<u32>,
@@ -33,6 +36,7 @@ pub enum WorkKind {
         /// Where, in the peer's memory.
         address: u64,
         /// The peer's R_Key.
+        #[serde(with = "number")]
         rkey: Rkey,
         /// Immediate data.
         immediate: Option<u32>,
@@ -42,6 +46,7 @@ pub enum WorkKind {
         /// Where from, in the peer's memory.
         address: u64,
         /// The peer's R_Key.
+        #[serde(with = "number")]
         rkey: Rkey,
     },
 }
@@ -51,7 +56,7 @@ pub enum WorkKind {
 pub struct PoolFull;
 
 /// What a slot of the arena holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Free,
     /// A work request of the requester.
@@ -59,27 +64,31 @@ pub(crate) enum Kind {
     /// A READ request that the responder answers.
     Respond {
         address: u64,
+        #[serde(with = "number")]
         rkey: Rkey,
         /// It was answered before; the peer may have got the answer meanwhile.
         again: bool,
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Slot {
     pub(crate) kind: Kind,
+    #[serde(skip)]
     pub(crate) next: u32,
     pub(crate) cookie: u32,
     pub(crate) length: u32,
     /// When it was posted, relative to other work of its queue pair.
     pub(crate) post: u32,
     /// PSN of its first packet (for a READ, of its first response), once it has one.
+    #[serde(with = "number")]
     pub(crate) first_psn: Psn,
     /// PSNs that it takes.
     pub(crate) packets: u32,
     /// Packets known to have arrived: at the responder, or here for a READ; packets sent for `Respond`.
     pub(crate) progress: u32,
     /// For a READ in flight: the next one.
+    #[serde(skip)]
     pub(crate) next_read: u32,
     /// For a READ in flight: what was asked of the peer.
     pub(crate) asking: Asking,
@@ -123,6 +132,12 @@ pub(crate) const NIL: u32 = u32::MAX;
 pub(crate) struct List {
     head: u32,
     tail: u32,
+}
+
+impl Default for List {
+    fn default() -> List {
+        List::EMPTY
+    }
 }
 
 impl List {
@@ -184,6 +199,12 @@ impl WorkPool {
     /// The slot behind `index` in its list, or [`NIL`].
     pub(crate) fn next(&self, index: u32) -> u32 {
         self.slots[index as usize].next
+    }
+
+    /// The slots of a list, in order.
+    pub(crate) fn walk(&self, list: &List) -> impl Iterator<Item = u32> + '_ {
+        let on = |index: u32| (index != NIL).then_some(index);
+        core::iter::successors(on(list.head), move |index| on(self.next(*index)))
     }
 
     /// Takes a slot and puts it at the end of `list`.
