@@ -69,6 +69,8 @@ pub enum Failure {
     Transport(gantry_roce::Failure),
     /// The target broke a rule that ends the association.
     Violation(Violation),
+    /// The target did what a capsule of [`Host::violate`] asked for, which this host must refuse.
+    Provoked,
 }
 
 /// A namespace as the controller shows it.
@@ -143,6 +145,7 @@ impl Association {
 impl Host {
     pub(super) fn begin(&mut self, wanted: Wanted) {
         let idle = matches!(self.association.state, State::Idle | State::Disconnected | State::Failed(_));
+        self.reconnect_at_ns = u64::MAX;
         assert!(idle, "connected already: {:?}", self.association.state);
         assert!(wanted.io_queues == 0 || (4..=ENTRIES_MAX).contains(&wanted.depth), "a depth of {}", wanted.depth);
         self.association = Association { wanted: Some(wanted), state: State::Connecting, ..Association::default() };
@@ -156,8 +159,9 @@ impl Host {
     }
 
     /// Releases the I/O queues, shuts the controller down, releases the admin queue. Commands that are outstanding end
-    /// as aborted. Of no effect when there is no association.
+    /// as aborted. Of no effect when there is no association, but that the host stops to connect again by itself.
     pub fn disconnect(&mut self) {
+        self.reconnect_at_ns = u64::MAX;
         self.close(Closing::Disconnect);
     }
 
@@ -197,12 +201,12 @@ impl Host {
         match self.association.step {
             Step::ReleaseIo(closing) if all_io => {
                 let admin_alive = self.queues.first().is_some_and(|queue| queue.connection.is_established());
-                self.queues.truncate(1);
-                self.next_queue = 0;
+                self.keep_queues(1);
                 if admin_alive {
                     self.enter(Step::Stop(closing));
                 } else {
                     self.over(State::Disconnected);
+                    self.reconnect_later(closing == Closing::Reset);
                 }
             }
             Step::ReleaseIo(_) => {}
@@ -213,7 +217,7 @@ impl Host {
                     self.begin(wanted);
                 }
             }
-            _ if by_target => self.over(State::Disconnected),
+            _ if by_target => self.dismissed(),
             _ => {}
         }
     }
@@ -221,12 +225,42 @@ impl Host {
     /// Ends everything for a reason. The target is told where it can be.
     pub(super) fn fail(&mut self, failure: super::Failure) {
         if matches!(self.association.state, State::Connecting | State::Ready | State::Disconnecting) {
-            for queue in &mut self.queues {
-                if queue.connection.is_established() {
-                    self.outgoing.push_back(queue.connection.release(self.now_ns, &mut self.link));
-                }
-            }
+            self.release_all();
+            // A wish to disconnect has come true all the same.
+            let again = self.association.state != State::Disconnecting;
             self.over(State::Failed(failure));
+            self.reconnect_later(again);
+        }
+    }
+
+    /// After what [`HostConfig::reconnect_ms`](super::HostConfig::reconnect_ms) says, if it says anything.
+    fn reconnect_later(&mut self, again: bool) {
+        let delay_ms = self.config.reconnect_ms.filter(|_| again && !self.association.wanted().discovery);
+        self.reconnect_at_ns = delay_ms.map_or(u64::MAX, |delay_ms| self.now_ns + delay_ms * 1_000_000);
+    }
+
+    pub(super) fn connect_again(&mut self) {
+        self.counters.reconnects += 1;
+        let wanted = self.association.wanted().clone();
+        self.begin(wanted);
+    }
+
+    /// The target has ended a connection unasked.
+    fn dismissed(&mut self) {
+        let again = self.config.reconnect_ms.is_some() && self.association.state != State::Disconnecting;
+        if again {
+            self.release_all();
+        }
+        self.over(State::Disconnected);
+        self.reconnect_later(again);
+    }
+
+    /// Tells the target that every connection ends.
+    fn release_all(&mut self) {
+        for queue in &mut self.queues {
+            if queue.connection.is_established() {
+                self.outgoing.push_back(queue.connection.release(self.now_ns, &mut self.link));
+            }
         }
     }
 

@@ -19,7 +19,7 @@ pub struct Io {
     pub slba: u64,
     /// Number of blocks, 1 to 65536; ignored by Flush.
     pub blocks: u32,
-    /// Data of a Write or a Compare: `blocks` blocks. Empty for all else.
+    /// Data of a Write, with FUA or without, or a Compare: `blocks` blocks. Empty for all else.
     pub data: Vec<u8>,
     /// Comes back in [`Done::tag`].
     pub tag: u64,
@@ -32,6 +32,8 @@ pub enum IoKind {
     Read,
     /// Write.
     Write,
+    /// Write with FUA: a success says that the data outlives a loss of power.
+    WriteFua,
     /// Flush.
     Flush,
     /// Write Zeroes.
@@ -40,6 +42,24 @@ pub enum IoKind {
     Dsm,
     /// Compare.
     Compare,
+}
+
+impl IoKind {
+    /// Every kind.
+    pub const ALL: [IoKind; 7] = [
+        IoKind::Read,
+        IoKind::Write,
+        IoKind::WriteFua,
+        IoKind::Flush,
+        IoKind::WriteZeroes,
+        IoKind::Dsm,
+        IoKind::Compare,
+    ];
+
+    /// Whether [`Io::data`] goes along.
+    pub fn carries_data(self) -> bool {
+        matches!(self, IoKind::Write | IoKind::WriteFua | IoKind::Compare)
+    }
 }
 
 /// Any command, with the data that goes along. CID, PSDT and SGL are the host's to fill in.
@@ -99,7 +119,7 @@ impl Io {
     pub(super) fn command(self, block_size: u32) -> Command {
         let (opcode, data) = match self.kind {
             IoKind::Read => (nvm::READ, Data::ToHost(self.blocks * block_size)),
-            IoKind::Write => (nvm::WRITE, Data::ToController(self.data)),
+            IoKind::Write | IoKind::WriteFua => (nvm::WRITE, Data::ToController(self.data)),
             IoKind::Flush => (nvm::FLUSH, Data::None),
             IoKind::WriteZeroes => (nvm::WRITE_ZEROES, Data::None),
             IoKind::Dsm => {
@@ -114,9 +134,10 @@ impl Io {
             IoKind::Flush => {}
             // One range, zero-based, to be deallocated.
             IoKind::Dsm => sqe.cdw11 = Sqe::CDW11_AD.into(),
-            IoKind::Read | IoKind::Write | IoKind::WriteZeroes | IoKind::Compare => {
+            IoKind::Read | IoKind::Write | IoKind::WriteFua | IoKind::WriteZeroes | IoKind::Compare => {
                 sqe.set_slba(self.slba);
                 sqe.set_blocks(self.blocks);
+                sqe.set_fua(self.kind == IoKind::WriteFua);
             }
         }
         Command { queue: self.queue, sqe, data, tag: self.tag }

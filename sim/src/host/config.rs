@@ -30,6 +30,10 @@ pub struct HostConfig {
     pub hostid: [u8; 16],
     /// Ask for remote invalidation, as Linux does unless `register_always=N`.
     pub remote_invalidate: bool,
+    /// How long after an association has failed, or the target has ended it, the host connects again, with other QPNs,
+    /// PSNs and communication ids; in milliseconds. It never gives up. None: it does not. Linux calls it
+    /// reconnect_delay and has 10 s.
+    pub reconnect_ms: Option<u64>,
     /// Seed of all that is drawn: ids, PSNs, flow labels, addresses.
     pub seed: u64,
 }
@@ -61,6 +65,7 @@ impl HostConfig {
             ),
             hostid,
             remote_invalidate: true,
+            reconnect_ms: None,
             seed: u32::from_be_bytes(tail).into(),
         }
     }

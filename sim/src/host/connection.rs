@@ -152,6 +152,11 @@ impl Connection {
         self.state == State::Closed
     }
 
+    /// The communication ids: ours, the target's.
+    pub(super) fn comm_ids(&self) -> (u32, u32) {
+        (self.local_comm_id, self.remote_comm_id)
+    }
+
     /// Whether a message from the target is about this connection.
     pub(super) fn owns(&self, body: &Body<'_>) -> bool {
         let local = body.remote_comm_id() == Some(self.local_comm_id);

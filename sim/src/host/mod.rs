@@ -13,14 +13,18 @@
 //! | `queue.rs` | capsules, responses and their rules |
 //! | `association.rs` | the life of an association: begun, ready, closed, failed |
 //! | `sequence.rs` | what is sent on the way: connect, discover, look for namespaces, reset, disconnect |
+//! | `attention.rs` | which queues have something to send, and when the earliest is due |
 //! | `command.rs` | what users submit and get back |
+//! | `misdeed.rs` | capsules that break the rules, sent by the host itself, and what a rogue may know of it |
 
 mod association;
+mod attention;
 mod command;
 mod config;
 mod connection;
 mod link;
 mod memory;
+mod misdeed;
 mod queue;
 mod sequence;
 #[cfg(test)]
@@ -30,9 +34,11 @@ mod violation;
 pub use association::{Failure, Namespace, State};
 pub use command::{Busy, Command, Data, Done, Io, IoKind};
 pub use config::HostConfig;
+pub use misdeed::{CapsuleKind, Exposed, ExposedQueue};
 pub use violation::Violation;
 
 use association::Association;
+use attention::Attention;
 use connection::Event;
 use gantry_roce::Qpn;
 use gantry_wire::cm::{self, Body, Message};
@@ -43,16 +49,13 @@ use gantry_wire::packet::{self, Class};
 use link::Link;
 use memory::Regions;
 use queue::{Completed, Purpose, Queue, Received};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use zerocopy::IntoBytes;
 
 /// Between two ARP requests, and how many are sent.
 const ARP_REPEAT_NS: u64 = 1_000_000_000;
 const ARP_TRIES: u8 = 3;
-/// How long an I/O command may take; Linux's default.
-const IO_TIMEOUT_NS: u64 = 30_000_000_000;
-/// How long an admin command may take; Linux's default.
-const ADMIN_TIMEOUT_NS: u64 = 60_000_000_000;
 /// Violations that are kept; later ones are only counted.
 const VIOLATIONS_MAX: usize = 64;
 
@@ -75,6 +78,8 @@ pub struct Counters {
     pub async_events: u64,
     /// Rules broken, kept or not.
     pub violations: u64,
+    /// Times that the host has begun to connect again by itself.
+    pub reconnects: u64,
 }
 
 /// A host. Feed it frames and time; take frames and completions.
@@ -91,8 +96,13 @@ pub struct Host {
     regions: Regions,
     /// Queues of the association, admin first.
     queues: Vec<Queue>,
-    /// Whose turn it is to send.
+    /// Whose turn it was to send.
     next_queue: usize,
+    attention: RefCell<Attention>,
+    /// Nothing is sent or handled before.
+    silent_until_ns: u64,
+    /// When the host connects again by itself; `u64::MAX` for never.
+    reconnect_at_ns: u64,
     association: Association,
     done: VecDeque<Done>,
     violations: Vec<Violation>,
@@ -113,6 +123,9 @@ impl Host {
             regions: Regions::default(),
             queues: Vec::new(),
             next_queue: 0,
+            attention: RefCell::default(),
+            silent_until_ns: 0,
+            reconnect_at_ns: u64::MAX,
             association: Association::default(),
             done: VecDeque::new(),
             violations: Vec::new(),
@@ -198,6 +211,12 @@ impl Host {
         Ok(())
     }
 
+    /// The host hangs, as a virtual machine that is paused: until `until_ns` it sends nothing, frames that reach it are
+    /// lost, and it takes no commands. Then it goes on as if nothing had been; its timers are late.
+    pub fn silence(&mut self, until_ns: u64) {
+        self.silent_until_ns = until_ns;
+    }
+
     /// The next command that has ended.
     pub fn poll_completion(&mut self) -> Option<Done> {
         self.done.pop_front()
@@ -206,6 +225,9 @@ impl Host {
     /// Takes a frame.
     pub fn handle_frame(&mut self, now_ns: u64, frame: &[u8]) {
         self.now_ns = now_ns;
+        if self.is_silent() {
+            return;
+        }
         let packet = match packet::parse(frame) {
             Ok(packet) => packet,
             Err(reason) => return self.violation(Violation::Malformed(reason)),
@@ -231,6 +253,9 @@ impl Host {
     /// Takes the next frame to send into `out`. False when there is none.
     pub fn poll_frame(&mut self, now_ns: u64, out: &mut Vec<u8>) -> bool {
         self.now_ns = now_ns;
+        if self.is_silent() {
+            return false;
+        }
         let sent = match self.outgoing.pop_front() {
             Some(frame) => {
                 *out = frame;
@@ -244,24 +269,33 @@ impl Host {
 
     /// When [`Host::on_deadline`] is due; `u64::MAX` for never.
     pub fn deadline_ns(&self) -> u64 {
-        let queues = self.queues.iter().map(|queue| {
-            let timeout_ns = queue.oldest_ns().map_or(u64::MAX, |sent_ns| sent_ns.saturating_add(timeout_ns(queue)));
-            queue.connection.deadline_ns().min(queue.transport_deadline_ns()).min(timeout_ns)
-        });
-        queues.min().unwrap_or(u64::MAX).min(self.arp_at_ns).min(self.association.deadline_ns())
+        let queues_ns = self.attention.borrow_mut().deadline_ns(&self.queues);
+        let deadline_ns = queues_ns.min(self.arp_at_ns).min(self.association.deadline_ns()).min(self.reconnect_at_ns);
+        deadline_ns.max(self.silent_until_ns)
     }
 
     /// Time has passed. Of no effect before the deadline.
     pub fn on_deadline(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+        if self.is_silent() {
+            return;
+        }
         if now_ns >= self.arp_at_ns {
             self.ask_for_target();
         }
+        if now_ns >= self.reconnect_at_ns {
+            self.connect_again();
+        }
         let mut index = 0;
         while index < self.queues.len() {
+            if self.attention.get_mut().deadline_of(&self.queues, index) > now_ns {
+                index += 1;
+                continue;
+            }
+            self.attention.get_mut().touch(index);
             let queue = &mut self.queues[index];
             queue.on_transport_deadline(now_ns);
-            let overdue = queue.oldest_ns().is_some_and(|sent_ns| now_ns >= sent_ns.saturating_add(timeout_ns(queue)));
+            let overdue = queue.oldest_ns().is_some_and(|sent_ns| now_ns >= sent_ns.saturating_add(queue.timeout_ns()));
             let failure = queue.failure();
             let (event, frame) = queue.connection.on_deadline(now_ns, &mut self.link);
             self.outgoing.extend(frame);
@@ -278,8 +312,23 @@ impl Host {
     }
 
     fn user_queue(&self, qid: u16) -> Option<usize> {
-        let index = self.queues.iter().position(|queue| queue.qid == qid && queue.joined)?;
-        (self.association.state == State::Ready).then_some(index)
+        // Queues lie in the order of their ids.
+        let joined = self.queues.get(usize::from(qid)).is_some_and(|queue| queue.joined);
+        (joined && self.association.state == State::Ready && !self.is_silent()).then_some(usize::from(qid))
+    }
+
+    /// Which queue has this QPN. QPNs are given out in order.
+    fn place_of(&self, qpn: Qpn) -> Option<usize> {
+        let guess = qpn.value().wrapping_sub(self.queues.first()?.qpn.value()) as usize;
+        if self.queues.get(guess).is_some_and(|queue| queue.qpn == qpn) {
+            return Some(guess);
+        }
+        // Unless they began anew in between.
+        self.queues.iter().position(|queue| queue.qpn == qpn)
+    }
+
+    fn is_silent(&self) -> bool {
+        self.now_ns < self.silent_until_ns
     }
 
     fn ask_for_target(&mut self) {
@@ -309,7 +358,8 @@ impl Host {
             return self.handle_datagram(roce.transport.opcode, roce.transport.deth, payload);
         }
         // A QP that is gone is no violation: packets of its last moments may still travel.
-        let Some(index) = self.queues.iter().position(|queue| queue.qpn == roce.transport.dest_qpn) else { return };
+        let Some(index) = self.place_of(roce.transport.dest_qpn) else { return };
+        self.attention.get_mut().touch(index);
         let queue = &mut self.queues[index];
         let l4 = usize::from(packet.l4);
         let found = u16::from_be_bytes([frame[l4], frame[l4 + 1]]);
@@ -321,6 +371,7 @@ impl Host {
         match received {
             Received::Nothing => {}
             Received::Completed(completed) => self.completed(index, completed),
+            Received::Provoked => self.fail(Failure::Provoked),
             Received::Violation { violation, fatal } => {
                 self.violation(violation);
                 if fatal {
@@ -355,6 +406,7 @@ impl Host {
         };
         let (event, frame) = self.queues[index].connection.handle(self.now_ns, &message, &mut self.link);
         self.outgoing.extend(frame);
+        self.attention.get_mut().retime(index);
         self.connection_event(index, event);
     }
 
@@ -364,6 +416,7 @@ impl Host {
             Event::Connected(terms) => {
                 let mtu = self.config.path_mtu();
                 self.queues[index].start(&terms, mtu);
+                self.attention.get_mut().touch(index);
                 self.queue_connected();
             }
             Event::Rejected { reason, sts } => self.fail(Failure::Rejected { reason, sts }),
@@ -393,13 +446,16 @@ impl Host {
 
     fn send(&mut self, index: usize, purpose: Purpose, sqe: [u8; 64], data: Data) {
         self.counters.commands += 1;
+        self.attention.get_mut().touch(index);
         self.queues[index].send(self.now_ns, &mut self.regions, &mut self.random, purpose, sqe, data);
     }
 
     fn poll_queues(&mut self, out: &mut Vec<u8>) -> bool {
-        for _ in 0..self.queues.len() {
-            self.next_queue = (self.next_queue + 1) % self.queues.len();
-            if self.queues[self.next_queue].poll_packet(self.now_ns, &self.regions, &mut self.link, out) {
+        while let Some(index) = self.attention.get_mut().next(self.next_queue) {
+            let sent = self.queues[index].poll_packet(self.now_ns, &self.regions, &mut self.link, out);
+            self.attention.get_mut().polled(index, sent);
+            if sent {
+                self.next_queue = index;
                 return true;
             }
         }
@@ -419,11 +475,18 @@ impl Host {
         for index in 0..self.queues.len() {
             self.stop_queue(index);
         }
-        self.queues.clear();
+        self.keep_queues(0);
+    }
+
+    /// Forgets all queues but the first so many.
+    fn keep_queues(&mut self, queues: usize) {
+        self.queues.truncate(queues);
+        self.attention.get_mut().truncate(queues);
         self.next_queue = 0;
     }
 
     fn stop_queue(&mut self, index: usize) {
+        self.attention.get_mut().touch(index);
         let queue = &mut self.queues[index];
         for (tag, cid, latency_ns) in queue.stop(self.now_ns, &mut self.regions) {
             let (queue, status) = (queue.qid, Status::ABORTED_BY_HOST);
@@ -438,10 +501,6 @@ impl Host {
             self.violations.push(violation);
         }
     }
-}
-
-fn timeout_ns(queue: &Queue) -> u64 {
-    if queue.qid == 0 { ADMIN_TIMEOUT_NS } else { IO_TIMEOUT_NS }
 }
 
 /// Numbers from a seed: splitmix64.

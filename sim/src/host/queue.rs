@@ -5,6 +5,7 @@ use super::command::Data;
 use super::connection::{Connection, Terms};
 use super::link::Link;
 use super::memory::Regions;
+use super::misdeed::ExposedQueue;
 use super::{Random, Violation};
 use gantry_roce::{Access, DropReason, NakCode, Outcome, Payload, Plan, Psn, Qp, QpConfig, Qpn, Rkey, Work, WorkKind};
 use gantry_roce::{Transport, WorkPool};
@@ -20,6 +21,10 @@ const TAG_BITS: u32 = 12;
 const TAG_MASK: u16 = (1 << TAG_BITS) - 1;
 /// Most entries of a queue: tags have 12 bits.
 pub(super) const ENTRIES_MAX: u16 = 1 << TAG_BITS;
+/// How long an I/O command may take; Linux's default.
+const IO_TIMEOUT_NS: u64 = 30_000_000_000;
+/// How long an admin command may take; Linux's default.
+const ADMIN_TIMEOUT_NS: u64 = 60_000_000_000;
 /// RNR timer code of the host's QPs, which post receives for all that they send: never used.
 const RNR_TIMER: u8 = 12;
 
@@ -42,6 +47,10 @@ struct Outstanding {
     /// Bytes that a success must have brought.
     expected: u64,
     sent_ns: u64,
+    /// Answers still to come: two when the capsule was sent twice.
+    answers: u8,
+    /// The answer that says that it failed, when another is still to come.
+    refused: Option<Cqe>,
 }
 
 /// A command that the target has completed, its rules kept.
@@ -57,6 +66,8 @@ pub(super) struct Completed {
 pub(super) enum Received {
     Nothing,
     Completed(Completed),
+    /// A request that the host's own misdeed has led to, and that it had to refuse.
+    Provoked,
     /// A broken rule. `fatal` ones end the association.
     Violation {
         violation: Violation,
@@ -101,6 +112,10 @@ pub(super) struct Queue {
     taken: u64,
     /// One behind the highest PSN sent as requester.
     requester_psn: Psn,
+    /// The PSN of the target's next request.
+    responder_psn: Psn,
+    /// A capsule went out that may make the target ask for what this host must refuse.
+    provoking: bool,
     pub(super) retransmitted: u64,
 }
 
@@ -129,6 +144,8 @@ impl Queue {
             completed: 0,
             taken: 0,
             requester_psn: Psn::new(0),
+            responder_psn: Psn::new(0),
+            provoking: false,
             retransmitted: 0,
         }
     }
@@ -136,6 +153,7 @@ impl Queue {
     /// The REP came: packets may flow.
     pub(super) fn start(&mut self, terms: &Terms, mtu: u16) {
         self.requester_psn = terms.send_psn;
+        self.responder_psn = terms.receive_psn;
         self.qp = Some(Qp::new(&QpConfig {
             qpn: self.qpn,
             remote_qpn: terms.remote_qpn,
@@ -201,7 +219,39 @@ impl Queue {
         sqe[24..40].copy_from_slice(&sgl.emit());
         let mut capsule = sqe.to_vec();
         capsule.append(&mut in_capsule);
+        let invalidate = rkey.is_some() && self.sgl_rules.invalidate;
+        let command = Outstanding { purpose, rkey, invalidate, expected, sent_ns: now_ns, answers: 1, refused: None };
+        self.outstanding.insert(cid, command);
+        if purpose != Purpose::AsyncEvent {
+            self.by_age.push_back((now_ns, cid));
+        }
+        self.post(capsule);
+        cid
+    }
 
+    /// Sends bytes as they are in place of a capsule. `capsule` is told the CID that an answer will have. Sent twice, the
+    /// command ends with the second answer, badly when one of them is bad.
+    pub(super) fn send_raw(
+        &mut self,
+        now_ns: u64,
+        purpose: Purpose,
+        twice: bool,
+        capsule: impl FnOnce(u16) -> Vec<u8>,
+    ) {
+        let cid = self.next_cid(purpose);
+        let answers = if twice { 2 } else { 1 };
+        let (rkey, invalidate, expected, sent_ns) = (None, false, 0, now_ns);
+        let command = Outstanding { purpose, rkey, invalidate, expected, sent_ns, answers, refused: None };
+        self.outstanding.insert(cid, command);
+        self.by_age.push_back((now_ns, cid));
+        let capsule = capsule(cid);
+        for _ in 0..answers {
+            self.post(capsule.clone());
+        }
+        self.provoking = true;
+    }
+
+    fn post(&mut self, capsule: Vec<u8>) {
         let cookie = self.next_capsule;
         self.next_capsule = cookie.wrapping_add(1);
         let work =
@@ -209,13 +259,7 @@ impl Queue {
         self.capsules.insert(cookie, capsule);
         let qp = self.qp.as_mut().expect("commands follow the REP");
         qp.post(&mut self.works, work).expect("the arena holds every command that there is room for");
-        let invalidate = rkey.is_some() && self.sgl_rules.invalidate;
-        self.outstanding.insert(cid, Outstanding { purpose, rkey, invalidate, expected, sent_ns: now_ns });
-        if purpose != Purpose::AsyncEvent {
-            self.by_age.push_back((now_ns, cid));
-        }
         self.sent += 1;
-        cid
     }
 
     /// Takes a packet whose headers and ICRC are right.
@@ -250,9 +294,18 @@ impl Queue {
                 }
                 None
             }
+            Plan::Refuse(_) if self.provoking => {
+                qp.commit(now_ns, transport, length, &plan, &mut self.works);
+                return Received::Provoked;
+            }
             Plan::Refuse(nak) => Some(Violation::Refused { qid, nak }),
             Plan::Drop(reason) => is_violation(reason).then_some(Violation::Transport { qid, reason }),
             _ => None,
+        };
+        self.responder_psn = match plan {
+            Plan::Receive { .. } | Plan::Write { .. } => transport.psn.next(),
+            Plan::ReadRequest { length, .. } => transport.psn.add(length.div_ceil(qp.mtu().into()).max(1)),
+            _ => self.responder_psn,
         };
         let outcome = qp.commit(now_ns, transport, length, &plan, &mut self.works);
         while let Some(completion) = qp.poll_completion(&mut self.works) {
@@ -274,7 +327,7 @@ impl Queue {
             return fatal(Violation::ResponseLength { qid, length });
         }
         let cqe = *Cqe::parse(&self.receive).expect("16 bytes were received");
-        let cid = cqe.cid().0;
+        let (cid, sqhd) = (cqe.cid().0, cqe.sqhd.get());
         let Some(command) = self.outstanding.get(&cid) else {
             return fatal(Violation::UnknownCid { qid, cid });
         };
@@ -287,7 +340,11 @@ impl Queue {
                 return fatal(Violation::Invalidated { qid, cid, rkey: rkey.0 });
             }
         }
+        if command.answers > 1 {
+            return self.first_answer(cid, cqe);
+        }
         let command = self.outstanding.remove(&cid).expect("looked up above");
+        let cqe = command.refused.unwrap_or(cqe);
         if command.purpose != Purpose::AsyncEvent {
             self.tags[usize::from(cid & TAG_MASK)] = false;
         }
@@ -299,7 +356,7 @@ impl Queue {
         };
         // A Connect that failed has joined no queue: its SQHD says nothing.
         let failed_connect = !self.joined && !cqe.status().is_success();
-        if !failed_connect && let Err(violation) = self.check_sqhd(cqe.sqhd.get()) {
+        if !failed_connect && let Err(violation) = self.check_sqhd(sqhd) {
             return fatal(violation);
         }
         if cqe.status().is_success() && landed != command.expected {
@@ -308,6 +365,17 @@ impl Queue {
         let data = if command.expected > 0 { data } else { Vec::new() };
         let latency_ns = now_ns.saturating_sub(command.sent_ns);
         Received::Completed(Completed { purpose: command.purpose, cid, cqe, data, latency_ns })
+    }
+
+    /// One of two answers to a capsule that was sent twice.
+    fn first_answer(&mut self, cid: u16, cqe: Cqe) -> Received {
+        let command = self.outstanding.get_mut(&cid).expect("looked up by the caller");
+        command.answers -= 1;
+        if !cqe.status().is_success() {
+            command.refused = Some(cqe);
+        }
+        self.completed += 1;
+        self.check_sqhd(cqe.sqhd.get()).map_or_else(fatal, |()| Received::Nothing)
     }
 
     /// SQHD never runs back, never passes the tail, and frees at least what was completed (NVMe Base 2.0 §3.3.3.2).
@@ -359,6 +427,29 @@ impl Queue {
         self.qp.as_ref()?.failure()
     }
 
+    /// The queue pair has a packet to send.
+    #[cfg(test)]
+    pub(super) fn wants_packet(&self) -> bool {
+        self.qp.as_ref().is_some_and(Qp::wants_transmit)
+    }
+
+    /// What somebody who sees all of this queue's traffic knows of it; none before the REP.
+    pub(super) fn exposed(&self) -> Option<ExposedQueue> {
+        let qp = self.qp.as_ref()?;
+        let (local_comm_id, remote_comm_id) = self.connection.comm_ids();
+        Some(ExposedQueue {
+            qid: self.qid,
+            local_qpn: self.qpn,
+            remote_qpn: qp.remote_qpn(),
+            send_psn: self.requester_psn,
+            receive_psn: self.responder_psn,
+            udp_source: self.connection.udp_source,
+            local_comm_id,
+            remote_comm_id,
+            rkey: self.outstanding.values().find_map(|command| command.rkey),
+        })
+    }
+
     /// Ends the queue pair and gives all memory back. Answers what the users' commands were: tag, CID, age.
     pub(super) fn stop(&mut self, now_ns: u64, regions: &mut Regions) -> Vec<(u64, u16, u64)> {
         if let Some(mut qp) = self.qp.take() {
@@ -378,9 +469,16 @@ impl Queue {
         users
     }
 
-    /// When the queue pair has something to do.
-    pub(super) fn transport_deadline_ns(&self) -> u64 {
-        self.qp.as_ref().map_or(u64::MAX, Qp::deadline_ns)
+    /// When the connection, the queue pair or the oldest command has something to be done.
+    pub(super) fn deadline_ns(&self) -> u64 {
+        let transport_ns = self.qp.as_ref().map_or(u64::MAX, Qp::deadline_ns);
+        let overdue_ns = self.oldest_ns().map_or(u64::MAX, |sent_ns| sent_ns.saturating_add(self.timeout_ns()));
+        self.connection.deadline_ns().min(transport_ns).min(overdue_ns)
+    }
+
+    /// How long a command may take.
+    pub(super) fn timeout_ns(&self) -> u64 {
+        if self.qid == 0 { ADMIN_TIMEOUT_NS } else { IO_TIMEOUT_NS }
     }
 
     pub(super) fn on_transport_deadline(&mut self, now_ns: u64) {
@@ -451,7 +549,7 @@ fn is_violation(reason: DropReason) -> bool {
 
 impl Random {
     /// The address of a page in the upper half, as kernels hand them out.
-    fn page(&mut self) -> u64 {
+    pub(super) fn page(&mut self) -> u64 {
         0xff00_0000_0000_0000 | (self.next() & 0x0000_ffff_ffff_ffff) & !(PAGE - 1)
     }
 }

@@ -158,6 +158,7 @@ impl Host {
                 self.flush_queues();
                 let frame = self.queues[0].connection.release(self.now_ns, &mut self.link);
                 self.outgoing.push_back(frame);
+                self.attention.get_mut().retime(0);
             }
         }
     }
@@ -406,6 +407,7 @@ impl Host {
         let in_capsule = if qid == 0 { 0 } else { self.association.in_capsule };
         let sgl_rules = SglRules { in_capsule, invalidate: self.config.remote_invalidate };
         self.queues.push(Queue::new(qid, qpn, connection, entries, sgl_rules));
+        self.attention.get_mut().retime(usize::from(qid));
     }
 
     fn connect_queue(&mut self, qid: u16) {
@@ -429,7 +431,7 @@ impl Host {
     }
 
     /// CC as the host sets it up, without EN.
-    fn cc(&self) -> Cc {
+    pub(super) fn cc(&self) -> Cc {
         let several = self.association.cap.css() & CSS_SEVERAL != 0;
         Cc::default().with_iosqes(6).with_iocqes(4).with_css(if several { 6 } else { 0 })
     }

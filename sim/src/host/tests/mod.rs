@@ -1,6 +1,8 @@
 //! The host against a small target of its own, and against what a real host sent.
 
+mod attention;
 mod golden;
+mod habits;
 mod stories;
 mod target;
 
