@@ -88,6 +88,8 @@ type Stepped = Arc<Mutex<SoftwareDrive>>;
 pub struct Devices {
     wires: Vec<(String, Wire)>,
     drives: Vec<(String, Stepped)>,
+    /// Of the card: its MAC addresses follow from it.
+    number: u8,
     random: u64,
     lcores: usize,
 }
@@ -103,7 +105,7 @@ impl Environment for Devices {
         let number = self.wires.len() as u8;
         let queues = (0..self.lcores).map(|lcore| (lcore, wire.queue(lcore))).collect();
         self.wires.push((name.to_owned(), wire));
-        Ok(OpenPort { mac: [2, 0, 0, 0, 1, number], queues })
+        Ok(OpenPort { mac: mac(self.number, number), queues })
     }
 
     fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
@@ -117,6 +119,10 @@ impl Environment for Devices {
         self.random = gantry_pipeline::tables::mix(self.random.wrapping_add(1));
         self.random
     }
+}
+
+fn mac(card: u8, port: u8) -> [u8; 6] {
+    [2, 0, 0, card, 1, port]
 }
 
 struct Attached(Stepped);
@@ -144,12 +150,12 @@ pub struct Card {
 }
 
 impl Card {
-    /// A card with this many lcores; `seed` draws its QPNs and PSNs.
+    /// Card `number` with this many lcores; `seed` draws its QPNs and PSNs.
     ///
     /// # Panics
     /// When the system has no memory for it.
     #[must_use]
-    pub fn new(lcores: usize, sizes: Sizes, seed: u64, now_ns: u64) -> Self {
+    pub fn new(number: u8, lcores: usize, sizes: Sizes, seed: u64, now_ns: u64) -> Self {
         let cpu = Cpu::detect();
         let liveness = Liveness::new();
         let mail: Rc<[RefCell<Mail>]> = (0..lcores)
@@ -172,7 +178,7 @@ impl Card {
             let core = Core::new(cpu, place, sizes, region, liveness.clone(), now_ns);
             polled.push(Lcore::new(core, MailEnd { lcore, mail: mail.clone() }));
         }
-        let devices = Devices { wires: Vec::new(), drives: Vec::new(), random: seed, lcores };
+        let devices = Devices { wires: Vec::new(), drives: Vec::new(), number, random: seed, lcores };
         Self { lcores: polled, mail, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
     }
 
@@ -182,6 +188,24 @@ impl Card {
         self.keep_house(now_ns);
         self.housekeeping.disconnected();
         0
+    }
+
+    /// The MAC address of a card's first port.
+    #[must_use]
+    pub fn mac(number: u8) -> [u8; 6] {
+        mac(number, 0)
+    }
+
+    /// The data plane dies and another starts.
+    pub fn restart(&mut self, sizes: Sizes, seed: u64, now_ns: u64) {
+        let number = self.housekeeping.environment().number;
+        *self = Self::new(number, self.lcores.len(), sizes, seed, now_ns);
+    }
+
+    /// When a drive next does something by itself.
+    #[must_use]
+    pub fn drives_next_ns(&self) -> u64 {
+        u64::MAX
     }
 
     /// The far end of a port's wire, once the port is open.

@@ -177,7 +177,7 @@ fn summary(live: &mut Live, workload: &Workload) {
         latencies.quantile_ns(0.999) as f64 / 1e3,
     );
     println!("{:<16}{:<28}{:>16}", "stage", "what", "count");
-    for (name, value) in live.world.card.lcore(0).core().counters.iter().filter(|(_, value)| *value > 0) {
+    for (name, value) in live.world.card().lcore(0).core().counters.iter().filter(|(_, value)| *value > 0) {
         let (stage, what) = name.split_once('.').unwrap_or((name, ""));
         println!("{stage:<16}{what:<28}{value:>16}");
     }

@@ -23,7 +23,7 @@ struct Channel {
 
 impl Channel {
     fn new() -> Self {
-        Self { card: Card::new(1, SIZES, 5, 1), now_ns: 1 }
+        Self { card: Card::new(0, 1, SIZES, 5, 1), now_ns: 1 }
     }
 
     fn say(&mut self, kind: Kind, transaction: u64, body: &[u8], tail: &[u8]) -> bool {

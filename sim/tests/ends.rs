@@ -58,11 +58,11 @@ fn pulse(world: &mut World, host: usize, nsid: u32, limit_ns: u64, wanted: u64) 
 fn a_media_error_reaches_the_host_for_its_blocks_and_no_others() {
     let mut world = world("mem:64M", 40);
     let host = connect(&mut world, 1500, 1, 32);
-    let faults = world.card.faults("d0").unwrap();
+    let faults = world.card().faults("d0").unwrap();
     faults.lock().media_errors.push(MediaError { nsid: Nsid(1), slba: 100, blocks: 1, reads: true, writes: false });
     let hit = run_one(&mut world, host, io(IoKind::Read, 96, 8, Vec::new(), 1));
     assert_eq!(hit.status.code(), Status::UNRECOVERED_READ_ERROR.code());
-    assert_eq!(world.card.lcore(0).core().counters.value(Counter::ReadBytes), 0, "no data comes with an error");
+    assert_eq!(world.card().lcore(0).core().counters.value(Counter::ReadBytes), 0, "no data comes with an error");
     for (slba, tag) in [(92, 2), (101, 3)] {
         assert!(run_one(&mut world, host, io(IoKind::Read, slba, 8, Vec::new(), tag)).status.is_success());
     }
@@ -127,7 +127,7 @@ fn a_silent_drive_fails_cleanly_and_alone() {
     namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16] });
     let mut world = world_of(configuration, 1, sizes(), 43);
     let host = connect(&mut world, 1500, 1, 32);
-    let faults = world.card.faults("d0").unwrap();
+    let faults = world.card().faults("d0").unwrap();
     faults.lock().rules.push(Rule { admin: false, opcode: Some(nvm::READ), times: 1, action: Action::Swallow });
     world.host(host).submit(io(IoKind::Read, 0, 8, Vec::new(), u64::MAX)).unwrap();
     let begun_ns = world.now_ns();
@@ -160,7 +160,7 @@ fn a_silent_drive_fails_cleanly_and_alone() {
 fn a_dead_drive_is_cut_off() {
     let mut world = world("mem:64M", 48);
     let host = connect(&mut world, 1500, 1, 32);
-    let faults = world.card.faults("d0").unwrap();
+    let faults = world.card().faults("d0").unwrap();
     faults.lock().stopped = true;
     for tag in 0..8 {
         world.host(host).submit(io(IoKind::Write, tag * 8, 8, vec![1; 4096], tag)).unwrap();
@@ -185,7 +185,7 @@ fn a_dead_drive_is_cut_off() {
 fn a_slow_command_is_aborted_before_the_drive_is_reset() {
     let mut world = world("mem:64M", 49);
     let host = connect(&mut world, 1500, 1, 32);
-    let faults = world.card.faults("d0").unwrap();
+    let faults = world.card().faults("d0").unwrap();
     let slow = Rule { admin: false, opcode: Some(nvm::READ), times: 1, action: Action::DelayNs(60 * SECOND) };
     faults.lock().rules.push(slow);
     let begun_ns = world.now_ns();
@@ -205,7 +205,7 @@ fn a_slow_command_is_aborted_before_the_drive_is_reset() {
 fn a_hosts_abort_reaches_the_drive() {
     let mut world = world("mem:64M", 50);
     let host = connect(&mut world, 1500, 1, 32);
-    let faults = world.card.faults("d0").unwrap();
+    let faults = world.card().faults("d0").unwrap();
     let slow = Rule { admin: false, opcode: Some(nvm::READ), times: 1, action: Action::DelayNs(60 * SECOND) };
     faults.lock().rules.push(slow);
     world.host(host).submit(io(IoKind::Read, 0, 8, Vec::new(), 1)).unwrap();
@@ -249,13 +249,13 @@ fn a_hosts_abort_reaches_the_drive() {
 fn a_late_write_never_lands_after_its_retry() {
     let mut world = world("mem:64M", 44);
     let first = connect(&mut world, 1500, 1, 32);
-    let faults = world.card.faults("d0").unwrap();
+    let faults = world.card().faults("d0").unwrap();
     let slow = Rule { admin: false, opcode: Some(nvm::WRITE), times: 1, action: Action::DelayNs(4 * SECOND) };
     faults.lock().rules.push(slow);
     world.host(first).submit(io(IoKind::Write, 0, 8, vec![0x0d; 4096], 1)).unwrap();
     // The write is at the drive when the host goes.
     world.run_for(SECOND / 100);
-    assert_eq!(world.card.lcore(0).core().counters.value(Counter::Submitted), 1);
+    assert_eq!(world.card().lcore(0).core().counters.value(Counter::Submitted), 1);
     world.host(first).disconnect();
     world.run_for(SECOND / 100);
     world.unplug(first);
@@ -270,7 +270,7 @@ fn a_late_write_never_lands_after_its_retry() {
         *world.host(again).state() == State::Ready
     });
     let state = *world.host(again).state();
-    assert!(ready, "{state:?} {:?}", world.last_frames);
+    assert!(ready, "{state:?} {:?}", world.target().last_frames);
     let waited_ns = world.now_ns() - begun_ns;
     assert!(run_one(&mut world, again, io(IoKind::Write, 0, 8, vec![0x4e; 4096], 2)).status.is_success());
     world.run_for(6 * SECOND);
@@ -332,7 +332,7 @@ fn fetches_keep_within_their_budget() {
     let mut most = 0;
     assert!(world.run_until(60 * SECOND, |world| {
         writes.turn(world.host(host));
-        most = most.max(world.card.lcore(0).core().fetching[0]);
+        most = most.max(world.card().lcore(0).core().fetching[0]);
         writes.completed >= 400
     }));
     assert!(world.run_until(SECOND, |world| writes.drain(world.host(host))));
@@ -368,7 +368,7 @@ fn starved_of_buffers_everything_still_completes() {
     assert!(done, "{} commands, {state:?}, {:?}", load.completed, load.errors);
     assert!(world.run_until(30 * SECOND, |world| load.drain(world.host(host))));
     assert_eq!(load.errors, Vec::<String>::new());
-    let counters = &world.card.lcore(0).core().counters;
+    let counters = &world.card().lcore(0).core().counters;
     assert!(counters.value(Counter::WaitedBuffers) > 0 && counters.value(Counter::Rnr) > 0, "it was starved");
     world.host(host).disconnect();
     world.run_for(5 * SECOND);

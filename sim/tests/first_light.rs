@@ -87,7 +87,7 @@ fn frames_cross_to_the_lcore_that_owns_their_qp() {
     assert_eq!(workload.errors, Vec::<String>::new());
     assert_eq!(world.host(host).violations(), []);
     let value = |world: &mut gantry_sim::world::World, counter| -> Vec<u64> {
-        (0..3).map(|lcore| world.card.lcore(lcore).core().counters.value(counter)).collect()
+        (0..3).map(|lcore| world.card().lcore(lcore).core().counters.value(counter)).collect()
     };
     assert!(value(&mut world, Counter::Capsules).iter().all(|capsules| *capsules > 0), "every lcore had its QPs");
     assert!(value(&mut world, Counter::Crossed).iter().sum::<u64>() > 1_000, "frames crossed");

@@ -37,7 +37,8 @@ fn everything_asked_of_control(world: &mut World, io: usize, workload: &mut Work
             done(world)
         });
         let notices: String = world.notices().iter().map(|notice| format!("\n  {notice}")).collect();
-        assert!(ok, "{what} after {} kills:{notices}\n{:?}", world.kills, world.last_frames);
+        let target = world.target();
+        assert!(ok, "{what} after {} kills:{notices}\n{:?}", target.kills, target.last_frames);
     };
     let host = plug_as(world, 1500, 9);
     world.host(host).connect(NQN, 2, 32, 5_000);
@@ -74,12 +75,12 @@ fn run(kill: Option<fn(u64) -> Kill>, frame: u64) -> u64 {
     let mut world = world("mem:64M", 60);
     let io = connect(&mut world, 1500, 1, 32);
     let mut workload = steady(61);
-    let begun = world.channel_frames;
-    world.kill = kill.map(|moment| moment(begun + frame));
-    let killed = world.kill;
+    let begun = world.target().channel_frames;
+    world.target().kill = kill.map(|moment| moment(begun + frame));
+    let killed = world.target().kill;
     println!("{killed:?}");
     let asking = everything_asked_of_control(&mut world, io, &mut workload);
-    let frames = world.channel_frames - begun;
+    let frames = world.target().channel_frames - begun;
     assert!(world.run_until(SECOND, |world| workload.drain(world.host(io))), "{killed:?}: I/O ends");
     assert_eq!(workload.errors, Vec::<String>::new(), "{killed:?}");
     for host in [io, asking] {
@@ -112,9 +113,9 @@ fn at_random_moments() {
         let mut world = world("mem:64M", 70 + seed);
         let io = connect(&mut world, 1500, 1, 32);
         let mut workload = steady(seed);
-        world.kill_every_ns = Some((seed + 1, SECOND / 20));
+        world.target().kill_every_ns = Some((seed + 1, SECOND / 20));
         let asking = everything_asked_of_control(&mut world, io, &mut workload);
-        world.kill_every_ns = None;
+        world.target().kill_every_ns = None;
         assert!(world.run_until(SECOND, |world| workload.drain(world.host(io))), "seed {seed}: I/O ends");
         assert_eq!(workload.errors, Vec::<String>::new(), "seed {seed}");
         for host in [io, asking] {
@@ -152,7 +153,7 @@ fn io_frames_are_the_same_with_and_without_kills() {
         });
         assert_eq!(workload.errors, Vec::<String>::new());
         assert!(workload.completed >= 2_000, "{} commands", workload.completed);
-        assert_eq!(world.kills, kills);
+        assert_eq!(world.target().kills, kills);
         (workload.completed, world.digest(io))
     };
     assert_eq!(digest(0), digest(20));
@@ -198,7 +199,7 @@ fn a_data_plane_that_dies_is_programmed_anew() {
 fn a_dead_host_is_fenced_while_control_is_away() {
     let mut world = world("mem:64M", 65);
     let host = connect(&mut world, 1500, 2, 32);
-    world.control_restart_ns = 30 * SECOND;
+    world.target().control_restart_ns = 30 * SECOND;
     world.kill_control();
     let write = Io { queue: 1, kind: IoKind::Write, nsid: 1, slba: 0, blocks: 8, data: vec![1; 4096], tag: 1 };
     world.host(host).submit(write).unwrap();
@@ -207,7 +208,7 @@ fn a_dead_host_is_fenced_while_control_is_away() {
     world.run_for(12 * SECOND);
     assert_eq!(*world.host(host).state(), State::Ready);
     let fenced = |world: &mut World| -> Vec<bool> {
-        let core = world.card.lcore(0).core();
+        let core = world.card().lcore(0).core();
         let slots = 0..core.qps.capacity();
         slots.filter_map(|slot| core.qps.at(slot).map(|qp| qp.fenced)).collect()
     };

@@ -53,14 +53,14 @@ fn verified_io(seed: u64, to_card: Weather, to_host: Weather, commands: u64) -> 
 fn two_percent_lost_from_target_to_host() {
     let loss = Weather { loss: 200, ..Weather::FAIR };
     let mut world = verified_io(21, Weather::FAIR, loss, 800);
-    assert!(world.link(0).1.lost > 100, "the loss was real");
+    assert!(world.link(0).1.counters.lost > 100, "the loss was real");
 }
 
 #[test]
 fn two_percent_lost_both_ways() {
     let loss = Weather { loss: 200, ..Weather::FAIR };
     let mut world = verified_io(22, loss, loss, 800);
-    assert!(world.link(0).0.lost > 100 && world.link(0).1.lost > 100, "the loss was real");
+    assert!(world.link(0).0.counters.lost > 100 && world.link(0).1.counters.lost > 100, "the loss was real");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn everything_at_once_over_many_seeds() {
     let mut damaged = 0;
     for seed in 30..42 {
         let mut world = verified_io(seed, to_card, to_host, 200);
-        damaged += world.card.lcore(0).core().counters.value(Counter::BadIcrc);
+        damaged += world.card().lcore(0).core().counters.value(Counter::BadIcrc);
     }
     assert!(damaged > 0, "damaged frames reached the ICRC");
 }
@@ -83,7 +83,7 @@ fn a_duplicated_send_is_never_executed_twice() {
     let doubled = Weather { duplication: 10_000, ..Weather::FAIR };
     let mut world = verified_io(23, doubled, Weather::FAIR, 500);
     let commands = world.host(0).counters().commands;
-    let core = world.card.lcore(0).core();
+    let core = world.card().lcore(0).core();
     assert_eq!(core.counters.value(Counter::Capsules), commands);
     assert!(core.counters.value(Counter::Duplicate) > commands, "every request came twice");
 }

@@ -81,9 +81,9 @@ pub(crate) fn run(case: &Case) -> Result<(), String> {
     });
     // The first commands find everything cold: timers unset, lists empty.
     advance(&mut world, host, &mut workload, case.commands / 10)?;
-    let polls = world.card.lcore(0).core().counters.value(Counter::BusyPolls);
+    let polls = world.card().lcore(0).core().counters.value(Counter::BusyPolls);
     measured(&mut world, host, &mut workload, case.commands + case.commands / 10)?;
-    let polls = world.card.lcore(0).core().counters.value(Counter::BusyPolls) - polls;
+    let polls = world.card().lcore(0).core().counters.value(Counter::BusyPolls) - polls;
     if !workload.errors.is_empty() || !world.host(host).violations().is_empty() {
         return Err(format!("{:?}, {:?}", workload.errors, world.host(host).violations()));
     }

@@ -83,8 +83,8 @@ pub(crate) fn connect(world: &mut World, mtu: u16, io_queues: u16, depth: u16) -
 /// Everything that was taken has been given back.
 pub(crate) fn settled(world: &mut World) {
     world.run_for(6 * SECOND);
-    for lcore in 0..world.card.lcores() {
-        let core = world.card.lcore(lcore).core();
+    for lcore in 0..world.card().lcores() {
+        let core = world.card().lcore(lcore).core();
         assert_eq!(core.commands.free(), core.commands.capacity(), "commands");
         assert_eq!(core.memory.free_pages(), core.memory.capacity(), "pages");
         assert_eq!(core.works.available(), core.works.capacity(), "work requests");

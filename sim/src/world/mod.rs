@@ -1,0 +1,279 @@
+//! Hosts, a network, cards and their control in one thread, on one clock.
+//!
+//! Cards and control are the product's own code. Time is virtual ([`World::run_until`] moves it on to the next thing
+//! that happens) or handed in ([`World::round`], for a demonstration in real time).
+
+mod target;
+
+use gantry_control::{Configuration, Notice};
+use gantry_pipeline::state::Sizes;
+use gantry_pipeline::tables::mix;
+
+use crate::card::Card;
+use crate::host::{Host, HostConfig};
+use crate::network::{Direction, Network, StationId};
+
+pub use target::{FRAME_NS, Kill, POLL_NS, Target};
+
+/// Device string of the one port a card has.
+pub const DEVICE: &str = "wire:net0";
+
+/// Frames that a host sends at once, and how long it waits before it sends more.
+const HOST_BURST: usize = 64;
+const HOST_PAUSE_NS: u64 = 1_000;
+
+struct Attached {
+    host: Host,
+    station: StationId,
+    /// Of every frame that reached the host, in order.
+    digest: u64,
+    /// Something may have changed since it was last asked for frames.
+    touched: bool,
+    /// When it next wants to be asked.
+    next_ns: u64,
+}
+
+/// Who is behind a station of the network.
+#[derive(Clone, Copy)]
+enum End {
+    Target(usize),
+    Host(usize),
+}
+
+/// The whole system.
+pub struct World {
+    now_ns: u64,
+    seed: u64,
+    network: Network,
+    ends: Vec<End>,
+    targets: Vec<(Target, StationId)>,
+    hosts: Vec<Attached>,
+}
+
+impl World {
+    /// A card with this many lcores that control programs with `configuration`.
+    #[must_use]
+    pub fn new(configuration: Configuration, lcores: usize, sizes: Sizes, seed: u64) -> Self {
+        let mut world = Self {
+            now_ns: 1_000_000_000,
+            seed,
+            network: Network::new(seed),
+            ends: Vec::new(),
+            targets: Vec::new(),
+            hosts: Vec::new(),
+        };
+        world.add_target(configuration, lcores, sizes);
+        world
+    }
+
+    /// Another card with its control; its number. The first has number 0.
+    pub fn add_target(&mut self, configuration: Configuration, lcores: usize, sizes: Sizes) -> usize {
+        let number = self.targets.len();
+        let seed = self.seed ^ (number as u64) << 48;
+        let target = Target::new(number as u8, configuration, lcores, sizes, seed, self.now_ns);
+        let station = self.attach(target.mac(), End::Target(number));
+        // The host's link alone has a length.
+        let (up, down) = self.network.link(station);
+        (up.weather.delay_ns, down.weather.delay_ns) = (0, 0);
+        self.targets.push((target, station));
+        number
+    }
+
+    fn attach(&mut self, mac: [u8; 6], end: End) -> StationId {
+        let station = self.network.attach(mac);
+        debug_assert_eq!(station.0 as usize, self.ends.len());
+        self.ends.push(end);
+        station
+    }
+
+    /// Plugs a host in and answers its number.
+    pub fn plug(&mut self, config: HostConfig) -> usize {
+        let number = self.hosts.len();
+        let station = self.attach(config.mac, End::Host(number));
+        let host = Host::new(config, self.now_ns);
+        self.hosts.push(Attached { host, station, digest: 0, touched: true, next_ns: 0 });
+        number
+    }
+
+    /// A host.
+    pub fn host(&mut self, index: usize) -> &mut Host {
+        let attached = &mut self.hosts[index];
+        attached.touched = true;
+        &mut attached.host
+    }
+
+    /// Hosts that were ever plugged in.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// What has reached a host so far, every byte in order, as one number.
+    #[must_use]
+    pub fn digest(&self, index: usize) -> u64 {
+        self.hosts[index].digest
+    }
+
+    /// The first target.
+    pub fn target(&mut self) -> &mut Target {
+        self.target_at(0)
+    }
+
+    /// A target by its number.
+    pub fn target_at(&mut self, index: usize) -> &mut Target {
+        &mut self.targets[index].0
+    }
+
+    /// The first target's card.
+    pub fn card(&mut self) -> &mut Card {
+        &mut self.target().card
+    }
+
+    /// The network.
+    pub fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// The two directions of a host's link: from the host, to the host.
+    pub fn link(&mut self, index: usize) -> (&mut Direction, &mut Direction) {
+        self.network.link(self.hosts[index].station)
+    }
+
+    /// A host's place in the network.
+    #[must_use]
+    pub fn host_station(&self, index: usize) -> StationId {
+        self.hosts[index].station
+    }
+
+    /// A target's place in the network.
+    #[must_use]
+    pub fn target_station(&self, index: usize) -> StationId {
+        self.targets[index].1
+    }
+
+    /// Pulls a host's plug: nothing it sends arrives, and nothing reaches it.
+    pub fn unplug(&mut self, index: usize) {
+        let (up, down) = self.link(index);
+        (up.weather.cut, down.weather.cut) = (true, true);
+    }
+
+    /// `kill -9` of the first target's control; see [`Target::control_restart_ns`].
+    pub fn kill_control(&mut self) {
+        let now_ns = self.now_ns;
+        self.target().kill_control(now_ns);
+    }
+
+    /// `kill -9` of a target's data plane; another starts at once, with nothing.
+    pub fn kill_card(&mut self) {
+        let now_ns = self.now_ns;
+        self.target().kill_card(now_ns);
+    }
+
+    /// A successor takes the data plane over; control's channel breaks and opens anew. How many bytes the state took.
+    pub fn hand_over(&mut self) -> usize {
+        let now_ns = self.now_ns;
+        self.target().hand_over(now_ns)
+    }
+
+    /// The channel between the first target's control and data plane breaks for a while; both live on.
+    pub fn cut_channel(&mut self, for_ns: u64) {
+        let now_ns = self.now_ns;
+        self.target().cut_channel(now_ns, for_ns);
+    }
+
+    /// The first target's clock jumps ahead, as after a machine stood still.
+    pub fn step_clock(&mut self, by_ns: u64) {
+        self.target().step_clock(by_ns);
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// What the first target's control has noticed so far.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        self.targets[0].0.notices()
+    }
+
+    /// Everything that is due at `now_ns`.
+    pub fn round(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.network.advance(now_ns);
+        while let Some((station, frame)) = self.network.next_arrival(now_ns) {
+            match self.ends[station.0 as usize] {
+                End::Target(number) => self.targets[number].0.receive(&frame),
+                End::Host(number) => {
+                    let attached = &mut self.hosts[number];
+                    attached.digest = fold(attached.digest, &frame);
+                    attached.host.handle_frame(now_ns, &frame);
+                    attached.touched = true;
+                }
+            }
+        }
+        self.hosts_send();
+        for (target, station) in &mut self.targets {
+            target.round(now_ns, |frame| self.network.send(now_ns, *station, frame));
+        }
+    }
+
+    /// Moves time on until `done`, for at most `limit_ns`. Whether `done` came true.
+    pub fn run_until(&mut self, limit_ns: u64, mut done: impl FnMut(&mut World) -> bool) -> bool {
+        let end_ns = self.now_ns + limit_ns;
+        loop {
+            self.round(self.now_ns);
+            if done(self) {
+                return true;
+            }
+            // What it has asked of hosts begins now.
+            self.hosts_send();
+            if self.now_ns >= end_ns {
+                return false;
+            }
+            self.now_ns = self.next_ns().clamp(self.now_ns + 1, end_ns);
+        }
+    }
+
+    /// Moves time on by `length_ns`.
+    pub fn run_for(&mut self, length_ns: u64) {
+        let end_ns = self.now_ns + length_ns;
+        self.run_until(length_ns, |world| world.now_ns >= end_ns);
+    }
+
+    fn next_ns(&self) -> u64 {
+        let hosts = self.hosts.iter().map(|attached| if attached.touched { 0 } else { attached.next_ns });
+        let targets = self.targets.iter().map(|(target, _)| target.next_ns());
+        hosts.chain(targets).min().unwrap_or(u64::MAX).min(self.network.next_ns())
+    }
+
+    fn hosts_send(&mut self) {
+        let now_ns = self.now_ns;
+        let mut frame = Vec::new();
+        for attached in &mut self.hosts {
+            if !attached.touched && attached.next_ns > now_ns {
+                continue;
+            }
+            let host = &mut attached.host;
+            if host.deadline_ns() <= now_ns {
+                host.on_deadline(now_ns);
+            }
+            let mut sent = 0;
+            while sent < HOST_BURST && host.poll_frame(now_ns, &mut frame) {
+                self.network.send(now_ns, attached.station, &frame);
+                sent += 1;
+            }
+            attached.touched = false;
+            attached.next_ns = if sent == HOST_BURST { now_ns + HOST_PAUSE_NS } else { host.deadline_ns() };
+        }
+    }
+}
+
+fn fold(digest: u64, frame: &[u8]) -> u64 {
+    frame.chunks(8).fold(digest, |digest, chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        mix(digest ^ u64::from_le_bytes(word))
+    })
+}
