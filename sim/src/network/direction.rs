@@ -78,10 +78,6 @@ pub struct Direction {
     pub queue: Queue,
     /// What it has done so far.
     pub counters: Counters,
-    /// Frames lost so far.
-    pub lost: u64,
-    /// Of a direction that belongs to no network: by time of arrival, then by order of sending.
-    pub(super) on_the_way: std::collections::BTreeMap<(u64, u64), Vec<u8>>,
     seed: u64,
     /// Frames judged so far: what draws are made for.
     frames: u64,
@@ -102,14 +98,11 @@ pub struct Direction {
 
 impl Direction {
     /// A direction whose trouble `seed` draws.
-    #[must_use]
-    pub fn new(seed: u64, weather: Weather) -> Self {
+    pub(super) fn new(seed: u64, weather: Weather) -> Self {
         Self {
             weather,
             queue: Queue::OPEN,
             counters: Counters::default(),
-            lost: 0,
-            on_the_way: std::collections::BTreeMap::new(),
             seed,
             frames: 0,
             in_burst: false,
