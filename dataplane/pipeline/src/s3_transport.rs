@@ -4,17 +4,19 @@
 //! ICRC is right does the plan take effect. A frame that fails it leaves stray bytes in memory that holds
 //! nothing yet, and no trace in any state.
 //!
-//! Leaves as: BadIcrc, PsnError, Duplicate, Rnr, Refused, TransportDrop.
+//! Leaves as: NoQp (a number that is another peer's), BadIcrc, PsnError, Duplicate, Rnr, Refused, TransportDrop.
 
 use gantry::channel::event::EventKind;
 use gantry_roce::{NoMemory, Outcome, Plan};
 use gantry_wire::ib::NakCode;
+use gantry_wire::ipv4;
 
 use crate::command::{NONE, State};
 use crate::counters::Counter;
 use crate::icrc;
 use crate::memory::SLOT_BYTES;
 use crate::port::RxFrame;
+use crate::qp::QpContext;
 use crate::s2_classify::Classified;
 use crate::state::Core;
 
@@ -32,6 +34,10 @@ fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
         core.counters.count(Counter::NoQp);
         return;
     };
+    if !is_of(qp, &frame[item.l3..]) {
+        core.counters.count(Counter::NoQp);
+        return;
+    }
     let transport = &item.roce.transport;
     let length = u32::from(item.roce.payload_len);
     let plan = qp.transport.plan(transport, length, &core.works, &NoMemory);
@@ -114,6 +120,18 @@ fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
         }
     }
     core.settle(slot);
+}
+
+/// Whether a packet, whose IP header `l3` begins with, travels between the two addresses that the QP connects. Who only
+/// knows a QPN and a PSN does no harm to a connection of others (IBA 1.5 §9.6.1, with addresses in place of LIDs).
+fn is_of(qp: &QpContext, l3: &[u8]) -> bool {
+    let (remote, local) = (&qp.headers.dest_ip, &qp.headers.source_ip);
+    if l3[0] >> 4 == 4 {
+        let remote = ipv4::unmapped(remote).is_some_and(|remote| remote == l3[12..16]);
+        remote && local[12..] == l3[16..20]
+    } else {
+        *remote == l3[8..24] && *local == l3[24..40]
+    }
 }
 
 enum Place {
