@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`host`] | an NVMe-oF host over RoCE v2, written from the specifications |
+//! | [`rogue`] | frames that violate the protocols |
 //! | [`wire`] | a port of the card, in memory |
 //! | [`network`] | delay, loss, duplication, reordering between a host and the card |
 //! | [`card`] | the data plane: lcores, housekeeping, drives |
@@ -14,6 +15,7 @@
 pub mod card;
 pub mod host;
 pub mod network;
+pub mod rogue;
 pub mod wire;
 pub mod workload;
 pub mod world;

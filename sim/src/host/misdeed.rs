@@ -263,7 +263,8 @@ impl Host {
         let read = io(nvm::READ, 0, 8);
         let one_page = Data::ToHost(8 * block_size);
         let key = dice as u32;
-        let wild = Sgl::Keyed { address: self.random.page(), length: 8 * block_size, key, invalidate: false };
+        let invalidate = matches!(kind, ReadWildKey | WriteWildKey) && dice & 1 << 40 != 0;
+        let wild = Sgl::Keyed { address: self.random.page(), length: 8 * block_size, key, invalidate };
         let raw = |sqe: Sqe, sgl: [u8; 16], data: usize| {
             let mut capsule = sqe_bytes(&sqe).to_vec();
             capsule[1] |= Sqe::FLAGS_SGL;
@@ -285,7 +286,7 @@ impl Host {
             }
             SglEmpty => raw(read, Sgl::Keyed { address: 0, length: 0, key: 0, invalidate: false }.emit(), 0),
             SglLongest => {
-                let sgl = Sgl::Keyed { address: 0, length: 0xff_ffff, key, invalidate: dice & 1 << 40 != 0 };
+                let sgl = Sgl::Keyed { address: 0, length: 0xff_ffff, key, invalidate: false };
                 raw(io(nvm::READ, 0, 0xff_ffff / block_size), sgl.emit(), 0)
             }
             SglOffset => {

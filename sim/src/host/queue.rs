@@ -336,6 +336,9 @@ impl Queue {
         }
         if let Some(rkey) = invalidate {
             let asked = command.invalidate && command.rkey == Some(rkey);
+            if !asked && self.provoking {
+                return Received::Provoked;
+            }
             if !asked || !regions.invalidate(rkey) {
                 return fatal(Violation::Invalidated { qid, cid, rkey: rkey.0 });
             }
