@@ -12,6 +12,7 @@ use gantry_dma::Region;
 use gantry_drive::{Faults, SoftwareDrive};
 use gantry_pipeline::Lcore;
 use gantry_pipeline::exchange::{Batch, Exchange, Liveness};
+use gantry_pipeline::handover::{self, Exported, Passed, Refused, Told};
 use gantry_pipeline::housekeeping::{Attachment, Environment, Housekeeping, OpenPort};
 use gantry_pipeline::port::BURST;
 use gantry_pipeline::state::{Core, Place, Sizes};
@@ -84,7 +85,9 @@ impl Exchange<Queue> for MailEnd {
 
 type Stepped = Arc<Mutex<SoftwareDrive>>;
 
-/// What housekeeping opens: `wire:NAME` ports and software drives, which the card steps itself.
+/// What housekeeping opens, and what a successor is handed: `wire:NAME` ports and software drives, which the card steps
+/// itself.
+#[derive(Clone)]
 pub struct Devices {
     wires: Vec<(String, Wire)>,
     drives: Vec<(String, Stepped)>,
@@ -92,6 +95,17 @@ pub struct Devices {
     number: u8,
     random: u64,
     lcores: usize,
+}
+
+impl Devices {
+    /// The wire of this name that was opened last: one of a transaction that was rolled back is nobody's.
+    fn wire(&self, name: &str) -> Option<&Wire> {
+        self.wires.iter().rev().find(|(known, _)| known == name).map(|(_, wire)| wire)
+    }
+
+    fn drive(&self, name: &str) -> Option<&Stepped> {
+        self.drives.iter().rev().find(|(known, _)| known == name).map(|(_, drive)| drive)
+    }
 }
 
 impl Environment for Devices {
@@ -145,6 +159,7 @@ impl Attachment for Attached {
 pub struct Card {
     lcores: Vec<Lcore<Queue, MailEnd>>,
     mail: Rc<[RefCell<Mail>]>,
+    sizes: Sizes,
     /// The housekeeping thread's state: the channel's far end.
     pub housekeeping: Housekeeping<Devices>,
 }
@@ -158,17 +173,7 @@ impl Card {
     pub fn new(number: u8, lcores: usize, sizes: Sizes, seed: u64, now_ns: u64) -> Self {
         let cpu = Cpu::detect();
         let liveness = Liveness::new();
-        let mail: Rc<[RefCell<Mail>]> = (0..lcores)
-            .map(|_| {
-                RefCell::new(Mail {
-                    batches: VecDeque::with_capacity(1024),
-                    spent: VecDeque::with_capacity(1024),
-                    reports: VecDeque::with_capacity(REPORTS),
-                    empty: (0..REPORTS).map(|_| Box::new([0; FRAME_MAX])).collect(),
-                    crossed: VecDeque::with_capacity(CROSSED),
-                })
-            })
-            .collect();
+        let mail = mailboxes(lcores);
         let mut memory = Vec::new();
         let mut polled = Vec::new();
         for lcore in 0..lcores {
@@ -179,15 +184,74 @@ impl Card {
             polled.push(Lcore::new(core, MailEnd { lcore, mail: mail.clone() }));
         }
         let devices = Devices { wires: Vec::new(), drives: Vec::new(), number, random: seed, lcores };
-        Self { lcores: polled, mail, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
+        Self { lcores: polled, mail, sizes, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
     }
 
-    /// Stops at a burst boundary, and lets a successor go on from the exported state; the channel to control breaks.
-    /// Answers how many bytes the state took.
+    /// A successor takes over: this card becomes the one that it makes of the exported state, of the regions' files and of
+    /// the devices. The channel to control is broken. Answers how many bytes the state took.
+    ///
+    /// # Panics
+    /// When the successor refuses.
     pub fn hand_over(&mut self, now_ns: u64) -> usize {
-        self.keep_house(now_ns);
+        let exported = self.export(now_ns);
+        let successor = self.successor(now_ns, &exported).unwrap_or_else(|refused| panic!("{refused}"));
+        for (old, new) in self.mail.iter().zip(successor.mail.iter()) {
+            // The rings between lcores are like a port's queue: what is in them waits for whoever polls next.
+            new.borrow_mut().crossed.append(&mut old.borrow_mut().crossed);
+        }
+        *self = successor;
+        exported.bytes.len()
+    }
+
+    /// Stops every lcore between two bursts, takes in what came back, and tells a successor everything. The channel to
+    /// control is broken; otherwise the card may go on as if nothing had been asked.
+    pub fn export(&mut self, now_ns: u64) -> Exported {
         self.housekeeping.disconnected();
-        0
+        loop {
+            self.give_out();
+            for lcore in &mut self.lcores {
+                lcore.stop(now_ns);
+            }
+            // What comes back may lead to more.
+            if !self.take_in(now_ns) {
+                break;
+            }
+        }
+        handover::tell(now_ns, &self.lcores, &self.housekeeping, &Cpu::detect())
+    }
+
+    /// What a successor makes of a state, of regions and of this card's devices: it maps every region anew, as another
+    /// process would. No device is touched until it is polled.
+    ///
+    /// # Errors
+    /// Why it refuses.
+    ///
+    /// # Panics
+    /// When the system does not map a region again.
+    pub fn successor(&mut self, now_ns: u64, exported: &Exported) -> Result<Self, Refused> {
+        let cpu = Cpu::detect();
+        let told = Told::read(&exported.bytes, &cpu)?;
+        let regions = exported.regions.iter().map(|region| {
+            let file = region.fd().expect("all memory is of a file");
+            Region::handed_over(file, region.length(), region.iova(0)).expect("a second mapping")
+        });
+        let (lcores, sizes) = (self.lcores.len(), self.sizes);
+        let devices = self.housekeeping.environment().clone();
+        let ports = told.ports().filter_map(|(number, device, polled)| {
+            let wire = devices.wire(device.strip_prefix("wire:")?)?;
+            let polled = polled.iter().map(|lcore| usize::from(*lcore)).filter(|lcore| *lcore < lcores);
+            Some((number, polled.map(|lcore| (lcore, wire.queue(lcore))).collect()))
+        });
+        let drives = told.drives().filter_map(|(number, name, _)| {
+            let attached: Box<dyn Attachment> = Box::new(Attached(devices.drive(name)?.clone()));
+            Some((number, attached))
+        });
+        let passed = Passed { regions: regions.collect(), ports: ports.collect(), drives: drives.collect() };
+        let successor = told.take_up(now_ns, (lcores, sizes), devices, passed, cpu)?;
+        let mail = mailboxes(lcores);
+        let resume = |(lcore, resumed)| Lcore::resume(resumed, MailEnd { lcore, mail: mail.clone() });
+        let lcores = successor.lcores.into_iter().enumerate().map(resume).collect();
+        Ok(Self { lcores, mail, sizes, housekeeping: successor.housekeeping })
     }
 
     /// The MAC address of a card's first port.
@@ -211,15 +275,13 @@ impl Card {
     /// The far end of a port's wire, once the port is open.
     #[must_use]
     pub fn wire(&mut self, name: &str) -> Option<Wire> {
-        let wires = &self.housekeeping.environment().wires;
-        wires.iter().find(|(known, _)| known == name).map(|(_, wire)| wire.clone())
+        self.housekeeping.environment().wire(name).cloned()
     }
 
     /// A drive's faults, once the drive is open.
     #[must_use]
     pub fn faults(&mut self, name: &str) -> Option<Arc<Mutex<Faults>>> {
-        let drives = &self.housekeeping.environment().drives;
-        drives.iter().find(|(known, _)| known == name).map(|(_, drive)| drive.lock().faults())
+        self.housekeeping.environment().drive(name).map(|drive| drive.lock().faults())
     }
 
     /// How many lcores there are.
@@ -246,6 +308,13 @@ impl Card {
 
     /// What the housekeeping thread does in one round; whether it did something.
     pub fn keep_house(&mut self, now_ns: u64) -> bool {
+        let taken = self.take_in(now_ns);
+        self.housekeeping.poll(now_ns);
+        self.give_out() | taken
+    }
+
+    /// Batches and reports that lcores have given back; whether there were any.
+    fn take_in(&mut self, now_ns: u64) -> bool {
         let mut busy = false;
         for (lcore, mail) in self.mail.iter().enumerate() {
             let mut mail = mail.borrow_mut();
@@ -259,7 +328,12 @@ impl Card {
                 mail.empty.push(buffer);
             }
         }
-        self.housekeeping.poll(now_ns);
+        busy
+    }
+
+    /// Batches for lcores; whether there were any.
+    fn give_out(&mut self) -> bool {
+        let mut busy = false;
         for (lcore, mail) in self.mail.iter().enumerate() {
             while let Some(batch) = self.housekeeping.poll_batch(lcore) {
                 busy = true;
@@ -268,4 +342,17 @@ impl Card {
         }
         busy
     }
+}
+
+fn mailboxes(lcores: usize) -> Rc<[RefCell<Mail>]> {
+    let mailbox = |_| {
+        RefCell::new(Mail {
+            batches: VecDeque::with_capacity(1024),
+            spent: VecDeque::with_capacity(1024),
+            reports: VecDeque::with_capacity(REPORTS),
+            empty: (0..REPORTS).map(|_| Box::new([0; FRAME_MAX])).collect(),
+            crossed: VecDeque::with_capacity(CROSSED),
+        })
+    };
+    (0..lcores).map(mailbox).collect()
 }

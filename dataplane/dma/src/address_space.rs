@@ -69,10 +69,12 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Takes `region` away from the device. Returns whether it was mapped.
+    /// Takes `region` away from the device: its device addresses, whoever mapped them; in a successor the region is another
+    /// mapping of the same memory. Returns whether it was mapped.
     pub fn unmap(&self, region: &Arc<Region>) -> bool {
         let mut windows = self.windows.write();
-        let found = windows.iter().position(|window| Arc::ptr_eq(&window.region, region));
+        let (first, length) = (region.iova(0), region.length());
+        let found = windows.iter().position(|window| window.first == first && window.region.length() == length);
         found.map(|at| windows.remove(at)).is_some()
     }
 

@@ -94,6 +94,19 @@ impl Region {
     /// shared. A store to a region that is not `writable` panics. The file must not shrink while it is mapped; one
     /// from [`Region::shared`] cannot.
     pub fn file(file: impl AsFd, length: usize, writable: bool) -> Result<Arc<Region>, Error> {
+        Self::mapped(file, length, writable, None)
+    }
+
+    /// A region of [`Region::shared`] that another process made and handed over, mapped here. Devices go on seeing it at
+    /// `iova`, where they were told that it is.
+    pub fn handed_over(file: impl AsFd, length: usize, iova: u64) -> Result<Arc<Region>, Error> {
+        if iova.checked_add(length as u64).is_none() {
+            return Err(Error::Length(length));
+        }
+        Self::mapped(file, length, true, Some(iova))
+    }
+
+    fn mapped(file: impl AsFd, length: usize, writable: bool, iova: Option<u64>) -> Result<Arc<Region>, Error> {
         if length == 0 || length > isize::MAX as usize {
             return Err(Error::Length(length));
         }
@@ -113,7 +126,7 @@ impl Region {
         Ok(Arc::new(Region {
             base,
             length,
-            iova: base.as_ptr() as u64,
+            iova: iova.unwrap_or(base.as_ptr() as u64),
             writable,
             owner: Owner::Mapping { length, file: Some(kept) },
         }))

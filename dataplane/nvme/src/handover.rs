@@ -189,6 +189,12 @@ impl Controller {
         told.take_up(&self.bar, &self.memory, place, self.config.command_timeout_ns)
     }
 
+    /// How the drive is driven.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Queue pairs that lcores have.
     #[must_use]
     pub fn taken(&self) -> u16 {

@@ -6,6 +6,9 @@
 use alloc::boxed::Box;
 use gantry_wire::ib::Rkey;
 use gantry_wire::nvme::{Sqe, Status};
+use serde::{Deserialize, Serialize};
+
+use crate::handover::told;
 
 /// No command, no page.
 pub const NONE: u32 = u32::MAX;
@@ -14,7 +17,7 @@ pub const NONE: u32 = u32::MAX;
 pub const PAGES_MAX: usize = 32;
 
 /// Where a command is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// In the free list.
     Free,
@@ -39,7 +42,7 @@ pub enum State {
 }
 
 /// Where the host keeps a command's data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Data {
     /// Nowhere.
     None,
@@ -55,6 +58,7 @@ pub enum Data {
         /// Bytes.
         length: u32,
         /// R_Key.
+        #[serde(with = "told::rkey")]
         rkey: Rkey,
         /// The response must invalidate the key.
         invalidate: bool,
@@ -73,7 +77,7 @@ impl Data {
 }
 
 /// What the pipeline must do with a command, as s5 decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
     /// Nothing yet.
     Undecided,
@@ -130,9 +134,9 @@ pub struct Command {
     pub cqe: [u8; 16],
     /// Punt sequence, when punted.
     pub punt: u32,
-    next: u32,
-    qp_next: u32,
-    qp_previous: u32,
+    pub(crate) next: u32,
+    pub(crate) qp_next: u32,
+    pub(crate) qp_previous: u32,
 }
 
 /// All commands of an lcore.
@@ -176,6 +180,12 @@ impl List {
         self.tail = index;
     }
 
+    /// All that are on it, in order.
+    pub(crate) fn walk(self, commands: &Commands) -> impl Iterator<Item = u32> + '_ {
+        let on = |index: u32| (index != NONE).then_some(index);
+        core::iter::successors(self.front(), move |index| on(commands[*index].next))
+    }
+
     /// Takes the first.
     pub fn pop(&mut self, commands: &Commands) -> Option<u32> {
         let index = self.front()?;
@@ -192,6 +202,25 @@ impl Commands {
         let mut commands = Self { array, free: List::EMPTY, free_count: 0 };
         for index in (0..count).rev() {
             commands.put_back(index);
+        }
+        commands
+    }
+
+    /// Puts a predecessor's commands where they were, on their QPs' rings, last first; the others are free.
+    ///
+    /// # Panics
+    /// When a place is taken twice: whoever read the state has checked.
+    pub(crate) fn restore(count: u32, placed: impl Iterator<Item = (u32, Command)>) -> Self {
+        let mut commands = Self::new(count);
+        for (index, command) in placed {
+            assert!(commands[index].state == State::Free && command.state != State::Free, "command {index} twice");
+            commands[index] = command;
+        }
+        (commands.free, commands.free_count) = (List::EMPTY, 0);
+        for index in (0..count).rev() {
+            if commands[index].state == State::Free {
+                commands.put_back(index);
+            }
         }
         commands
     }
@@ -272,7 +301,7 @@ impl core::ops::IndexMut<u32> for Commands {
 }
 
 impl Command {
-    fn idle() -> Self {
+    pub(crate) fn idle() -> Self {
         Self {
             state: State::Free,
             dead: false,
@@ -334,7 +363,7 @@ impl Ring {
         (next != NONE).then_some(next)
     }
 
-    fn insert(&mut self, commands: &mut Commands, index: u32) {
+    pub(crate) fn insert(&mut self, commands: &mut Commands, index: u32) {
         commands[index].qp_next = self.first;
         commands[index].qp_previous = NONE;
         if self.first != NONE {

@@ -5,9 +5,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use gantry_dma::Region;
-use gantry_nvme::IoQueue;
+use gantry_nvme::{IoQueue, IoQueueState};
+use serde::{Deserialize, Serialize};
 
-use crate::command::{List, NONE};
+use crate::command::{Commands, List, NONE};
 use crate::exchange::{DriveQueueParts, PRP_LIST_BYTES};
 
 /// How long a drive may take over a command before it counts as failed.
@@ -44,6 +45,19 @@ pub struct DriveQueue {
     free: Vec<u16>,
 }
 
+/// A [`DriveQueue`], told to a successor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DriveQueueState {
+    pub(crate) queue: IoQueueState,
+    pub(crate) ready: Vec<u32>,
+    pub(crate) transfer_max: u32,
+    pub(crate) prp_lists: u32,
+    pub(crate) failed: bool,
+    pub(crate) block_shifts: Vec<u8>,
+    /// CID, command, whether its abort was asked for, when it was submitted.
+    pub(crate) in_flight: Vec<(u16, u32, bool, u64)>,
+}
+
 impl DriveQueue {
     /// From what housekeeping hands over.
     #[must_use]
@@ -61,6 +75,33 @@ impl DriveQueue {
             in_flight: (0..depth).map(|_| IDLE).collect(),
             free: (0..depth).rev().collect(),
         }
+    }
+
+    /// Tells a successor everything; `prp_lists` is the number under which it is handed that region.
+    pub(crate) fn tell(&self, commands: &Commands, prp_lists: u32) -> DriveQueueState {
+        // What is in flight follows from its CIDs, and those that are free as well.
+        let Self { queue, ready, transfer_max, prp_lists: _, failed, block_shifts, in_flight, free: _ } = self;
+        let in_flight = in_flight.iter().zip(0..).filter(|(entry, _)| entry.command != NONE);
+        DriveQueueState {
+            queue: queue.tell(),
+            ready: ready.walk(commands).collect(),
+            transfer_max: *transfer_max,
+            prp_lists,
+            failed: *failed,
+            block_shifts: block_shifts.clone(),
+            in_flight: in_flight.map(|(entry, cid)| (cid, entry.command, entry.aborting, entry.submitted_ns)).collect(),
+        }
+    }
+
+    /// Puts a predecessor's commands under their CIDs; `None` when one is none of the queue's, or has two.
+    pub(crate) fn restore(&mut self, in_flight: &[(u16, u32, bool, u64)]) -> Option<()> {
+        for (cid, command, aborting, submitted_ns) in in_flight.iter().copied() {
+            let entry = self.in_flight.get_mut(usize::from(cid)).filter(|entry| entry.command == NONE)?;
+            *entry = InFlight { command, aborting, submitted_ns };
+        }
+        let Self { free, in_flight, .. } = self;
+        free.retain(|cid| in_flight[usize::from(*cid)].command == NONE);
+        Some(())
     }
 
     /// log2 of the block size of one of the drive's namespaces.

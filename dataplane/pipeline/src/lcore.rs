@@ -15,6 +15,7 @@ use crate::command::{List, Ring, State};
 use crate::counters::Counter;
 use crate::drive::DriveQueue;
 use crate::exchange::{Batch, Change, Exchange};
+use crate::handover::Resumed;
 use crate::memory::PAGE;
 use crate::port::{BURST, Port, TxFrame};
 use crate::qp::QpContext;
@@ -42,6 +43,11 @@ pub struct PortSlot<P: Port> {
 }
 
 impl<P: Port> PortSlot<P> {
+    /// A port with nothing to send.
+    pub(crate) fn new(number: u16, queue: P, mac: [u8; 6], mtu: u16) -> Self {
+        Self { number, queue, mac, mtu, pending: ArrayVec::new() }
+    }
+
     /// Whether another frame can be queued, sending what is queued when need be.
     pub fn make_room(&mut self, core: &mut Core) -> bool {
         if self.pending.is_full() && !self.flush() {
@@ -72,18 +78,38 @@ impl<P: Port> PortSlot<P> {
 
 /// One lcore's whole state.
 pub struct Lcore<P: Port, X> {
-    core: Core,
+    pub(crate) core: Core,
     exchange: X,
-    ports: Vec<PortSlot<P>>,
+    pub(crate) ports: Vec<PortSlot<P>>,
     rx: ArrayVec<P::Rx, BURST>,
     parsed: s1_parse::Parsed,
     classified: ArrayVec<s2_classify::Classified, BURST>,
     crossing: s2_classify::Crossing,
     /// Low byte of the PSN of datagrams.
-    datagram_psn: u32,
+    pub(crate) datagram_psn: u32,
 }
 
 impl<P: Port, X: Exchange<P>> Lcore<P, X> {
+    /// An lcore that goes on where a predecessor's stopped.
+    #[must_use]
+    pub fn resume(resumed: Resumed<P>, exchange: X) -> Self {
+        let Resumed { core, ports, datagram_psn } = resumed;
+        Self { ports, datagram_psn, ..Self::new(core, exchange) }
+    }
+
+    /// Stops between two bursts, for a successor: what housekeeping has sent is applied, what was to be sent is sent as
+    /// far as the ports take it. No frame is received. It may be told of then, or go on with [`Lcore::poll`].
+    pub fn stop(&mut self, now_ns: u64) {
+        self.core.now_ns = now_ns;
+        while let Some(mut batch) = self.exchange.take_batch() {
+            apply(&mut self.core, &mut self.ports, &mut self.datagram_psn, &mut batch);
+            self.exchange.return_batch(batch);
+        }
+        for port in &mut self.ports {
+            port.flush();
+        }
+    }
+
     /// An lcore without ports, drives and QPs: housekeeping brings them.
     #[must_use]
     pub fn new(core: Core, exchange: X) -> Self {
@@ -260,7 +286,7 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
             Change::PortAdd { port, queue, mac, mtu } => {
                 assert!(ports.len() < PORTS, "housekeeping bounds the ports");
                 let queue = queue.take().expect("a batch is applied once");
-                ports.push(PortSlot { number: *port, queue, mac: *mac, mtu: *mtu, pending: ArrayVec::new() });
+                ports.push(PortSlot::new(*port, queue, *mac, *mtu));
             }
             Change::AddressAdd { port, vlan, ip } => {
                 let key = LocalAddress { port: *port, vlan: *vlan, ip: *ip };
@@ -308,14 +334,7 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
                 }
             }
             Change::NamespaceAdd(add) => {
-                let key = NamespaceKey { cntlid: add.cntlid.get(), nsid: add.nsid.get() };
-                let entry = NamespaceEntry {
-                    drive: add.drive.get(),
-                    drive_nsid: add.drive_nsid.get(),
-                    lba_base: add.lba_base.get(),
-                    lba_count: add.lba_count.get(),
-                    read_only: add.flags.get() & channel::operation::NAMESPACE_READ_ONLY != 0,
-                };
+                let (key, entry) = NamespaceEntry::of(add);
                 core.namespaces.insert(key, entry).expect("housekeeping bounds the namespaces");
             }
             Change::NamespaceRemove { cntlid, nsid } => {

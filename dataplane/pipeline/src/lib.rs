@@ -15,7 +15,8 @@
 //!
 //! [`Lcore`] is one lcore's whole state and polls the stages in that order; [`housekeeping`] is the thread
 //! beside the lcores that owns the channel, transactions, drives' admin queues and keep-alive timers. Both are
-//! sans-IO: the DPDK process and the simulator give them ports, drives and time.
+//! sans-IO: the DPDK process and the simulator give them ports, drives and time. [`handover`] lets a successor go on
+//! with all of it.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod command;
 pub mod counters;
 pub mod drive;
 pub mod exchange;
+pub mod handover;
 pub mod housekeeping;
 pub mod icrc;
 pub mod lcore;

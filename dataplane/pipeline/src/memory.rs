@@ -64,6 +64,28 @@ impl Memory {
         }
     }
 
+    /// Takes pages that a predecessor's commands hold off the free ones; whether all of them exist and are held once.
+    pub(crate) fn hold(&mut self, held: impl Iterator<Item = u32>) -> bool {
+        let mut is_held: Box<[bool]> = (0..self.pages).map(|_| false).collect();
+        for page in held {
+            match is_held.get_mut(page as usize) {
+                Some(is_held) if !*is_held => *is_held = true,
+                _ => return false,
+            }
+        }
+        self.free_count = 0;
+        for page in (0..self.pages).rev().filter(|page| !is_held[*page]) {
+            self.free[self.free_count] = page as u32;
+            self.free_count += 1;
+        }
+        true
+    }
+
+    /// Where it lies.
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
     /// Pages that are free.
     #[must_use]
     pub fn free_pages(&self) -> usize {

@@ -41,8 +41,8 @@ pub struct QpContext {
     /// It ends once its commands are gone.
     pub closing: bool,
     /// It is in the line of those that transmit.
-    active: bool,
-    active_next: u32,
+    pub(crate) active: bool,
+    pub(crate) active_next: u32,
 }
 
 impl QpContext {
@@ -148,6 +148,17 @@ impl Qps {
         qp.active = false;
         self.first = qp.active_next;
         Some(slot)
+    }
+
+    /// The slots that QPs are in.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.capacity()).filter(|slot| self.slots[*slot as usize].is_some())
+    }
+
+    /// The line, first to last.
+    pub(crate) fn line(&self) -> impl Iterator<Item = u32> + '_ {
+        let on = |slot: u32| (slot != NONE).then_some(slot);
+        core::iter::successors(on(self.first), move |slot| on(self[*slot].active_next))
     }
 
     /// The last of the line: where a round that began now ends.

@@ -9,11 +9,13 @@ use gantry_cpu::Cpu;
 use gantry_dma::Region;
 use gantry_roce::{self as transport, CompletionKind, Failure, WorkPool};
 use gantry_wire::nvme::Status;
+use serde::{Deserialize, Serialize};
 
 use crate::command::{Commands, List, State, Task};
 use crate::counters::{Counter, Counters};
 use crate::drive::DriveQueue;
 use crate::exchange::Liveness;
+use crate::handover::told;
 use crate::memory::Memory;
 use crate::qp::{QpContext, Qps};
 use crate::tables::{ExactTable, LocalAddress, NamespaceEntry, NamespaceKey, QpPlace};
@@ -30,7 +32,7 @@ pub const DEPTH_MAX: usize = 256;
 pub const PORTS: usize = 64;
 
 /// Sizes of one lcore, fixed at start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// QPs.
     pub qps: u32,
@@ -80,9 +82,10 @@ pub struct Place {
 }
 
 /// Something for control to know.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Notice {
     /// What happened.
+    #[serde(with = "told::event_kind")]
     pub kind: EventKind,
     /// Why.
     pub reason: u16,

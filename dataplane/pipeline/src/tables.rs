@@ -5,6 +5,8 @@
 
 use alloc::boxed::Box;
 
+use gantry::channel::operation::{NAMESPACE_READ_ONLY, NamespaceAdd};
+
 /// A key of an exact table: hashes itself to 64 well-mixed bits.
 pub trait Key: Copy + PartialEq {
     /// The hash.
@@ -180,6 +182,21 @@ pub struct NamespaceEntry {
     pub lba_count: u64,
     /// Writes are refused.
     pub read_only: bool,
+}
+
+impl NamespaceEntry {
+    /// What an operation asks for.
+    #[must_use]
+    pub fn of(add: &NamespaceAdd) -> (NamespaceKey, Self) {
+        let entry = Self {
+            drive: add.drive.get(),
+            drive_nsid: add.drive_nsid.get(),
+            lba_base: add.lba_base.get(),
+            lba_count: add.lba_count.get(),
+            read_only: add.flags.get() & NAMESPACE_READ_ONLY != 0,
+        };
+        (NamespaceKey { cntlid: add.cntlid.get(), nsid: add.nsid.get() }, entry)
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@
 
 use alloc::boxed::Box;
 
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
 use crate::command::NONE;
 
 /// Nanoseconds of one slot: 131 µs.
@@ -27,7 +31,47 @@ pub struct Wheel {
     armed: u32,
 }
 
+/// A wheel, told to a successor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WheelState {
+    tick: u64,
+    /// Objects and the ticks that they are armed for, in the order in which arming them anew gives the same wheel.
+    armed: Vec<(u32, u64)>,
+}
+
 impl Wheel {
+    /// Tells a successor what is armed.
+    pub(crate) fn tell(&self) -> WheelState {
+        let mut armed = Vec::with_capacity(self.armed as usize);
+        for head in self.heads.iter().rev() {
+            let on = |object: u32| (object != NONE).then_some(object);
+            let objects = core::iter::successors(on(*head), |object| on(self.links[*object as usize].next));
+            armed.extend(objects.map(|object| (object, self.links[object as usize].tick)));
+        }
+        // A slot is a stack: what was armed last comes up first.
+        armed.reverse();
+        WheelState { tick: self.tick, armed }
+    }
+
+    /// Timers for objects `0..count`, armed as they were; `None` when an object is none of them, is armed twice or beyond
+    /// the wheel.
+    pub(crate) fn take_up(told: &WheelState, count: u32) -> Option<Self> {
+        let mut wheel = Self { tick: told.tick, ..Self::new(count, 0) };
+        let last = told.tick.checked_add(SLOTS)?;
+        for (object, tick) in &told.armed {
+            if wheel.links.get(*object as usize)?.tick != u64::MAX || *tick <= told.tick || *tick >= last {
+                return None;
+            }
+            wheel.link(*object, *tick);
+        }
+        Some(wheel)
+    }
+
+    /// The objects armed.
+    pub(crate) fn objects(told: &WheelState) -> impl Iterator<Item = u32> + '_ {
+        told.armed.iter().map(|(object, _)| *object)
+    }
+
     /// Timers for objects `0..count`, none armed.
     #[must_use]
     pub fn new(count: u32, now_ns: u64) -> Self {
@@ -53,6 +97,10 @@ impl Wheel {
             return;
         }
         self.disarm(object);
+        self.link(object, tick);
+    }
+
+    fn link(&mut self, object: u32, tick: u64) {
         let head = &mut self.heads[(tick % SLOTS) as usize];
         self.links[object as usize] = Link { next: *head, previous: NONE, tick };
         if *head != NONE {

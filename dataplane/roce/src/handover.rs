@@ -9,11 +9,11 @@ use alloc::vec::Vec;
 use gantry_wire::ib::{NakCode, Psn, Qpn, Rkey, Syndrome};
 use serde::{Deserialize, Serialize};
 
-use crate::qp::{CompletionKind, Path, Qp, State};
+use crate::qp::{Path, Qp, State};
 use crate::requester::Requester;
 use crate::responder::Responder;
 use crate::timer::Timer;
-use crate::work::{Kind, List, NIL, Slot, WorkKind, WorkPool};
+use crate::work::{Kind, List, NIL, Slot, Work, WorkKind, WorkPool};
 
 /// What was told of a queue pair cannot be one's state. The text says what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +47,11 @@ impl QpState {
         self.qpn
     }
 
-    /// Cookies of the work that has not been completed to its owner, and what that work is.
-    pub fn works(&self) -> impl Iterator<Item = (u32, CompletionKind)> + '_ {
+    /// The work whose completion its owner has not taken.
+    pub fn works(&self) -> impl Iterator<Item = Work> + '_ {
         let lists = [&self.sends, &self.reads, &self.in_flight, &self.done];
         lists.into_iter().flatten().filter_map(|slot| match slot.kind {
-            Kind::Work(WorkKind::Send { .. }) => Some((slot.cookie, CompletionKind::Send)),
-            Kind::Work(WorkKind::Write { .. }) => Some((slot.cookie, CompletionKind::Write)),
-            Kind::Work(WorkKind::Read { .. }) => Some((slot.cookie, CompletionKind::Read)),
+            Kind::Work(kind) => Some(Work { cookie: slot.cookie, kind, length: slot.length }),
             Kind::Free | Kind::Respond { .. } => None,
         })
     }

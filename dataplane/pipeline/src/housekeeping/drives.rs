@@ -8,14 +8,16 @@ use alloc::vec::Vec;
 
 use gantry::channel::event::{DriveNamespace, DriveReady, EventKind};
 use gantry_dma::Region;
-use gantry_nvme::{Config, Controller, Event, Failure, Inventory, Reason};
+use gantry_nvme::{Config, Controller, ControllerState, Event, Failure, Inventory, IoQueue, IoQueueState, Reason};
 use gantry_wire::nvme::{Cid, Nsid, Sqe, admin};
+use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use super::{Attachment, Environment, Housekeeping};
 use crate::drive::{COMMAND_TIMEOUT_NS, DriveQueue};
 use crate::exchange::{Change, DriveQueueParts, PRP_LIST_BYTES};
+use crate::handover::{Handed, Refused, Regions, must};
 use crate::state::DEPTH_MAX;
 
 /// Entries of an lcore's queue pair; a drive may give fewer.
@@ -28,6 +30,7 @@ const RESETS_MAX: u32 = 3;
 const STEADY_NS: u64 = 60_000_000_000;
 
 /// Where a drive is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
     /// Reset, Identify, queues.
     Coming,
@@ -40,6 +43,7 @@ enum State {
 }
 
 /// What follows when no lcore holds a drive any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Then {
     /// It is reset and brought up again.
     BringUp,
@@ -49,6 +53,7 @@ enum Then {
 
 /// One drive.
 pub(super) struct Drive {
+    name: String,
     uri: String,
     attachment: Box<dyn Attachment>,
     /// Its queues.
@@ -59,9 +64,69 @@ pub(super) struct Drive {
     resets: u32,
 }
 
+/// A drive, told to a successor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DriveState {
+    name: String,
+    uri: String,
+    memory: u32,
+    controller: ControllerState,
+    state: State,
+    resets: u32,
+}
+
+impl DriveState {
+    /// Its name and its URI.
+    pub(super) fn device(&self) -> (&str, &str) {
+        (&self.name, &self.uri)
+    }
+
+    /// Makes the drive of it, without touching it.
+    pub(super) fn take_up(
+        self,
+        attachment: Box<dyn Attachment>,
+        lcores: usize,
+        regions: &mut Handed,
+    ) -> Result<Drive, Refused> {
+        let Self { name, uri, memory, controller, state, resets } = self;
+        let memory = regions.take(memory)?;
+        let config = *controller.config();
+        let right = usize::from(config.io_queues) == lcores && usize::from(config.io_entries) <= DEPTH_MAX;
+        must(right, || format!("{uri} has other queues than lcores"))?;
+        must(!matches!(state, State::Leaving { .. }), || format!("{uri} was on its way back from the lcores"))?;
+        let controller = controller.take_up(attachment.bar(), memory.clone(), 0)?;
+        Ok(Drive { name, uri, attachment, memory, controller, state, resets })
+    }
+}
+
 impl Drive {
+    /// Tells a successor everything but the attachment, which it is handed.
+    pub(super) fn tell(&self, regions: &mut Regions) -> DriveState {
+        let Self { name, uri, attachment: _, memory, controller, state, resets } = self;
+        let memory = regions.number(memory);
+        let (name, uri, state) = (name.clone(), uri.clone(), state.clone());
+        DriveState { name, uri, memory, controller: controller.tell(), state, resets: *resets }
+    }
+
+    /// An lcore's queue pair.
+    pub(super) fn queue(&self, told: IoQueueState) -> Result<IoQueue, Refused> {
+        Ok(self.controller.take_up_queue(told)?)
+    }
+
+    /// Whether as many lcores hold a queue pair of it as its state says.
+    pub(super) fn is_held_by(&self, lcores: usize) -> bool {
+        let ready = matches!(self.state, State::Ready { .. });
+        let expected = if ready { usize::from(self.controller.taken()) } else { 0 };
+        lcores == expected && (!ready || lcores == usize::from(self.controller.config().io_queues))
+    }
+
     /// Maps the memory that the drive will reach and begins its bring-up with a reset.
-    pub(super) fn bring_up(uri: String, attachment: Box<dyn Attachment>, lcore_memory: &[Arc<Region>]) -> Self {
+    pub(super) fn bring_up(
+        name: String,
+        uri: String,
+        attachment: Box<dyn Attachment>,
+        lcore_memory: &[Arc<Region>],
+    ) -> Self {
         let config = Config {
             io_queues: lcore_memory.len() as u16,
             io_entries: IO_ENTRIES,
@@ -74,7 +139,7 @@ impl Drive {
             attachment.map(region.clone());
         }
         let controller = Controller::new(attachment.bar(), memory.clone(), 0, length, config);
-        Self { uri, attachment, memory, controller, state: State::Coming, resets: 0 }
+        Self { name, uri, attachment, memory, controller, state: State::Coming, resets: 0 }
     }
 
     pub(super) fn uri(&self) -> &str {

@@ -4,6 +4,7 @@
 //! Sans-IO: a shell brings it frames, time and an [`Environment`], and carries its batches to the lcores.
 
 mod drives;
+mod handover;
 mod keep_alive;
 mod names;
 mod state;
@@ -29,6 +30,7 @@ use crate::exchange::{Batch, Change, Liveness};
 use crate::memory::{IN_CAPSULE_MAX, PAGE};
 use crate::state::Sizes;
 use drives::Drive;
+pub use handover::HousekeepingState;
 use names::Names;
 use transaction::{Commit, Open};
 

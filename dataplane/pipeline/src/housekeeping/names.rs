@@ -25,6 +25,31 @@ impl Names {
         }
     }
 
+    /// Names of a predecessor's QPs, each its lcore, slot and QPN, and QPNs that rest; `None` when one is there twice.
+    pub(super) fn restore(
+        lcores: usize,
+        qps: u32,
+        taken: impl Iterator<Item = (usize, u32, u32)>,
+        resting: Vec<(u64, u32)>,
+    ) -> Option<Self> {
+        let mut slots: Vec<BTreeSet<u32>> = (0..lcores).map(|_| (0..qps).collect()).collect();
+        let mut names = Self { free: Vec::new(), taken: BTreeSet::new(), resting: resting.into() };
+        for (lcore, slot, qpn) in taken {
+            let free = slots.get_mut(lcore)?.remove(&slot) && names.taken.insert(qpn);
+            free.then_some(())?;
+        }
+        for (_, qpn) in &names.resting {
+            names.taken.insert(*qpn).then_some(())?;
+        }
+        names.free = slots.into_iter().map(|slots| slots.into_iter().collect()).collect();
+        Some(names)
+    }
+
+    /// QPNs that rest, and until when.
+    pub(super) fn resting(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        self.resting.iter().copied()
+    }
+
     /// The lcore with the most room among `lcores`, a slot there and a QPN.
     pub(super) fn take(&mut self, lcores: &[usize], mut random: impl FnMut() -> u64) -> Option<(usize, u32, u32)> {
         let lcore = *lcores.iter().max_by_key(|lcore| self.free[**lcore].len())?;

@@ -62,7 +62,12 @@ enum Staged<Q> {
     Nothing,
     Port(PortAdd, String, OpenPort<Q>),
     Address(AddressAdd),
-    Drive(u16, String, Box<dyn Attachment>),
+    Drive {
+        number: u16,
+        name: String,
+        uri: String,
+        attachment: Box<dyn Attachment>,
+    },
     Qp {
         create: QpCreate,
         blob: Vec<u8>,
@@ -310,7 +315,7 @@ impl<E: Environment> Housekeeping<E> {
             return refusal(Reason::Invalid, "drives are numbered from 0 to 255, each once");
         }
         match self.environment.open_drive(add.name.as_str(), &uri) {
-            Ok(attachment) => Ok(Staged::Drive(number, uri, attachment)),
+            Ok(attachment) => Ok(Staged::Drive { number, name: String::from(add.name.as_str()), uri, attachment }),
             Err(text) => refusal(Reason::Device, text),
         }
     }
@@ -353,8 +358,8 @@ impl<E: Environment> Housekeeping<E> {
                     changes.push(Change::AddressAdd { port: add.port.get(), vlan: add.vlan.get(), ip: add.ip });
                 }
             }
-            Staged::Drive(number, uri, attachment) => {
-                let drive = Drive::bring_up(uri, attachment, &self.lcore_memory);
+            Staged::Drive { number, name, uri, attachment } => {
+                let drive = Drive::bring_up(name, uri, attachment, &self.lcore_memory);
                 self.drives.insert(number, drive);
             }
             Staged::Qp { create, blob, lcore, slot, qpn, receive_psn } => {
