@@ -6,6 +6,7 @@
 mod control;
 mod dataplane;
 mod host;
+mod pauses;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
