@@ -31,10 +31,6 @@ const NVMET_SCENARIOS: &[&str] = &[
     "no-listener",
 ];
 
-/// What is killed under a host. `--only kill/vanished-host` pulls the host's own cable: once in four runs its CM did not come
-/// back from that, and whose fault it is has not been found.
-const KILL_SCENARIOS: &[&str] = &["kill-control", "two-controls", "kill-dataplane"];
-
 /// A part of what a step does.
 #[derive(Clone, Copy)]
 enum Action {
@@ -205,7 +201,6 @@ impl Step {
             let mut command = action.command()?;
             let scenarios = match action {
                 Action::Machines(Target::Nvmet) if scenarios.is_empty() => NVMET_SCENARIOS,
-                Action::Killing if scenarios.is_empty() => KILL_SCENARIOS,
                 _ => &scenarios,
             };
             command.args(scenarios.iter().flat_map(|scenario| ["--only", scenario]));

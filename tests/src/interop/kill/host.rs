@@ -1,7 +1,7 @@
 //! A host vanishes with writes under way, and returns.
 //!
-//! Its wire loses everything, rather than its link going down: Linux 6.1's rxe never receives a CM message again once one of
-//! its own could not be sent.
+//! Its wire loses everything, rather than its link going down: once Linux 6.1's rxe could not send a CM message (without a
+//! link there is no route), its QP1 sends on and receives nothing, whatever the target, until rxe0 is made anew.
 
 use std::fs;
 use std::sync::atomic::AtomicBool;
