@@ -240,8 +240,9 @@ impl Model {
         self.media.lose_power(survives_seed);
     }
 
-    /// When [`Model::step`] has something to do though nobody writes a register: when the earliest command held back is due.
-    /// `u64::MAX` when there is none, or the controller is not running.
+    /// When the earliest command held back is due; `u64::MAX` when there is none, or the controller is not running. Once
+    /// [`Model::step`] has answered that there was nothing to do, there is nothing until then, unless somebody writes to its
+    /// registers, changes its faults or raises an event.
     #[must_use]
     pub fn next_ns(&self) -> u64 {
         let due_ns = self.held.next_ns();
@@ -356,6 +357,7 @@ impl Model {
                     Err(queues::Broken::Doorbell) => {
                         // §5.2: error event, Invalid Doorbell Write Value.
                         self.raise(AsyncEvent { kind: 0, information: 1, log: 1 });
+                        worked = true;
                         break;
                     }
                     Err(queues::Broken::Memory) => {

@@ -52,6 +52,10 @@ impl Model {
         // What is wrong with the command comes before what is wrong with the medium.
         locate(&self.space, sqe, length, &mut self.spans)?;
         self.read_fault(sqe)?;
+        // NVM Command Set 1.0 §3.2.4: with FUA, what is read is durable first.
+        if sqe.fua() && self.media.has_cache() {
+            self.media.flush_range(at, length as u64).map_err(|_| Status::UNRECOVERED_READ_ERROR)?;
+        }
         self.buffer.resize(length, 0);
         self.media.read(at, &mut self.buffer).map_err(|_| Status::UNRECOVERED_READ_ERROR)?;
         self.store_data(sqe)?;

@@ -1,7 +1,7 @@
 //! Arbitrary commands, registers and doorbells: the model never panics, and can be reset afterwards.
 
 use crate::rig::{CONFIG, Rig};
-use gantry_drive::{Action, Rule, open};
+use gantry_drive::{Action, Busy, Latency, MediaChance, Rule, open};
 use gantry_nvme::Event;
 use gantry_wire::nvme::register;
 use gantry_wire::nvme::{Cid, Sqe};
@@ -44,11 +44,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_commands(sqes in prop::collection::vec((any::<bool>(), any_sqe()), 1..120)) {
-        let mut rig = Rig::new("mem:1M,namespaces=2");
+    fn any_commands(sick in any::<bool>(), sqes in prop::collection::vec((any::<bool>(), any_sqe()), 1..120)) {
+        let mut rig = Rig::new(if sick { "mem:1M,namespaces=2,cache=volatile" } else { "mem:1M,namespaces=2" });
         let mut queue = rig.controller.take_io_queue(0);
         let late = Rule { admin: false, opcode: Some(0), times: 5, action: Action::DelayNs(100_000) };
-        rig.faults(|faults| faults.rules.push(late));
+        rig.faults(|faults| {
+            faults.rules.push(late);
+            if sick {
+                let tail_ns = 100_000;
+                faults.latency = Some(Latency { seed: 1, base_ns: 0, jitter_ns: 30_000, tail_of_10_000: 500, tail_ns });
+                faults.media_chance = Some(MediaChance { seed: 1, reads_of_10_000: 2000, writes_of_10_000: 2000 });
+                faults.busy = Some(Busy { seed: 1, of_10_000: 1000 });
+            }
+        });
         for (cid, (is_admin, mut sqe)) in sqes.into_iter().enumerate() {
             if let Some(page) = rig.pages(0).nth(sqe.mptr.get() as usize) {
                 let (prp1, prp2) = (page + u64::from(sqe.cdw13.get() & 0xffc), rig.memory.iova(rig.list()));
@@ -67,6 +75,7 @@ proptest! {
                 queue.release();
             }
         }
+        rig.drive.lose_power(1);
         recovers(rig, Some(queue));
     }
 

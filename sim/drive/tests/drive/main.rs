@@ -4,11 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod bring_up;
+mod chance;
 mod commands;
 mod events;
 mod faults;
 mod files;
 mod fuzz;
+mod power;
 mod queues;
 mod rig;
 mod thread;
+mod watched;
