@@ -15,7 +15,7 @@ use super::qmp::Qmp;
 use super::{Console, Error, Initramfs, Kernel, Output, Result};
 
 /// Ports for commands: as many run at once.
-const AGENTS: usize = 3;
+const AGENTS: usize = 4;
 
 /// From the start of QEMU to the first prompt. 15 s is usual; other work on the same cores multiplies it.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
@@ -336,7 +336,7 @@ impl Machine {
         Err(Error::Failed { machine: self.name.clone(), command: command.to_owned(), output })
     }
 
-    /// Runs `command`, handing over each line of its output when it comes. Up to three commands run at once.
+    /// Runs `command`, handing over each line of its output when it comes. Up to four commands run at once.
     pub fn stream(&self, command: &str, limit: Duration, on_line: &mut dyn FnMut(&str)) -> Result<Output> {
         let alive = || self.qemu.exited().is_none();
         let fail = |silence| unanswered(silence, &self.name, command, limit, self.console.tail());
