@@ -1,7 +1,8 @@
 //! The life of an association with one controller: begun, ready, closed or failed; keep alive and asynchronous events.
 //! What is sent on the way is `sequence.rs`'s. NVMe-oF 1.1 §3.3, NVMe Base 2.0 §5.2, §5.18.
 
-use super::queue::{ENTRIES_MAX, Purpose};
+use super::queue::Purpose;
+use super::ring::ENTRIES_MAX;
 use super::sequence::{Closing, Step};
 use super::{Data, Host, Violation};
 use gantry_wire::cm::Reason;

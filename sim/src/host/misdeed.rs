@@ -368,7 +368,7 @@ impl Host {
         let mut cntlid = if queue == 0 { CNTLID_DYNAMIC } else { self.association.cntlid };
         let mut connect = Connect::new();
         connect.qid = queue.into();
-        connect.sqsize = (self.queues[usize::from(queue)].entries - 1).into();
+        connect.sqsize = (self.queues[usize::from(queue)].ring.entries - 1).into();
         match dice % 3 {
             0 if other => cntlid ^= 1 + (dice >> 8) as u16 % 0x7fff,
             1 if other => connect.qid = (queue + 1 + (dice >> 8) as u16 % 100).into(),

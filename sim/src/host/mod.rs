@@ -11,6 +11,7 @@
 //! | `connection.rs` | CM for one queue pair |
 //! | `memory.rs` | memory registered for the target's READs and WRITEs |
 //! | `queue.rs` | capsules, responses and their rules |
+//! | `ring.rs` | CIDs, and what SQHD may say |
 //! | `association.rs` | the life of an association: begun, ready, closed, failed |
 //! | `sequence.rs` | what is sent on the way: connect, discover, look for namespaces, reset, disconnect |
 //! | `attention.rs` | which queues have something to send, and when the earliest is due |
@@ -26,6 +27,7 @@ mod link;
 mod memory;
 mod misdeed;
 mod queue;
+mod ring;
 mod sequence;
 #[cfg(test)]
 mod tests;

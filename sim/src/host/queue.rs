@@ -6,6 +6,7 @@ use super::connection::{Connection, Terms};
 use super::link::Link;
 use super::memory::Regions;
 use super::misdeed::ExposedQueue;
+use super::ring::Ring;
 use super::{Random, Violation};
 use gantry_roce::{Access, DropReason, NakCode, Outcome, Payload, Plan, Psn, Qp, QpConfig, Qpn, Rkey, Work, WorkKind};
 use gantry_roce::{Transport, WorkPool};
@@ -16,11 +17,6 @@ use std::collections::{BTreeMap, VecDeque};
 const PAGE: u64 = 4096;
 /// The longest SEND that the receive buffers take; a response is 16 bytes.
 const RECEIVE_LEN: usize = 1024;
-/// CIDs are a tag, and a generation above it.
-const TAG_BITS: u32 = 12;
-const TAG_MASK: u16 = (1 << TAG_BITS) - 1;
-/// Most entries of a queue: tags have 12 bits.
-pub(super) const ENTRIES_MAX: u16 = 1 << TAG_BITS;
 /// How long an I/O command may take; Linux's default.
 const IO_TIMEOUT_NS: u64 = 30_000_000_000;
 /// How long an admin command may take; Linux's default.
@@ -92,8 +88,7 @@ pub(super) struct Queue {
     pub(super) sgl_rules: SglRules,
     /// Its Connect has succeeded.
     pub(super) joined: bool,
-    /// Entries of the submission queue.
-    pub(super) entries: u16,
+    pub(super) ring: Ring,
     qp: Option<Qp>,
     works: WorkPool,
     capsules: BTreeMap<u32, Vec<u8>>,
@@ -102,14 +97,6 @@ pub(super) struct Queue {
     outstanding: BTreeMap<u16, Outstanding>,
     /// In the order of sending; entries of commands that have ended are skipped.
     by_age: VecDeque<(u64, u16)>,
-    /// Which tags, the lower bits of CIDs, are in use.
-    tags: Vec<bool>,
-    next_tag: u16,
-    generation: u16,
-    sent: u64,
-    completed: u64,
-    /// Commands that SQHD has said to be taken.
-    taken: u64,
     /// One behind the highest PSN sent as requester.
     requester_psn: Psn,
     /// The PSN of the target's next request.
@@ -121,14 +108,13 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(qid: u16, qpn: Qpn, connection: Connection, entries: u16, sgl_rules: SglRules) -> Queue {
-        assert!((4..=ENTRIES_MAX).contains(&entries), "{entries} entries make no queue of this host");
         Queue {
             qid,
             qpn,
             connection,
             sgl_rules,
             joined: false,
-            entries,
+            ring: Ring::new(entries),
             qp: None,
             // SENDs, and READs of the target that wait for their turn.
             works: WorkPool::new(u32::from(entries) * 2 + 256),
@@ -137,12 +123,6 @@ impl Queue {
             receive: Vec::new(),
             outstanding: BTreeMap::new(),
             by_age: VecDeque::new(),
-            tags: vec![false; usize::from(entries)],
-            next_tag: 0,
-            generation: 0,
-            sent: 0,
-            completed: 0,
-            taken: 0,
             requester_psn: Psn::new(0),
             responder_psn: Psn::new(0),
             provoking: false,
@@ -173,8 +153,9 @@ impl Queue {
     /// Commands that may be sent now. The ring's last entry stays free, and on the admin queue one is kept for the
     /// Asynchronous Event Request.
     pub(super) fn room(&self) -> u16 {
-        let reserved = if self.qid == 0 && !self.outstanding.contains_key(&self.async_event_cid()) { 2 } else { 1 };
-        (self.entries - reserved).saturating_sub(self.outstanding.len() as u16)
+        let reserved =
+            if self.qid == 0 && !self.outstanding.contains_key(&self.ring.async_event_cid()) { 2 } else { 1 };
+        (self.ring.entries - reserved).saturating_sub(self.outstanding.len() as u16)
     }
 
     pub(super) fn is_outstanding(&self, purpose: Purpose) -> bool {
@@ -191,7 +172,10 @@ impl Queue {
         mut sqe: [u8; 64],
         data: Data,
     ) -> u16 {
-        let cid = self.next_cid(purpose);
+        let cid = match purpose {
+            Purpose::AsyncEvent => self.ring.async_event_cid(),
+            _ => self.ring.next_cid(),
+        };
         let address = random.page();
         let (mut sgl, mut rkey, mut expected) = (keyed(0, 0, Rkey(0), false), None, 0);
         let mut in_capsule = Vec::new();
@@ -238,7 +222,7 @@ impl Queue {
         twice: bool,
         capsule: impl FnOnce(u16) -> Vec<u8>,
     ) {
-        let cid = self.next_cid(purpose);
+        let cid = self.ring.next_cid();
         let answers = if twice { 2 } else { 1 };
         let (rkey, invalidate, expected, sent_ns) = (None, false, 0, now_ns);
         let command = Outstanding { purpose, rkey, invalidate, expected, sent_ns, answers, refused: None };
@@ -259,7 +243,7 @@ impl Queue {
         self.capsules.insert(cookie, capsule);
         let qp = self.qp.as_mut().expect("commands follow the REP");
         qp.post(&mut self.works, work).expect("the arena holds every command that there is room for");
-        self.sent += 1;
+        self.ring.sent();
     }
 
     /// Takes a packet whose headers and ICRC are right.
@@ -349,17 +333,17 @@ impl Queue {
         let command = self.outstanding.remove(&cid).expect("looked up above");
         let cqe = command.refused.unwrap_or(cqe);
         if command.purpose != Purpose::AsyncEvent {
-            self.tags[usize::from(cid & TAG_MASK)] = false;
+            self.ring.free_cid(cid);
         }
         self.forget_ended();
-        self.completed += 1;
+        self.ring.completed();
         let (data, landed) = match command.rkey {
             Some(rkey) => regions.release(rkey),
             None => (Vec::new(), 0),
         };
         // A Connect that failed has joined no queue: its SQHD says nothing.
         let failed_connect = !self.joined && !cqe.status().is_success();
-        if !failed_connect && let Err(violation) = self.check_sqhd(sqhd) {
+        if !failed_connect && let Err(violation) = self.ring.check_sqhd(qid, sqhd) {
             return fatal(violation);
         }
         if cqe.status().is_success() && landed != command.expected {
@@ -377,21 +361,8 @@ impl Queue {
         if !cqe.status().is_success() {
             command.refused = Some(cqe);
         }
-        self.completed += 1;
-        self.check_sqhd(cqe.sqhd.get()).map_or_else(fatal, |()| Received::Nothing)
-    }
-
-    /// SQHD never runs back, never passes the tail, and frees at least what was completed (NVMe Base 2.0 §3.3.3.2).
-    fn check_sqhd(&mut self, sqhd: u16) -> Result<(), Violation> {
-        let entries = u64::from(self.entries);
-        let step = (u64::from(sqhd) + entries - self.taken % entries) % entries;
-        let taken = self.taken + step;
-        if u64::from(sqhd) >= entries || taken > self.sent || taken < self.completed {
-            let Queue { qid, sent, completed, taken, .. } = *self;
-            return Err(Violation::Sqhd { qid, sqhd, sent, completed, taken });
-        }
-        self.taken = taken;
-        Ok(())
+        self.ring.completed();
+        self.ring.check_sqhd(self.qid, cqe.sqhd.get()).map_or_else(fatal, |()| Received::Nothing)
     }
 
     /// The next packet of this queue: headers, and where its payload is.
@@ -502,28 +473,6 @@ impl Queue {
             }
             self.by_age.pop_front();
         }
-    }
-
-    /// Linux numbers tags from zero and puts a generation into the upper four bits; the Asynchronous Event Request
-    /// has a number of its own, behind the tags.
-    fn next_cid(&mut self, purpose: Purpose) -> u16 {
-        if purpose == Purpose::AsyncEvent {
-            return self.async_event_cid();
-        }
-        loop {
-            let tag = self.next_tag;
-            self.next_tag = (tag + 1) % (self.entries - 1);
-            if self.next_tag == 0 {
-                self.generation = (self.generation + 1) & 0xf;
-            }
-            if !std::mem::replace(&mut self.tags[usize::from(tag)], true) {
-                return self.generation << TAG_BITS | tag;
-            }
-        }
-    }
-
-    fn async_event_cid(&self) -> u16 {
-        self.entries - 1
     }
 }
 

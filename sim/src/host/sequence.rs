@@ -417,7 +417,7 @@ impl Host {
         let data = ConnectData::new(self.config.hostid, cntlid, &wanted.subnqn, &self.config.hostnqn);
         let mut connect = Connect::new();
         connect.qid = qid.into();
-        connect.sqsize = (self.queues[index].entries - 1).into();
+        connect.sqsize = (self.queues[index].ring.entries - 1).into();
         connect.kato = if qid == 0 { wanted.kato_ms } else { 0 }.into();
         let sqe = connect.as_bytes().try_into().expect("64 bytes");
         self.send(index, Purpose::Sequence, sqe, Data::ToController(data.as_bytes().to_vec()));
