@@ -117,3 +117,21 @@ fn a_device_thread_runs_while_maps_come_and_go() {
     });
     assert!(space.resolve(0x9000, 1).is_none());
 }
+
+/// A successor maps the memory anew, somewhere else: its device sees it where it was, and it can take it away.
+#[test]
+fn memory_handed_over_keeps_its_device_address() {
+    let old = Region::shared(8192).unwrap();
+    let space = AddressSpace::new();
+    space.map(old.clone()).unwrap();
+    let new = Region::handed_over(old.fd().unwrap(), 8192, old.iova(0)).unwrap();
+    assert_ne!(new.base(), old.base());
+    assert_eq!(new.iova(4096), old.iova(4096));
+    space.write(old.iova(4096), b"from the device").unwrap();
+    let mut seen = [0; 15];
+    new.read(4096, &mut seen);
+    assert_eq!(&seen, b"from the device");
+    assert!(space.unmap(&new) && !space.unmap(&old), "the same device addresses");
+    assert!(space.write(old.iova(0), &[1]).is_err());
+    assert!(Region::handed_over(old.fd().unwrap(), 8192, u64::MAX - 100).is_err());
+}

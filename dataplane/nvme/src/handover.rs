@@ -374,3 +374,16 @@ pub(crate) mod what {
         jobs.into_iter().map(Job::what).chain(crate::failure::text::ALL)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A text that is not among those known would be lost on the way: the one a drive would be failed with first.
+    #[test]
+    fn every_name_of_a_command_is_known_to_a_successor() {
+        for job in [Job::IdentifyController, Job::QueueCount, Job::CreateSq(3), Job::ReadLog(AsyncEvent::parse(0))] {
+            assert_eq!(what::texts().filter(|text| *text == job.what()).count(), 1, "{job:?}");
+        }
+    }
+}
