@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use gantry::channel::FRAME_MAX;
 use gantry_cpu::Cpu;
 use gantry_dma::Region;
-use gantry_drive::{Faults, SoftwareDrive};
+use gantry_drive::{Faults, Media, SoftwareDrive};
 use gantry_pipeline::Lcore;
 use gantry_pipeline::exchange::{Batch, Exchange, Liveness};
 use gantry_pipeline::handover::{self, Exported, Passed, Refused, Told};
@@ -85,12 +85,20 @@ impl Exchange<Queue> for MailEnd {
 
 type Stepped = Arc<Mutex<SoftwareDrive>>;
 
+/// Wraps a drive's medium, by the drive's name: an oracle that sees each command executed.
+pub type Observe = Rc<dyn Fn(&str, Box<dyn Media>) -> Box<dyn Media>>;
+
+/// The drives in the card's slots, which outlive every data plane.
+#[derive(Clone, Default)]
+struct Slots(Rc<RefCell<Vec<(String, Stepped)>>>);
+
 /// What housekeeping opens, and what a successor is handed: `wire:NAME` ports and software drives, which the card steps
 /// itself.
 #[derive(Clone)]
 pub struct Devices {
     wires: Vec<(String, Wire)>,
-    drives: Vec<(String, Stepped)>,
+    slots: Slots,
+    observe: Option<Observe>,
     /// Of the card: its MAC addresses follow from it.
     number: u8,
     random: u64,
@@ -102,9 +110,11 @@ impl Devices {
     fn wire(&self, name: &str) -> Option<&Wire> {
         self.wires.iter().rev().find(|(known, _)| known == name).map(|(_, wire)| wire)
     }
+}
 
-    fn drive(&self, name: &str) -> Option<&Stepped> {
-        self.drives.iter().rev().find(|(known, _)| known == name).map(|(_, drive)| drive)
+impl Slots {
+    fn find(&self, name: &str) -> Option<Stepped> {
+        self.0.borrow().iter().find(|(known, _)| known == name).map(|(_, drive)| drive.clone())
     }
 }
 
@@ -123,9 +133,18 @@ impl Environment for Devices {
     }
 
     fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
-        let drive = gantry_drive::open(uri, name).map_err(|error| format!("drive {name} ({uri}): {error}"))?;
-        let drive = Arc::new(Mutex::new(drive));
-        self.drives.push((name.to_owned(), drive.clone()));
+        if let Some(drive) = self.slots.find(name) {
+            // Nobody has it open any more: what the kernel does then.
+            drive.lock().model().function_level_reset();
+            return Ok(Box::new(Attached(drive)));
+        }
+        let observe = |media| match &self.observe {
+            Some(observe) => observe(name, media),
+            None => media,
+        };
+        let drive = gantry_drive::open_with(uri, name, observe);
+        let drive = Arc::new(Mutex::new(drive.map_err(|error| format!("drive {name} ({uri}): {error}"))?));
+        self.slots.0.borrow_mut().push((name.to_owned(), drive.clone()));
         Ok(Box::new(Attached(drive)))
     }
 
@@ -160,6 +179,7 @@ pub struct Card {
     lcores: Vec<Lcore<Queue, MailEnd>>,
     mail: Rc<[RefCell<Mail>]>,
     sizes: Sizes,
+    slots: Slots,
     /// The housekeeping thread's state: the channel's far end.
     pub housekeeping: Housekeeping<Devices>,
 }
@@ -183,8 +203,9 @@ impl Card {
             let core = Core::new(cpu, place, sizes, region, liveness.clone(), now_ns);
             polled.push(Lcore::new(core, MailEnd { lcore, mail: mail.clone() }));
         }
-        let devices = Devices { wires: Vec::new(), drives: Vec::new(), number, random: seed, lcores };
-        Self { lcores: polled, mail, sizes, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
+        let slots = Slots::default();
+        let devices = Devices { wires: Vec::new(), slots: slots.clone(), observe: None, number, random: seed, lcores };
+        Self { lcores: polled, mail, sizes, slots, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
     }
 
     /// A successor takes over: this card becomes the one that it makes of the exported state, of the regions' files and of
@@ -237,13 +258,14 @@ impl Card {
         });
         let (lcores, sizes) = (self.lcores.len(), self.sizes);
         let devices = self.housekeeping.environment().clone();
+        let slots = devices.slots.clone();
         let ports = told.ports().filter_map(|(number, device, polled)| {
             let wire = devices.wire(device.strip_prefix("wire:")?)?;
             let polled = polled.iter().map(|lcore| usize::from(*lcore)).filter(|lcore| *lcore < lcores);
             Some((number, polled.map(|lcore| (lcore, wire.queue(lcore))).collect()))
         });
         let drives = told.drives().filter_map(|(number, name, _)| {
-            let attached: Box<dyn Attachment> = Box::new(Attached(devices.drive(name)?.clone()));
+            let attached: Box<dyn Attachment> = Box::new(Attached(devices.slots.find(name)?));
             Some((number, attached))
         });
         let passed = Passed { regions: regions.collect(), ports: ports.collect(), drives: drives.collect() };
@@ -251,7 +273,7 @@ impl Card {
         let mail = mailboxes(lcores);
         let resume = |(lcore, resumed)| Lcore::resume(resumed, MailEnd { lcore, mail: mail.clone() });
         let lcores = successor.lcores.into_iter().enumerate().map(resume).collect();
-        Ok(Self { lcores, mail, sizes, housekeeping: successor.housekeeping })
+        Ok(Self { lcores, mail, sizes, slots, housekeeping: successor.housekeeping })
     }
 
     /// The MAC address of a card's first port.
@@ -260,16 +282,37 @@ impl Card {
         mac(number, 0)
     }
 
-    /// The data plane dies and another starts.
+    /// The data plane dies and another starts. As the kernel does when a process dies, drives are reset and reach its
+    /// memory no more; what they hold stays.
     pub fn restart(&mut self, sizes: Sizes, seed: u64, now_ns: u64) {
-        let number = self.housekeeping.environment().number;
+        let Devices { number, slots, observe, .. } = self.housekeeping.environment();
+        let (number, slots, observe) = (*number, slots.clone(), observe.take());
+        for (_, drive) in slots.0.borrow().iter() {
+            drive.lock().model().function_level_reset();
+        }
         *self = Self::new(number, self.lcores.len(), sizes, seed, now_ns);
+        self.slots = slots.clone();
+        let devices = self.housekeeping.environment();
+        (devices.slots, devices.observe) = (slots, observe);
+    }
+
+    /// Lets `observe` wrap the medium of every drive that is opened from now on.
+    pub fn observe(&mut self, observe: Observe) {
+        self.housekeeping.environment().observe = Some(observe);
     }
 
     /// When a drive next does something by itself.
     #[must_use]
     pub fn drives_next_ns(&self) -> u64 {
-        u64::MAX
+        let drives = self.slots.0.borrow();
+        drives.iter().map(|(_, drive)| drive.lock().model().next_ns()).min().unwrap_or(u64::MAX)
+    }
+
+    /// A drive's power is lost and comes back; the seed says what of its volatile cache survives.
+    pub fn lose_power(&mut self, name: &str, survives_seed: u64) {
+        if let Some(drive) = self.slots.find(name) {
+            drive.lock().lose_power(survives_seed);
+        }
     }
 
     /// The far end of a port's wire, once the port is open.
@@ -281,7 +324,7 @@ impl Card {
     /// A drive's faults, once the drive is open.
     #[must_use]
     pub fn faults(&mut self, name: &str) -> Option<Arc<Mutex<Faults>>> {
-        self.housekeeping.environment().drive(name).map(|drive| drive.lock().faults())
+        self.slots.find(name).map(|drive| drive.lock().faults())
     }
 
     /// How many lcores there are.
@@ -302,7 +345,7 @@ impl Card {
 
     /// Steps every drive once; whether any did something.
     pub fn step_drives(&mut self, now_ns: u64) -> bool {
-        let drives = &self.housekeeping.environment().drives;
+        let drives = self.slots.0.borrow();
         drives.iter().fold(false, |busy, (_, drive)| drive.lock().model().step(now_ns) | busy)
     }
 

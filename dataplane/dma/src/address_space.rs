@@ -78,6 +78,11 @@ impl AddressSpace {
         found.map(|at| windows.remove(at)).is_some()
     }
 
+    /// Takes everything away from the device.
+    pub fn unmap_all(&self) {
+        self.windows.write().clear();
+    }
+
     /// The region and offset behind `length` bytes at `iova`, when one region holds them all.
     pub fn resolve(&self, iova: u64, length: usize) -> Option<(Arc<Region>, usize)> {
         self.with(iova, length, |region, offset| (Arc::clone(region), offset))

@@ -5,6 +5,8 @@
 
 mod target;
 
+use std::collections::VecDeque;
+
 use gantry_control::{Configuration, Notice};
 use gantry_pipeline::state::Sizes;
 use gantry_pipeline::tables::mix;
@@ -25,6 +27,8 @@ const HOST_PAUSE_NS: u64 = 1_000;
 struct Attached {
     host: Host,
     station: StationId,
+    /// It is among [`World::stirred`].
+    stirred: bool,
     /// Of every frame that reached the host, in order.
     digest: u64,
     /// Something may have changed since it was last asked for frames.
@@ -48,6 +52,8 @@ pub struct World {
     ends: Vec<End>,
     targets: Vec<(Target, StationId)>,
     hosts: Vec<Attached>,
+    /// Hosts to which something has happened since their owner looked.
+    stirred: VecDeque<usize>,
 }
 
 impl World {
@@ -61,6 +67,7 @@ impl World {
             ends: Vec::new(),
             targets: Vec::new(),
             hosts: Vec::new(),
+            stirred: VecDeque::new(),
         };
         world.add_target(configuration, lcores, sizes);
         world
@@ -91,7 +98,7 @@ impl World {
         let number = self.hosts.len();
         let station = self.attach(config.mac, End::Host(number));
         let host = Host::new(config, self.now_ns);
-        self.hosts.push(Attached { host, station, digest: 0, touched: true, next_ns: 0 });
+        self.hosts.push(Attached { host, station, stirred: false, digest: 0, touched: true, next_ns: 0 });
         number
     }
 
@@ -100,6 +107,13 @@ impl World {
         let attached = &mut self.hosts[index];
         attached.touched = true;
         &mut attached.host
+    }
+
+    /// A host to which a frame or a deadline has come since it was last named here.
+    pub fn next_stirred(&mut self) -> Option<usize> {
+        let number = self.stirred.pop_front()?;
+        self.hosts[number].stirred = false;
+        Some(number)
     }
 
     /// Hosts that were ever plugged in.
@@ -210,6 +224,7 @@ impl World {
                     attached.digest = fold(attached.digest, &frame);
                     attached.host.handle_frame(now_ns, &frame);
                     attached.touched = true;
+                    stir(&mut self.stirred, attached, number);
                 }
             }
         }
@@ -227,13 +242,17 @@ impl World {
             if done(self) {
                 return true;
             }
-            // What it has asked of hosts begins now.
-            self.hosts_send();
             if self.now_ns >= end_ns {
                 return false;
             }
-            self.now_ns = self.next_ns().clamp(self.now_ns + 1, end_ns);
+            self.pass_time(end_ns);
         }
+    }
+
+    /// Moves time on to what happens next, to `end_ns` at most. What hosts were asked for meanwhile begins before that.
+    pub fn pass_time(&mut self, end_ns: u64) {
+        self.hosts_send();
+        self.now_ns = self.next_ns().clamp(self.now_ns + 1, end_ns.max(self.now_ns + 1));
     }
 
     /// Moves time on by `length_ns`.
@@ -251,14 +270,15 @@ impl World {
     fn hosts_send(&mut self) {
         let now_ns = self.now_ns;
         let mut frame = Vec::new();
-        for attached in &mut self.hosts {
+        for (number, attached) in self.hosts.iter_mut().enumerate() {
             if !attached.touched && attached.next_ns > now_ns {
                 continue;
             }
-            let host = &mut attached.host;
-            if host.deadline_ns() <= now_ns {
-                host.on_deadline(now_ns);
+            if attached.host.deadline_ns() <= now_ns {
+                attached.host.on_deadline(now_ns);
+                stir(&mut self.stirred, attached, number);
             }
+            let host = &mut attached.host;
             let mut sent = 0;
             while sent < HOST_BURST && host.poll_frame(now_ns, &mut frame) {
                 self.network.send(now_ns, attached.station, &frame);
@@ -267,6 +287,13 @@ impl World {
             attached.touched = false;
             attached.next_ns = if sent == HOST_BURST { now_ns + HOST_PAUSE_NS } else { host.deadline_ns() };
         }
+    }
+}
+
+fn stir(stirred: &mut VecDeque<usize>, attached: &mut Attached, number: usize) {
+    if !attached.stirred {
+        attached.stirred = true;
+        stirred.push_back(number);
     }
 }
 

@@ -240,6 +240,15 @@ impl Model {
         self.media.lose_power(survives_seed);
     }
 
+    /// A function-level reset (PCIe Base 5.0 §6.6.2), as a kernel does when the process that drove it is gone: nothing is in
+    /// flight, registers are as after power-on, no memory can be reached. What was written stays, cached or not.
+    pub fn function_level_reset(&mut self) {
+        self.power_on();
+        self.cc = Cc::default();
+        self.reset();
+        self.space.unmap_all();
+    }
+
     /// When the earliest command held back is due; `u64::MAX` when there is none, or the controller is not running. Once
     /// [`Model::step`] has answered that there was nothing to do, there is nothing until then, unless somebody writes to its
     /// registers, changes its faults or raises an event.
