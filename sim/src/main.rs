@@ -2,11 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-mod demo;
+mod cli;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use cli::{demo, runs};
 
 /// Gantry's simulator.
 #[derive(Parser)]
@@ -20,11 +21,22 @@ struct Arguments {
 enum Command {
     /// A host connects, runs verified I/O in real time, and leaves; then a table of what happened at every stage.
     Demo(demo::Arguments),
+    /// One run: topology, load and faults drawn from a seed, in virtual time. The last line is verdict and digest.
+    Run(runs::RunArguments),
+    /// Many runs, each from a seed of its own. What fails is shrunk and written down.
+    Swarm(runs::SwarmArguments),
+    /// A run from a file that a failure has left behind.
+    Replay(runs::ReplayArguments),
 }
 
 fn main() -> ExitCode {
-    let Command::Demo(arguments) = Arguments::parse().command;
-    match demo::run(&arguments) {
+    let done = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => runs::run(&arguments),
+        Command::Swarm(arguments) => runs::swarm(&arguments),
+        Command::Replay(arguments) => runs::replay(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gantry-sim: {error}");

@@ -193,7 +193,7 @@ fn frames_are_the_same_with_and_without_handovers() {
                 match hand_over {
                     _ if !step.is_multiple_of(37) => {}
                     true => assert!(world.hand_over() > 0),
-                    false => world.step_clock(0),
+                    false => world.step_clock_at(0, 0),
                 }
             }
             assert_eq!(workload.errors, Vec::<String>::new());

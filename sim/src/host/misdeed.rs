@@ -56,7 +56,8 @@ pub struct ExposedQueue {
 }
 
 /// How a capsule of [`Host::violate`] breaks the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CapsuleKind {
     /// SGL of a reserved descriptor type, or of one that capsules have no use for.
     SglType,

@@ -14,7 +14,8 @@ pub enum As {
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $kind:ident $name:literal $ends:literal;)+) => {
         /// A way to violate the protocols.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "kebab-case")]
         pub enum RogueKind {
             $($(#[$doc])+ $kind,)+
         }

@@ -173,31 +173,59 @@ impl World {
 
     /// `kill -9` of the first target's control; see [`Target::control_restart_ns`].
     pub fn kill_control(&mut self) {
-        let now_ns = self.now_ns;
-        self.target().kill_control(now_ns);
+        self.kill_control_at(0);
     }
 
-    /// `kill -9` of a target's data plane; another starts at once, with nothing.
+    /// `kill -9` of a target's control.
+    pub fn kill_control_at(&mut self, target: usize) {
+        let now_ns = self.now_ns;
+        self.target_at(target).kill_control(now_ns);
+    }
+
+    /// `kill -9` of the first target's data plane; another starts at once, with nothing but the drives.
     pub fn kill_card(&mut self) {
-        let now_ns = self.now_ns;
-        self.target().kill_card(now_ns);
+        self.kill_card_at(0);
     }
 
-    /// A successor takes the data plane over; control's channel breaks and opens anew. How many bytes the state took.
+    /// `kill -9` of a target's data plane.
+    pub fn kill_card_at(&mut self, target: usize) {
+        let now_ns = self.now_ns;
+        self.target_at(target).kill_card(now_ns);
+    }
+
+    /// A successor takes the first target's data plane over; control's channel breaks and opens anew. How many bytes the
+    /// state took.
     pub fn hand_over(&mut self) -> usize {
-        let now_ns = self.now_ns;
-        self.target().hand_over(now_ns)
+        self.hand_over_at(0)
     }
 
-    /// The channel between the first target's control and data plane breaks for a while; both live on.
-    pub fn cut_channel(&mut self, for_ns: u64) {
+    /// A successor takes a target's data plane over.
+    pub fn hand_over_at(&mut self, target: usize) -> usize {
         let now_ns = self.now_ns;
-        self.target().cut_channel(now_ns, for_ns);
+        self.target_at(target).hand_over(now_ns)
     }
 
-    /// The first target's clock jumps ahead, as after a machine stood still.
-    pub fn step_clock(&mut self, by_ns: u64) {
-        self.target().step_clock(by_ns);
+    /// The channel between a target's control and data plane breaks for a while; both live on.
+    pub fn cut_channel_at(&mut self, target: usize, for_ns: u64) {
+        let now_ns = self.now_ns;
+        self.target_at(target).cut_channel(now_ns, for_ns);
+    }
+
+    /// A target's clock jumps ahead, as after a machine stood still.
+    pub fn step_clock_at(&mut self, target: usize, by_ns: u64) {
+        self.target_at(target).step_clock(by_ns);
+    }
+
+    /// From now on targets remember what their stages, channels and controls do; see [`World::take_events`].
+    pub fn record(&mut self) {
+        for (target, _) in &mut self.targets {
+            target.record();
+        }
+    }
+
+    /// What targets remember, with its time; they forget it. The oldest goes when there is too much.
+    pub fn take_events(&mut self) -> Vec<(u64, String)> {
+        self.targets.iter_mut().flat_map(|(target, _)| target.take_events()).collect()
     }
 
     /// Virtual time.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use gantry::channel::{Frame, Kind};
 use gantry_control::{Configuration, Control, Notice};
-use gantry_pipeline::counters::Counter;
+use gantry_pipeline::counters::{Counter, NAMES};
 use gantry_pipeline::state::Sizes;
 use gantry_pipeline::tables::mix;
 
@@ -80,6 +80,26 @@ pub struct Target {
     pub channel_frames: u64,
     /// The last of them: number, whether control sent it, what it was, its transaction.
     pub last_frames: VecDeque<(u64, bool, Kind, u64)>,
+    recorder: Option<Recorder>,
+}
+
+/// What a target remembers of what it did.
+struct Recorder {
+    events: VecDeque<(u64, String)>,
+    /// Of each lcore, when last looked at.
+    counters: Vec<Vec<u64>>,
+}
+
+/// Events that are remembered.
+const EVENTS: usize = 20_000;
+
+impl Recorder {
+    fn add(&mut self, now_ns: u64, event: String) {
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back((now_ns, event));
+    }
 }
 
 impl Target {
@@ -113,6 +133,7 @@ impl Target {
             kills: 0,
             channel_frames: 0,
             last_frames: VecDeque::new(),
+            recorder: None,
         }
     }
 
@@ -272,8 +293,10 @@ impl Target {
                 continue;
             }
             busy = true;
+            self.remember_poll(now_ns, lcore);
             let counters = &self.card.lcore(lcore).core().counters;
             let moved = counters.value(Counter::RxFrames) + counters.value(Counter::TxFrames);
+            let turn = &mut self.turns[lcore];
             let cost_ns = POLL_NS + FRAME_NS * moved.saturating_sub(turn.moved);
             *turn = Turn { ends_ns: now_ns + cost_ns, awake: true, moved };
         }
@@ -298,6 +321,9 @@ impl Target {
             }
         }
         while let Some(notice) = self.control.poll_notice() {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.add(now_ns, format!("target {}: control: {notice}", self.number));
+            }
             self.notices.push(notice);
         }
         self.control_next_ns = self.control.deadline_ns();
@@ -323,7 +349,7 @@ impl Target {
         }
         let begun = self.channel_frames;
         while let Some(frame) = self.control.poll_frame() {
-            self.remember(true, &frame);
+            self.remember(now_ns, true, &frame);
             if self.dies(now_ns, Kill::Before) {
                 return true;
             }
@@ -333,7 +359,7 @@ impl Target {
             }
         }
         while let Some(frame) = self.card.housekeeping.poll_frame() {
-            self.remember(false, &frame);
+            self.remember(now_ns, false, &frame);
             if self.dies(now_ns, Kill::Before) {
                 return true;
             }
@@ -345,8 +371,38 @@ impl Target {
         self.channel_frames != begun
     }
 
-    fn remember(&mut self, from_control: bool, frame: &[u8]) {
+    pub(super) fn record(&mut self) {
+        let lcores = self.card.lcores();
+        let counters = vec![vec![0; NAMES.len()]; lcores];
+        self.recorder = Some(Recorder { events: VecDeque::new(), counters });
+    }
+
+    pub(super) fn take_events(&mut self) -> Vec<(u64, String)> {
+        self.recorder.as_mut().map_or_else(Vec::new, |recorder| recorder.events.drain(..).collect())
+    }
+
+    /// Which stages did something.
+    fn remember_poll(&mut self, now_ns: u64, lcore: usize) {
+        let Some(recorder) = &mut self.recorder else { return };
+        let mut line = format!("target {}, lcore {lcore}:", self.number);
+        let seen = &mut recorder.counters[lcore];
+        for ((name, value), seen) in self.card.lcore(lcore).core().counters.iter().zip(seen.iter_mut()) {
+            let more = value.wrapping_sub(std::mem::replace(seen, value));
+            // A data plane that starts counts from zero.
+            if more != 0 && more < 1 << 40 && !name.starts_with("lcore.") && !name.ends_with("bytes") {
+                line.push_str(&format!(" {name} {more}"));
+            }
+        }
+        recorder.add(now_ns, line);
+    }
+
+    fn remember(&mut self, now_ns: u64, from_control: bool, frame: &[u8]) {
         let frame = Frame::parse(frame).expect("both sides write frames of the contract");
+        if let Some(recorder) = &mut self.recorder {
+            let from = if from_control { "control" } else { "the data plane" };
+            let (kind, transaction) = (frame.kind, frame.transaction);
+            recorder.add(now_ns, format!("target {}: {from} sends {kind:?}, transaction {transaction}", self.number));
+        }
         if self.last_frames.len() == LAST_FRAMES {
             self.last_frames.pop_front();
         }

@@ -1,4 +1,4 @@
-//! The demonstration without virtual machines: the world of `world.rs`, on the real clock.
+//! The demonstration without virtual machines: the world of `world/mod.rs`, on the real clock.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};

@@ -1,0 +1,5 @@
+//! What `gantry-sim` can be asked for, one file a command.
+
+pub(crate) mod demo;
+mod live;
+pub(crate) mod runs;

@@ -1,0 +1,55 @@
+//! What runs have reached: every way out of a stage, every fault.
+
+use std::collections::BTreeMap;
+
+use gantry_pipeline::counters::NAMES;
+
+use super::fault::Fault;
+use crate::network::Network;
+use crate::world::Target;
+
+/// How often each thing was reached, by its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage(BTreeMap<&'static str, u64>);
+
+impl Coverage {
+    /// Something was reached.
+    pub fn reached(&mut self, name: &'static str) {
+        *self.0.entry(name).or_default() += 1;
+    }
+
+    /// What a card's lcores have counted.
+    pub fn add_target(&mut self, target: &mut Target) {
+        for lcore in 0..target.card.lcores() {
+            for (name, value) in target.card.lcore(lcore).core().counters.iter() {
+                *self.0.entry(name).or_default() += value;
+            }
+        }
+    }
+
+    /// What befell frames.
+    pub fn add_network(&mut self, network: &Network) {
+        for (name, value) in network.counters().iter() {
+            *self.0.entry(name).or_default() += value;
+        }
+    }
+
+    /// Another run's.
+    pub fn add(&mut self, other: &Coverage) {
+        for (name, value) in &other.0 {
+            *self.0.entry(name).or_default() += value;
+        }
+    }
+
+    /// How often something was reached.
+    #[must_use]
+    pub fn count(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// Stage counters and faults that were never reached.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        NAMES.iter().chain(&Fault::NAMES).copied().filter(|name| self.count(name) == 0).collect()
+    }
+}

@@ -1,0 +1,205 @@
+//! A plan from a seed: topology, load and faults.
+//!
+//! Half of all plans hold only what no host may notice, so that any error in them is a bug. A plan draws from a few kinds
+//! of fault only, so that combinations repeat and each gets its share of time.
+
+use super::fault::{Fault, Trouble, What};
+use super::plan::{DrivePlan, HostPlan, Load, Plan, Site};
+use crate::host::CapsuleKind;
+use crate::random::Random;
+use crate::rogue::RogueKind;
+
+const MICROSECOND: u64 = 1_000;
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// Commands of a host in one run, about.
+const COMMANDS: u64 = 1_500;
+
+/// The plan that a seed draws.
+#[must_use]
+pub fn draw(seed: u64) -> Plan {
+    // What TOML can hold.
+    let seed = seed & (i64::MAX as u64);
+    let mut random = Random::new(seed);
+    let random = &mut random;
+    let targets: Vec<Site> = (0..1 + random.below(8) / 7).map(|_| site(random)).collect();
+    let drives: Vec<DrivePlan> = (0..random.between(1, 4)).map(|_| drive(random, targets.len())).collect();
+    let length_ns = match random.below(8) {
+        0..=4 => random.spread(2 * MILLISECOND, 200 * MILLISECOND),
+        5 | 6 => random.spread(200 * MILLISECOND, 3 * SECOND),
+        _ => random.spread(3 * SECOND, 30 * SECOND),
+    };
+    let hosts: Vec<HostPlan> = (0..random.between(1, 5)).map(|_| host(random, &drives, length_ns)).collect();
+    let mut plan = Plan { seed, length_ns, targets, drives, hosts, faults: Vec::new() };
+    plan.faults = faults(random, &plan);
+    plan
+}
+
+fn site(random: &mut Random) -> Site {
+    // Sometimes hardly anything, so that commands wait for pages and for slots.
+    let (commands, pages) = match random.below(4) {
+        0 => (96, 160),
+        1 => (192, 320),
+        _ => (1024, 2048),
+    };
+    Site { lcores: [1, 1, 2, 3][random.index(4)], commands, pages }
+}
+
+fn drive(random: &mut Random, targets: usize) -> DrivePlan {
+    let block = if random.chance(25) { 4096 } else { 512 };
+    let base_ns = if random.chance(50) { random.spread(MICROSECOND, 200 * MICROSECOND) } else { 0 };
+    DrivePlan {
+        target: random.index(targets),
+        block,
+        blocks: random.spread(64, 1024),
+        volatile: random.chance(40),
+        entries: if random.chance(30) { random.between(2, 8) as u32 } else { 1024 },
+        base_ns,
+        jitter_ns: if base_ns > 0 { random.spread(1, base_ns) } else { 0 },
+    }
+}
+
+fn host(random: &mut Random, drives: &[DrivePlan], length_ns: u64) -> HostPlan {
+    let index = random.index(drives.len());
+    let drive = &drives[index];
+    let mut share = |percent, most| if random.chance(percent) { random.between(1, most) as u32 } else { 0 };
+    let (writes, fua, flushes, zeroes, trims) =
+        (share(95, 70), share(30, 10), share(50, 5), share(30, 5), share(30, 5));
+    // A transfer of at most 128 KiB, which is MDTS.
+    let most = (131_072 / u64::from(drive.block)).min(drive.blocks / 4).max(1);
+    let load = Load {
+        depth: random.spread(1, 32) as usize,
+        pace_ns: (length_ns / COMMANDS).max(1),
+        blocks: random.spread(1, most) as u32,
+        writes,
+        fua,
+        flushes: if drive.volatile { flushes.max(1) } else { flushes },
+        zeroes,
+        trims,
+    };
+    HostPlan {
+        drive: index,
+        mtu: [1500, 1500, 4200, 9000, 600][random.index(5)],
+        queues: random.between(1, 4) as u16,
+        entries: random.spread(4, 128) as u16,
+        kato_ms: [0, 1_000, 5_000, 5_000][random.index(4)],
+        remote_invalidate: random.chance(75),
+        load,
+    }
+}
+
+fn faults(random: &mut Random, plan: &Plan) -> Vec<Fault> {
+    let quiet = random.chance(50);
+    let kinds: Vec<usize> = (0..random.between(1, 5)).map(|_| random.index(KINDS)).collect();
+    let wanted = random.spread(1, 24) as usize;
+    let mut faults = Vec::new();
+    for _ in 0..wanted * 4 {
+        if faults.len() == wanted {
+            break;
+        }
+        let kind = kinds[random.index(kinds.len())];
+        let fault = fault(random, plan, kind);
+        if !quiet || fault.excuse() == super::fault::Excuse::Nothing {
+            faults.push(fault);
+        }
+    }
+    faults.sort_by_key(|fault| fault.at_ns);
+    faults
+}
+
+/// Kinds that [`fault`] draws between.
+const KINDS: usize = 30;
+
+fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
+    let at_ns = random.below(plan.length_ns);
+    let mut for_ns = random.spread(10 * MICROSECOND, plan.length_ns.max(20 * MICROSECOND));
+    let host = random.index(plan.hosts.len());
+    let drive = random.index(plan.drives.len());
+    let target = random.index(plan.targets.len());
+    let up = random.chance(50);
+    let gentle = if random.chance(80) { random.spread(1, 300) } else { random.spread(300, 5_000) } as u32;
+    let link = |trouble| What::Link { host, up, trouble, chance: gentle };
+    let mut lasts = true;
+    let what = match kind {
+        0 => link(Trouble::Loss),
+        1 => What::Link { host, up, trouble: Trouble::BurstLoss, chance: random.spread(1, 100) as u32 },
+        2 => link(Trouble::Duplication),
+        3 => link(Trouble::Reordering),
+        4 => link(Trouble::Corruption),
+        5 => link(Trouble::Truncation),
+        6 => What::Delay { host, delay_ns: random.spread(MICROSECOND, 2 * MILLISECOND) },
+        7 => What::Narrow {
+            target,
+            rate_bps: random.spread(500_000_000, 25_000_000_000),
+            queue_bytes: random.spread(8_192, 1 << 20),
+            pfc: random.chance(60),
+        },
+        8 => What::Marks { host },
+        9 => What::Pause { host, up },
+        10 => What::Partition { host },
+        11 => What::Mtu { host, bytes: random.between(64, 1_400) as usize },
+        12 | 13 => {
+            lasts = false;
+            What::KillControl { target, restart_ns: random.spread(10 * MICROSECOND, 2 * SECOND) }
+        }
+        14 => What::KillControlOften { target, every_ns: random.spread(100 * MICROSECOND, 100 * MILLISECOND) },
+        15 => What::CutChannel { target },
+        16 => {
+            lasts = false;
+            What::KillDataPlane { target }
+        }
+        17 | 18 => What::HandOver { target, every_ns: random.spread(5 * MICROSECOND, 50 * MILLISECOND) },
+        19 => {
+            lasts = false;
+            What::ClockStep { target, by_ns: random.spread(MICROSECOND, 40 * SECOND) }
+        }
+        20 => What::SlowDrive {
+            drive,
+            base_ns: random.spread(MICROSECOND, 10 * MILLISECOND),
+            tail_ns: random.spread(MILLISECOND, 20 * SECOND),
+        },
+        21 => What::MediaErrors { drive, chance: gentle },
+        22 => What::BusyDrive { drive, chance: gentle },
+        23 => {
+            lasts = false;
+            What::Swallow { drive, times: random.between(1, 8) as u32 }
+        }
+        24 => What::Fatal { drive },
+        25 => What::Stopped { drive },
+        26 => {
+            lasts = false;
+            What::PowerLoss { drive }
+        }
+        27 => {
+            lasts = random.chance(50);
+            match (lasts, random.chance(60)) {
+                (true, _) => What::Silence { host },
+                (false, true) => What::Reset { host },
+                (false, false) => What::Leave { host },
+            }
+        }
+        28 => {
+            lasts = false;
+            What::Misdeed { host, kind: CapsuleKind::ALL[random.index(CapsuleKind::ALL.len())] }
+        }
+        _ => {
+            lasts = false;
+            let kind = RogueKind::ALL[random.index(RogueKind::ALL.len())];
+            What::Rogue { host, kind, forged: random.chance(50), times: random.spread(1, 40) as u32 }
+        }
+    };
+    // What may break something often does not last long enough to.
+    let brief = matches!(what, What::Pause { .. } | What::Partition { .. } | What::Mtu { .. } | What::Silence { .. });
+    if brief && random.chance(70) {
+        for_ns = for_ns.min(random.spread(10 * MICROSECOND, 150 * MILLISECOND));
+    }
+    // A hand-over costs the simulator a lot.
+    if let What::HandOver { every_ns, .. } = what {
+        for_ns = for_ns.min(every_ns * 50);
+    }
+    if let What::KillControlOften { every_ns, .. } = what {
+        for_ns = for_ns.min(every_ns * 100);
+    }
+    Fault { at_ns, for_ns: if lasts { for_ns } else { 0 }, what }
+}

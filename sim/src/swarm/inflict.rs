@@ -1,0 +1,283 @@
+//! Faults begin and end: what the lines of a plan do to the world.
+
+use gantry_drive::{Action, Busy, Faults, Latency, MediaChance, Rule};
+
+use super::fault::{Fault, Trouble, What};
+use super::run::{Event, Run};
+use crate::host::State;
+use crate::network::{Queue, Way, Weather};
+use crate::rogue::Rogue;
+
+/// How long a host that has left stays away.
+const AWAY_NS: u64 = 20_000_000;
+
+/// Mean length of a burst of lost frames.
+const BURST: u32 = 8;
+
+/// Something on the agenda happens.
+pub(super) fn happen(run: &mut Run, event: Event) {
+    let now_ns = run.world.now_ns();
+    if let Some(story) = &mut run.story {
+        let fault = |number: usize| &run.plan.faults[number];
+        story.push((
+            now_ns,
+            match event {
+                Event::Begin(number) | Event::Again(number) => {
+                    format!("{} begins: {:?}", fault(number).name(), fault(number))
+                }
+                Event::End(number) => format!("{} ends", fault(number).name()),
+                Event::Return(host) => format!("host {host} comes back"),
+            },
+        ));
+    }
+    match event {
+        Event::Begin(number) => {
+            let fault = run.plan.faults[number].clone();
+            run.coverage.reached(fault.name());
+            run.excuse(&fault);
+            begin(run, number, &fault);
+            if fault.for_ns > 0 {
+                run.later(now_ns + fault.for_ns, Event::End(number));
+            }
+        }
+        Event::Again(number) => {
+            let fault = run.plan.faults[number].clone();
+            if let What::HandOver { target, every_ns } = fault.what {
+                let begun_ns = run.began_ns() + fault.at_ns;
+                if now_ns < begun_ns + fault.for_ns {
+                    run.world.hand_over_at(target);
+                    run.later(now_ns + every_ns.max(1), Event::Again(number));
+                }
+            }
+        }
+        Event::End(number) => {
+            let fault = run.plan.faults[number].clone();
+            end(run, &fault);
+        }
+        Event::Return(host) => run.connect(host),
+    }
+}
+
+/// Whatever is still wrong is right again.
+pub(super) fn heal(run: &mut Run) {
+    for number in 0..run.plan.faults.len() {
+        let fault = run.plan.faults[number].clone();
+        end(run, &fault);
+    }
+    for drive in 0..run.plan.drives.len() {
+        faults(run, drive, |faults| faults.rules.clear());
+    }
+    for host in 0..run.guests.len() {
+        if *run.world.host(host).state() == State::Disconnected {
+            run.connect(host);
+        }
+    }
+}
+
+fn begin(run: &mut Run, number: usize, fault: &Fault) {
+    let now_ns = run.world.now_ns();
+    match fault.what {
+        What::Link { host, up, trouble, chance } => {
+            run.guests[host].damaged |= matches!(trouble, Trouble::Corruption | Trouble::Truncation);
+            let weather = weather(run, host, up);
+            match trouble {
+                Trouble::Loss => weather.loss = chance,
+                Trouble::BurstLoss => (weather.burst_loss, weather.burst_length) = (chance, BURST),
+                Trouble::Duplication => weather.duplication = chance,
+                Trouble::Reordering => weather.reordering = chance,
+                Trouble::Corruption => weather.corruption = chance,
+                Trouble::Truncation => weather.truncation = chance,
+            }
+        }
+        What::Delay { host, delay_ns } => both(run, host, |weather| weather.delay_ns = delay_ns),
+        What::Narrow { target, rate_bps, queue_bytes, pfc } => {
+            let station = run.world.target_station(target);
+            let (_, down) = run.world.network().link(station);
+            down.weather.rate_bps = rate_bps;
+            down.queue = Queue { bytes: queue_bytes, pfc, ..Queue::OPEN };
+        }
+        What::Marks { host } => {
+            let (up, down) = run.world.link(host);
+            for queue in [&mut up.queue, &mut down.queue] {
+                (queue.ecn_bytes, queue.mark_anyway) = (1, true);
+            }
+        }
+        What::Pause { host, up } => {
+            let station = run.world.host_station(host);
+            run.world.network().pause(now_ns, station, if up { Way::Up } else { Way::Down }, fault.for_ns);
+        }
+        What::Partition { host } => both(run, host, |weather| weather.cut = true),
+        What::Mtu { host, bytes } => both(run, host, |weather| weather.mtu = bytes),
+        What::KillControl { target, restart_ns } => {
+            run.world.target_at(target).control_restart_ns = restart_ns;
+            run.world.kill_control_at(target);
+        }
+        What::KillControlOften { target, every_ns } => {
+            let seed = run.random.next();
+            run.world.target_at(target).kill_every_ns = Some((seed, every_ns));
+        }
+        What::CutChannel { target } => run.world.cut_channel_at(target, fault.for_ns),
+        What::KillDataPlane { target } => {
+            let before = run.world.target_at(target);
+            run.coverage.add_target(before);
+            run.world.kill_card_at(target);
+        }
+        What::HandOver { .. } => run.later(now_ns, Event::Again(number)),
+        What::ClockStep { target, by_ns } => {
+            run.world.step_clock_at(target, by_ns);
+            if by_ns > super::fault::CLOCK_PATIENCE_NS {
+                ladder(run, None, Some(target), 1);
+            }
+        }
+        What::SlowDrive { drive, base_ns, tail_ns } => {
+            let seed = run.random.next();
+            let latency = Latency { seed, base_ns, jitter_ns: base_ns, tail_of_10_000: 100, tail_ns };
+            faults(run, drive, |faults| faults.latency = Some(latency));
+            if fault.excuse() > super::fault::Excuse::Nothing {
+                ladder(run, Some(drive), None, 3);
+            }
+        }
+        What::MediaErrors { drive, chance } => {
+            let seed = run.random.next();
+            let errors = MediaChance { seed, reads_of_10_000: chance, writes_of_10_000: chance };
+            faults(run, drive, |faults| faults.media_chance = Some(errors));
+        }
+        What::BusyDrive { drive, chance } => {
+            let seed = run.random.next();
+            faults(run, drive, |faults| faults.busy = Some(Busy { seed, of_10_000: chance }));
+        }
+        What::Swallow { drive, times } => {
+            let rule = Rule { admin: false, opcode: None, times, action: Action::Swallow };
+            faults(run, drive, |faults| faults.rules.push(rule));
+            ladder(run, Some(drive), None, times);
+        }
+        What::Fatal { drive } => {
+            faults(run, drive, |faults| faults.fatal = true);
+            ladder(run, Some(drive), None, 1 + (fault.for_ns / 5_000_000_000) as u32);
+        }
+        What::Stopped { drive } => {
+            faults(run, drive, |faults| faults.stopped = true);
+            ladder(run, Some(drive), None, 1 + 3 * (fault.for_ns / 5_000_000_000) as u32);
+        }
+        What::PowerLoss { drive } => {
+            let seed = run.random.next();
+            run.ledgers[drive].power_lost();
+            let target = run.plan.drives[drive].target;
+            run.world.target_at(target).card.lose_power(&format!("d{drive}"), seed);
+            ladder(run, Some(drive), None, 1);
+        }
+        What::Reset { host } => run.world.host(host).reset(),
+        What::Leave { host } => {
+            run.world.host(host).disconnect();
+            run.later(now_ns + AWAY_NS, Event::Return(host));
+        }
+        What::Silence { host } => run.world.host(host).silence(now_ns + fault.for_ns),
+        What::Misdeed { host, kind } => run.guests[host].misdeed(run.world.host(host), kind),
+        What::Rogue { host, kind, forged, times } => {
+            let as_ = super::fault::name_of(forged);
+            let mut rogue = Rogue::new(run.random.next());
+            let station = run.world.host_station(host);
+            for _ in 0..times {
+                let Some(exposed) = run.world.host(host).exposed() else { break };
+                for frame in rogue.frame(kind, &exposed, as_) {
+                    run.world.network().send(now_ns, station, &frame);
+                }
+            }
+            if kind.may_end_association(as_) {
+                // What is forged may be data.
+                let drive = run.guests[host].drive();
+                run.watches[drive].lock().blind = true;
+                run.ledgers[drive].blind = true;
+            }
+        }
+    }
+}
+
+fn end(run: &mut Run, fault: &Fault) {
+    match fault.what {
+        What::Link { host, up, trouble, .. } => {
+            let weather = weather(run, host, up);
+            match trouble {
+                Trouble::Loss => weather.loss = 0,
+                Trouble::BurstLoss => weather.burst_loss = 0,
+                Trouble::Duplication => weather.duplication = 0,
+                Trouble::Reordering => weather.reordering = 0,
+                Trouble::Corruption => weather.corruption = 0,
+                Trouble::Truncation => weather.truncation = 0,
+            }
+        }
+        What::Delay { host, .. } => both(run, host, |weather| weather.delay_ns = Weather::FAIR.delay_ns),
+        What::Narrow { target, .. } => {
+            // The queue empties at the rate that it had.
+            let station = run.world.target_station(target);
+            let (_, down) = run.world.network().link(station);
+            down.weather.rate_bps = 0;
+            down.queue = Queue::OPEN;
+        }
+        What::Marks { host } => {
+            let (up, down) = run.world.link(host);
+            (up.queue, down.queue) = (Queue::OPEN, Queue::OPEN);
+        }
+        What::Partition { host } => both(run, host, |weather| weather.cut = false),
+        What::Mtu { host, .. } => both(run, host, |weather| weather.mtu = 0),
+        What::KillControlOften { target, .. } => run.world.target_at(target).kill_every_ns = None,
+        What::SlowDrive { drive, .. } => {
+            let latency = latency(run, drive);
+            faults(run, drive, |faults| faults.latency = latency);
+        }
+        What::MediaErrors { drive, .. } => faults(run, drive, |faults| faults.media_chance = None),
+        What::BusyDrive { drive, .. } => faults(run, drive, |faults| faults.busy = None),
+        What::Fatal { drive } => faults(run, drive, |faults| faults.fatal = false),
+        What::Stopped { drive } => faults(run, drive, |faults| faults.stopped = false),
+        // These end by themselves, or take no time.
+        What::Pause { .. }
+        | What::KillControl { .. }
+        | What::CutChannel { .. }
+        | What::KillDataPlane { .. }
+        | What::HandOver { .. }
+        | What::ClockStep { .. }
+        | What::Swallow { .. }
+        | What::PowerLoss { .. }
+        | What::Reset { .. }
+        | What::Leave { .. }
+        | What::Silence { .. }
+        | What::Misdeed { .. }
+        | What::Rogue { .. } => {}
+    }
+}
+
+/// What a drive takes for a command when nothing is wrong with it.
+pub(super) fn latency(run: &Run, drive: usize) -> Option<Latency> {
+    let plan = &run.plan.drives[drive];
+    let seed = run.plan.seed ^ drive as u64;
+    let latency = Latency { seed, base_ns: plan.base_ns, jitter_ns: plan.jitter_ns, tail_of_10_000: 0, tail_ns: 0 };
+    (plan.base_ns > 0).then_some(latency)
+}
+
+/// A drive's faults, once it is open.
+pub(super) fn faults(run: &mut Run, drive: usize, change: impl FnOnce(&mut Faults)) {
+    let target = run.plan.drives[drive].target;
+    if let Some(faults) = run.world.target_at(target).card.faults(&format!("d{drive}")) {
+        change(&mut faults.lock());
+    }
+}
+
+/// So many times more a drive, or each of a target's, may have to be reset.
+fn ladder(run: &mut Run, drive: Option<usize>, target: Option<usize>, times: u32) {
+    for (number, plan) in run.plan.drives.iter().enumerate() {
+        if drive == Some(number) || target == Some(plan.target) {
+            run.resets[number] += times;
+        }
+    }
+}
+
+fn weather(run: &mut Run, host: usize, up: bool) -> &mut Weather {
+    let (to, from) = run.world.link(host);
+    if up { &mut to.weather } else { &mut from.weather }
+}
+
+fn both(run: &mut Run, host: usize, change: impl Fn(&mut Weather)) {
+    let (up, down) = run.world.link(host);
+    change(&mut up.weather);
+    change(&mut down.weather);
+}

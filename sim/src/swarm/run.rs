@@ -1,0 +1,459 @@
+//! One run of a plan: hosts connect and do I/O while faults come and go; then everything heals, and must.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gantry_control::{Configuration, Drive, Hosts, Namespace, Port, Subsystem};
+use gantry_pipeline::state::Sizes;
+use gantry_pipeline::tables::mix;
+use parking_lot::Mutex;
+
+use super::coverage::Coverage;
+use super::fault::{Excuse, Fault, Whom};
+use super::guest::Guest;
+use super::inflict;
+use super::ledger::Ledger;
+use super::plan::Plan;
+use super::watch::{Watch, Watched};
+use crate::host::{HostConfig, State};
+use crate::random::Random;
+use crate::world::{DEVICE, World};
+
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// How long drives have to come up before hosts connect.
+const BRING_UP_NS: u64 = 100 * MILLISECOND;
+
+/// Within this much of virtual time after the last fault has healed every host does I/O again. Linux' connection manager
+/// alone may take a minute to give a REQ up.
+const RECOVERY_NS: u64 = 200 * SECOND;
+
+/// Commands that each host completes to show that it does.
+const PROGRESS: u64 = 20;
+
+/// How long commands in flight have to end, and what was taken to be given back.
+const END_NS: u64 = 90 * SECOND;
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was wrong, if anything was.
+    pub finding: Option<String>,
+    /// Of every frame that reached a host and every command that ended.
+    pub digest: u64,
+    /// Commands that ended well.
+    pub completed: u64,
+    /// Commands that ended with an error.
+    pub errors: u64,
+    /// How often hosts connected again.
+    pub reconnects: u64,
+    /// Virtual time that it took.
+    pub took_ns: u64,
+    /// What it reached.
+    pub coverage: Coverage,
+}
+
+/// What happens when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Event {
+    /// The fault of this number begins.
+    Begin(usize),
+    /// It happens once more.
+    Again(usize),
+    /// It ends.
+    End(usize),
+    /// A host that has left comes back.
+    Return(usize),
+}
+
+/// A run under way.
+pub struct Run {
+    pub(super) plan: Plan,
+    pub(super) world: World,
+    pub(super) guests: Vec<Guest>,
+    pub(super) ledgers: Vec<Ledger>,
+    pub(super) watches: Vec<Arc<Mutex<Watch>>>,
+    /// How often each drive may have had to be reset.
+    pub(super) resets: Vec<u32>,
+    pub(super) coverage: Coverage,
+    pub(super) random: Random,
+    agenda: BinaryHeap<Reverse<(u64, Event)>>,
+    ids: u64,
+    /// When hosts began to connect.
+    begun_ns: u64,
+    /// What happened, in words, when somebody wants to know.
+    pub(super) story: Option<Vec<(u64, String)>>,
+}
+
+/// A subsystem's name.
+pub(super) fn nqn(drive: usize) -> String {
+    format!("nqn.2026-11.io.gantry:swarm-{drive}")
+}
+
+impl Run {
+    /// A run whose cards are up and whose hosts have not begun.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let watches: Vec<_> =
+            plan.drives.iter().enumerate().map(|(at, drive)| Watch::new(at as u16, drive.block)).collect();
+        let mut world = world(&plan, &watches);
+        let guests = plan.hosts.iter().enumerate().map(|(number, host)| {
+            let seed = mix(plan.seed ^ 0x6e57 << 32 ^ number as u64);
+            Guest::new(number, host, &plan.drives[host.drive], seed)
+        });
+        let ledgers = plan.drives.iter().enumerate();
+        let ledgers = ledgers.map(|(at, drive)| Ledger::new(at as u16, drive.blocks, drive.volatile)).collect();
+        let guests: Vec<Guest> = guests.collect();
+        for (number, host) in plan.hosts.iter().enumerate() {
+            world.plug(host_config(&plan, number, host.mtu));
+        }
+        let begun_ns = world.now_ns() + BRING_UP_NS;
+        let mut agenda = BinaryHeap::new();
+        for (number, fault) in plan.faults.iter().enumerate() {
+            agenda.push(Reverse((begun_ns + fault.at_ns, Event::Begin(number))));
+        }
+        Self {
+            random: Random::new(plan.seed ^ 0xfa17),
+            resets: vec![0; plan.drives.len()],
+            world,
+            guests,
+            ledgers,
+            watches,
+            coverage: Coverage::default(),
+            agenda,
+            ids: 0,
+            begun_ns,
+            story: None,
+            plan,
+        }
+    }
+
+    /// The world, for what a report needs of it.
+    pub fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    /// When hosts began to connect.
+    pub(super) fn began_ns(&self) -> u64 {
+        self.begun_ns
+    }
+
+    /// Keeps the last frames, and what happens in words.
+    pub fn record(&mut self) {
+        self.story = Some(Vec::new());
+        self.world.record();
+        self.world.network().capture = Some(crate::network::capture::Capture::new(20_000, 32 << 20));
+    }
+
+    /// Commands that have ended well so far.
+    #[must_use]
+    pub fn completed_now(&self) -> u64 {
+        self.guests.iter().map(|guest| guest.completed).sum()
+    }
+
+    /// Faults and their ends, in words.
+    #[must_use]
+    pub fn story(&self) -> &[(u64, String)] {
+        self.story.as_deref().unwrap_or_default()
+    }
+
+    /// Runs to the end.
+    pub fn to_end(&mut self, mut live: impl FnMut(&mut Run)) -> Outcome {
+        let finding = self.phases(&mut live).err();
+        self.outcome(finding)
+    }
+
+    /// What has come of it so far.
+    pub fn outcome(&mut self, finding: Option<String>) -> Outcome {
+        for target in 0..self.plan.targets.len() {
+            self.coverage.add_target(self.world.target_at(target));
+        }
+        self.coverage.add_network(self.world.network());
+        let hosts = 0..self.guests.len();
+        let digest = hosts
+            .clone()
+            .fold(0, |digest, host| mix(digest ^ self.world.digest(host)).wrapping_add(mix(self.guests[host].digest)));
+        Outcome {
+            finding,
+            digest,
+            completed: self.completed_now(),
+            errors: self.guests.iter().map(|guest| guest.errors).sum(),
+            reconnects: hosts.map(|host| self.world.host(host).counters().reconnects).sum(),
+            took_ns: self.world.now_ns(),
+            coverage: self.coverage.clone(),
+        }
+    }
+
+    fn phases(&mut self, live: &mut impl FnMut(&mut Run)) -> Result<(), String> {
+        self.until(self.begun_ns, live, |_| false)?;
+        for drive in 0..self.plan.drives.len() {
+            let latency = inflict::latency(self, drive);
+            inflict::faults(self, drive, |faults| faults.latency = latency);
+        }
+        for host in 0..self.guests.len() {
+            self.connect(host);
+        }
+        self.until(self.begun_ns + self.plan.length_ns, live, |_| false)?;
+        // Faults that last beyond the end heal now.
+        while let Some(Reverse((_, event))) = self.agenda.pop() {
+            if matches!(event, Event::End(_) | Event::Return(_)) {
+                inflict::happen(self, event);
+            }
+        }
+        inflict::heal(self);
+        self.recover(live)?;
+        self.come_to_rest(live)
+    }
+
+    fn recover(&mut self, live: &mut impl FnMut(&mut Run)) -> Result<(), String> {
+        let (healed_ns, before) = (self.world.now_ns(), self.completed());
+        for guest in &mut self.guests {
+            guest.slow_down();
+        }
+        let wanted = |run: &Run, host: usize| {
+            run.is_written_off(run.guests[host].drive()) || run.guests[host].completed >= before[host] + PROGRESS
+        };
+        let recovered = |run: &mut Run| {
+            // Who has shown it waits for the others.
+            for host in 0..run.guests.len() {
+                run.guests[host].resting = wanted(run, host);
+            }
+            run.guests.iter().all(|guest| guest.resting)
+        };
+        if !self.until(healed_ns + RECOVERY_NS, live, recovered)? {
+            let stuck = (0..self.guests.len()).find(|host| !wanted(self, *host)).expect("not all have recovered");
+            let state = *self.world.host(stuck).state();
+            let done = self.guests[stuck].completed - before[stuck];
+            return Err(format!(
+                "host {stuck} has completed {done} commands in {} s after all was healed; it is {state:?}",
+                RECOVERY_NS / SECOND
+            ));
+        }
+        self.until_quiet(live)?;
+        for guest in &mut self.guests {
+            guest.begin_sweep();
+        }
+        let swept = |run: &mut Run| {
+            let off = |drive| run.is_written_off(drive);
+            run.guests.iter().all(|guest| guest.is_swept() || off(guest.drive()) && guest.is_quiet())
+        };
+        match self.until(self.world.now_ns() + END_NS, live, swept)? {
+            true => Ok(()),
+            false => Err("what was written cannot be read within a minute and a half".to_owned()),
+        }
+    }
+
+    fn until_quiet(&mut self, live: &mut impl FnMut(&mut Run)) -> Result<(), String> {
+        let quiet = |run: &mut Run| run.guests.iter().all(Guest::is_quiet);
+        if self.until(self.world.now_ns() + END_NS, live, quiet)? {
+            return Ok(());
+        }
+        let loud = self.guests.iter().find(|guest| !guest.is_quiet()).expect("not all are quiet");
+        Err(format!("commands of host {} do not end", loud.number))
+    }
+
+    fn come_to_rest(&mut self, live: &mut impl FnMut(&mut Run)) -> Result<(), String> {
+        for host in 0..self.guests.len() {
+            self.guests[host].excuse = Excuse::Association;
+            self.world.host(host).disconnect();
+        }
+        let gone = |run: &mut Run| {
+            (0..run.guests.len())
+                .all(|host| !matches!(run.world.host(host).state(), State::Ready | State::Disconnecting))
+        };
+        let at_rest = move |run: &mut Run| gone(run) && run.not_given_back().is_none();
+        // What is left of associations is found when KATO or TIMEWAIT ends.
+        match self.until(self.world.now_ns() + END_NS, live, at_rest)? {
+            true => Ok(()),
+            false => Err(self.not_given_back().unwrap_or_else(|| "a host cannot leave".to_owned())),
+        }
+    }
+
+    /// What of a card's is still taken though no host is left.
+    fn not_given_back(&mut self) -> Option<String> {
+        for target in 0..self.plan.targets.len() {
+            let card = &mut self.world.target_at(target).card;
+            for lcore in 0..card.lcores() {
+                let core = card.lcore(lcore).core();
+                let taken = [
+                    ("commands", core.commands.capacity() as usize - core.commands.free() as usize),
+                    ("pages", core.memory.capacity() - core.memory.free_pages()),
+                    ("work requests", core.works.capacity() as usize - core.works.available() as usize),
+                    ("QPs", core.qp_table.len()),
+                    ("namespaces", core.namespaces.len()),
+                ];
+                if let Some((what, count)) = taken.into_iter().find(|(_, count)| *count > 0) {
+                    return Some(format!("target {target}, lcore {lcore}: {count} {what} were not given back"));
+                }
+            }
+        }
+        None
+    }
+
+    /// A drive may have been reset so often that it was given up.
+    pub(super) fn is_written_off(&self, drive: usize) -> bool {
+        self.resets[drive] >= 3
+    }
+
+    fn completed(&self) -> Vec<u64> {
+        self.guests.iter().map(|guest| guest.completed).collect()
+    }
+
+    /// Goes on to `end_ns`, or until `done`; whether it was.
+    fn until(
+        &mut self,
+        end_ns: u64,
+        live: &mut impl FnMut(&mut Run),
+        mut done: impl FnMut(&mut Run) -> bool,
+    ) -> Result<bool, String> {
+        let mut rounds = 0_u32;
+        loop {
+            let now_ns = self.world.now_ns();
+            while let Some(Reverse((at_ns, event))) = self.agenda.peek().copied()
+                && at_ns <= now_ns
+            {
+                self.agenda.pop();
+                inflict::happen(self, event);
+            }
+            self.world.round(now_ns);
+            self.tend(now_ns)?;
+            rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(1024) {
+                live(self);
+            }
+            if done(self) {
+                return Ok(true);
+            }
+            if now_ns >= end_ns {
+                return Ok(false);
+            }
+            let agenda_ns = self.agenda.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns);
+            let guests_ns = self.guests.iter().map(Guest::next_ns).min().unwrap_or(u64::MAX);
+            self.world.pass_time(end_ns.min(agenda_ns).min(guests_ns));
+        }
+    }
+
+    fn tend(&mut self, now_ns: u64) -> Result<(), String> {
+        while let Some(number) = self.world.next_stirred() {
+            let guest = &mut self.guests[number];
+            guest.look(self.world.host(number), &mut self.ledgers[guest.drive()], now_ns)?;
+        }
+        for guest in &mut self.guests {
+            if guest.next_ns() <= now_ns {
+                guest.submit(self.world.host(guest.number), &mut self.ledgers[guest.drive()], &mut self.ids, now_ns);
+            }
+        }
+        for watch in &self.watches {
+            if let Some(wrong) = watch.lock().wrong.take() {
+                return Err(wrong);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn connect(&mut self, host: usize) {
+        let HostPlanView { drive, queues, entries, kato_ms } = self.host_plan(host);
+        if !matches!(self.world.host(host).state(), State::Ready | State::Connecting | State::Disconnecting) {
+            self.world.host(host).connect(&nqn(drive), queues, entries, kato_ms);
+        }
+    }
+
+    fn host_plan(&self, host: usize) -> HostPlanView {
+        let plan = &self.plan.hosts[host];
+        HostPlanView { drive: plan.drive, queues: plan.queues, entries: plan.entries, kato_ms: plan.kato_ms }
+    }
+
+    pub(super) fn later(&mut self, at_ns: u64, event: Event) {
+        self.agenda.push(Reverse((at_ns, event)));
+    }
+
+    /// Whom a fault is about may from now on suffer what it may do to them.
+    pub(super) fn excuse(&mut self, fault: &Fault) {
+        let excuse = fault.excuse();
+        for guest in &mut self.guests {
+            let drive = guest.drive();
+            let hit = match fault.whom() {
+                Whom::Host(host) => guest.number == host,
+                Whom::Drive(number) => drive == number,
+                Whom::Target(target) => self.plan.drives[drive].target == target,
+            };
+            if hit {
+                guest.excuse = guest.excuse.max(excuse);
+            }
+        }
+    }
+}
+
+struct HostPlanView {
+    drive: usize,
+    queues: u16,
+    entries: u16,
+    kato_ms: u32,
+}
+
+fn host_config(plan: &Plan, number: usize, mtu: u16) -> HostConfig {
+    let host = &plan.hosts[number];
+    let target = plan.drives[host.drive].target as u8;
+    let mut config = HostConfig::new([10, 0, 1, 1 + number as u8].into(), [10, 0, 0, 1 + target].into());
+    config.mtu = mtu;
+    config.remote_invalidate = host.remote_invalidate;
+    config.reconnect_ms = Some(500);
+    config.seed ^= plan.seed << 8;
+    config
+}
+
+fn configuration(plan: &Plan, target: usize) -> Configuration {
+    let drives = || plan.drives.iter().enumerate().filter(move |(_, drive)| drive.target == target);
+    let uri = |drive: &super::plan::DrivePlan| {
+        let cache = if drive.volatile { ",cache=volatile" } else { "" };
+        format!("mem:{},block={},entries={}{cache}", 16 << 20, drive.block, drive.entries)
+    };
+    let hosts = |at: usize| {
+        let of_drive = plan.hosts.iter().enumerate().filter(move |(_, host)| host.drive == at);
+        of_drive.map(|(number, host)| host_config(plan, number, host.mtu).hostnqn).collect()
+    };
+    Configuration {
+        epoch: 1,
+        ports: vec![Port {
+            name: "wire0".into(),
+            device: DEVICE.into(),
+            mtu: 9000,
+            vlan: 0,
+            addresses: vec![[10, 0, 0, 1 + target as u8].into()],
+        }],
+        drives: drives().map(|(at, drive)| Drive { name: format!("d{at}"), uri: uri(drive) }).collect(),
+        subsystems: drives()
+            .map(|(at, _)| Subsystem {
+                nqn: nqn(at),
+                hosts: Hosts::Only(hosts(at)),
+                namespaces: vec![Namespace { nsid: 1, drive: format!("d{at}"), uuid: [at as u8 + 1; 16] }],
+            })
+            .collect(),
+    }
+}
+
+fn world(plan: &Plan, watches: &[Arc<Mutex<Watch>>]) -> World {
+    let sizes = |site: &super::plan::Site| Sizes {
+        qps: 512,
+        commands: site.commands,
+        pages: site.pages,
+        namespaces: 256,
+        addresses: 16,
+    };
+    let first = &plan.targets[0];
+    let mut world = World::new(configuration(plan, 0), first.lcores, sizes(first), plan.seed);
+    for (number, site) in plan.targets.iter().enumerate().skip(1) {
+        world.add_target(configuration(plan, number), site.lcores, sizes(site));
+    }
+    for number in 0..plan.targets.len() {
+        let watches = watches.to_vec();
+        world.target_at(number).card.observe(Rc::new(move |name, media| {
+            let drive: usize = name[1..].parse().expect("drives are named by their number");
+            Box::new(Watched { media, watch: watches[drive].clone() })
+        }));
+    }
+    world
+}
