@@ -363,7 +363,7 @@ impl Card {
             let mut mail = mail.borrow_mut();
             while let Some(batch) = mail.spent.pop_front() {
                 busy = true;
-                self.housekeeping.handle_applied(*batch);
+                self.housekeeping.handle_applied(now_ns, *batch);
             }
             while let Some((length, buffer)) = mail.reports.pop_front() {
                 busy = true;

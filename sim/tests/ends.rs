@@ -154,10 +154,10 @@ fn a_silent_drive_fails_cleanly_and_alone() {
     settled(&mut world);
 }
 
-/// A drive that stops for good, and does not even confirm that it is disabled, is cut off from memory: its commands end all
-/// the same, it refuses from then on, and the buffers it had are used again.
+/// A drive that stops, and does not even confirm that it is disabled, is cut off from memory: its commands end all the same,
+/// it refuses from then on, and the buffers it had are used again. When it stirs it gets its memory back and serves.
 #[test]
-fn a_dead_drive_is_cut_off() {
+fn a_dead_drive_is_cut_off_until_it_stirs() {
     let mut world = world("mem:64M", 48);
     let host = connect(&mut world, 1500, 1, 32);
     let faults = world.card().faults("d0").unwrap();
@@ -175,6 +175,45 @@ fn a_dead_drive_is_cut_off() {
     assert!(world.now_ns() - begun_ns < 28 * SECOND, "before the host's own timeout");
     let refused = run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), 100));
     assert!(!refused.status.is_success());
+    world.run_for(60 * SECOND);
+    faults.lock().stopped = false;
+    world.run_for(2 * SECOND);
+    assert!(run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), 101)).status.is_success());
+    world.host(host).disconnect();
+    world.run_for(SECOND);
+    settled(&mut world);
+}
+
+/// A drive that loses power while nobody asks anything of it is brought up again at once, and the next command finds it there.
+#[test]
+fn lost_power_is_noticed_without_a_command() {
+    let mut world = world("mem:64M", 50);
+    let host = connect(&mut world, 1500, 1, 32);
+    world.card().lose_power("d0", 1);
+    world.run_for(SECOND / 10);
+    let begun_ns = world.now_ns();
+    assert!(run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), 1)).status.is_success());
+    assert!(world.now_ns() - begun_ns < SECOND / 1000);
+    world.host(host).disconnect();
+    world.run_for(SECOND);
+    settled(&mut world);
+}
+
+/// A drive that reports itself broken for a while is tried again, later and later, until it serves.
+#[test]
+fn a_broken_drive_is_tried_again() {
+    let mut world = world("mem:64M", 51);
+    let host = connect(&mut world, 1500, 1, 32);
+    let faults = world.card().faults("d0").unwrap();
+    faults.lock().fatal = true;
+    world.run_for(20 * SECOND);
+    let failures =
+        |world: &World| world.notices().iter().filter(|notice| matches!(notice, Notice::DriveFailed { .. })).count();
+    assert!((4..10).contains(&failures(&world)), "{} attempts in 20 s", failures(&world));
+    assert!(!run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), 1)).status.is_success());
+    faults.lock().fatal = false;
+    world.run_for(30 * SECOND);
+    assert!(run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), 2)).status.is_success());
     world.host(host).disconnect();
     world.run_for(SECOND);
     settled(&mut world);

@@ -246,6 +246,16 @@ impl Controller {
         self.state = State::Start;
     }
 
+    /// After a failure that was not confirmed: whether the drive has stopped since (CSTS.RDY = 0). Asks it once more to.
+    pub fn has_stopped(&mut self) -> bool {
+        let cc = self.read32(register::CC);
+        if cc != u32::MAX && Cc(cc).en() == 1 {
+            self.write32(register::CC, Cc(cc).with_en(0).with_shn(0).0);
+        }
+        let csts = self.read32(register::CSTS);
+        self.state == State::Stopped && cc != u32::MAX && csts != u32::MAX && Csts(csts).rdy() == 0
+    }
+
     fn step(&mut self, now_ns: u64) -> Result<(), Reason> {
         match self.state {
             State::Stopped => Ok(()),
@@ -263,7 +273,9 @@ impl Controller {
                 if now_ns >= deadline_ns { Err(Reason::NotReady { timeout_ns: self.ready_ns() }) } else { Ok(()) }
             }
             State::Running { .. } => {
-                self.status()?;
+                if self.status()?.rdy() == 0 {
+                    return Err(Reason::Reset);
+                }
                 self.run(now_ns)
             }
             State::ShuttingDown { deadline_ns } => {

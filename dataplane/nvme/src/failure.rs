@@ -48,6 +48,9 @@ pub enum Reason {
         /// Bytes there.
         length: usize,
     },
+    /// CSTS.RDY is 0, and nobody disabled it.
+    #[error("the controller is no longer ready (CSTS.RDY = 0): it was reset, or lost power")]
+    Reset,
     /// CSTS.RDY did not become 0.
     #[error("the controller did not become disabled within {timeout_ns} ns")]
     NotDisabled {

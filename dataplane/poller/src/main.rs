@@ -265,7 +265,7 @@ fn keep_house(
         for (lcore, end) in ends.iter_mut().enumerate() {
             while let Ok(batch) = end.spent.pop() {
                 quiet = false;
-                housekeeping.handle_applied(*batch);
+                housekeeping.handle_applied(now_ns, *batch);
             }
             while let Ok(buffer) = end.frames.pop() {
                 quiet = false;

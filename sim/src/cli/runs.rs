@@ -178,7 +178,6 @@ pub(crate) fn swarm(arguments: &SwarmArguments) -> Result<(), String> {
             }
             let plan = draw(seed_of(from, number));
             let started = Instant::now();
-            eprintln!("SEED {}", plan.seed);
             let outcome = report::run(&plan);
             let mut tally = tally.lock().expect("nobody panics with it");
             tally.coverage.add(&outcome.coverage);

@@ -232,7 +232,7 @@ const CHANCE_MAX: u32 = 300;
 const DRIVE_PATIENCE_NS: u64 = 4_000_000_000;
 
 /// How far a clock jumps at least to make timers run out that would not have.
-pub(super) const CLOCK_PATIENCE_NS: u64 = 1_000_000_000;
+const CLOCK_PATIENCE_NS: u64 = 1_000_000_000;
 
 /// Whom a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

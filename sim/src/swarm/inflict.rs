@@ -123,19 +123,11 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
             run.world.kill_card_at(target);
         }
         What::HandOver { .. } => run.later(now_ns, Event::Again(number)),
-        What::ClockStep { target, by_ns } => {
-            run.world.step_clock_at(target, by_ns);
-            if by_ns > super::fault::CLOCK_PATIENCE_NS {
-                ladder(run, None, Some(target), 1);
-            }
-        }
+        What::ClockStep { target, by_ns } => run.world.step_clock_at(target, by_ns),
         What::SlowDrive { drive, base_ns, tail_ns } => {
             let seed = run.random.next();
             let latency = Latency { seed, base_ns, jitter_ns: base_ns, tail_of_10_000: 100, tail_ns };
             faults(run, drive, |faults| faults.latency = Some(latency));
-            if fault.excuse() > super::fault::Excuse::Nothing {
-                ladder(run, Some(drive), None, 3);
-            }
         }
         What::MediaErrors { drive, chance } => {
             let seed = run.random.next();
@@ -149,22 +141,14 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
         What::Swallow { drive, times } => {
             let rule = Rule { admin: false, opcode: None, times, action: Action::Swallow };
             faults(run, drive, |faults| faults.rules.push(rule));
-            ladder(run, Some(drive), None, times);
         }
-        What::Fatal { drive } => {
-            faults(run, drive, |faults| faults.fatal = true);
-            ladder(run, Some(drive), None, 1 + (fault.for_ns / 5_000_000_000) as u32);
-        }
-        What::Stopped { drive } => {
-            faults(run, drive, |faults| faults.stopped = true);
-            ladder(run, Some(drive), None, 1 + 3 * (fault.for_ns / 5_000_000_000) as u32);
-        }
+        What::Fatal { drive } => faults(run, drive, |faults| faults.fatal = true),
+        What::Stopped { drive } => faults(run, drive, |faults| faults.stopped = true),
         What::PowerLoss { drive } => {
             let seed = run.random.next();
             run.ledgers[drive].power_lost();
             let target = run.plan.drives[drive].target;
             run.world.target_at(target).card.lose_power(&format!("d{drive}"), seed);
-            ladder(run, Some(drive), None, 1);
         }
         What::Reset { host } => run.world.host(host).reset(),
         What::Leave { host } => {
@@ -259,15 +243,6 @@ pub(super) fn faults(run: &mut Run, drive: usize, change: impl FnOnce(&mut Fault
     let target = run.plan.drives[drive].target;
     if let Some(faults) = run.world.target_at(target).card.faults(&format!("d{drive}")) {
         change(&mut faults.lock());
-    }
-}
-
-/// So many times more a drive, or each of a target's, may have to be reset.
-fn ladder(run: &mut Run, drive: Option<usize>, target: Option<usize>, times: u32) {
-    for (number, plan) in run.plan.drives.iter().enumerate() {
-        if drive == Some(number) || target == Some(plan.target) {
-            run.resets[number] += times;
-        }
     }
 }
 

@@ -76,8 +76,6 @@ pub struct Run {
     pub(super) guests: Vec<Guest>,
     pub(super) ledgers: Vec<Ledger>,
     pub(super) watches: Vec<Arc<Mutex<Watch>>>,
-    /// How often each drive may have had to be reset.
-    pub(super) resets: Vec<u32>,
     pub(super) coverage: Coverage,
     pub(super) random: Random,
     agenda: BinaryHeap<Reverse<(u64, Event)>>,
@@ -117,7 +115,6 @@ impl Run {
         }
         Self {
             random: Random::new(plan.seed ^ 0xfa17),
-            resets: vec![0; plan.drives.len()],
             world,
             guests,
             ledgers,
@@ -213,9 +210,7 @@ impl Run {
         for guest in &mut self.guests {
             guest.slow_down();
         }
-        let wanted = |run: &Run, host: usize| {
-            run.is_written_off(run.guests[host].drive()) || run.guests[host].completed >= before[host] + PROGRESS
-        };
+        let wanted = |run: &Run, host: usize| run.guests[host].completed >= before[host] + PROGRESS;
         let recovered = |run: &mut Run| {
             // Who has shown it waits for the others.
             for host in 0..run.guests.len() {
@@ -236,10 +231,7 @@ impl Run {
         for guest in &mut self.guests {
             guest.begin_sweep();
         }
-        let swept = |run: &mut Run| {
-            let off = |drive| run.is_written_off(drive);
-            run.guests.iter().all(|guest| guest.is_swept() || off(guest.drive()) && guest.is_quiet())
-        };
+        let swept = |run: &mut Run| run.guests.iter().all(Guest::is_swept);
         match self.until(self.world.now_ns() + END_NS, live, swept)? {
             true => Ok(()),
             false => Err("what was written cannot be read within a minute and a half".to_owned()),
@@ -291,11 +283,6 @@ impl Run {
             }
         }
         None
-    }
-
-    /// A drive may have been reset so often that it was given up.
-    pub(super) fn is_written_off(&self, drive: usize) -> bool {
-        self.resets[drive] >= 3
     }
 
     fn completed(&self) -> Vec<u64> {

@@ -23,11 +23,14 @@ use crate::state::DEPTH_MAX;
 /// Entries of an lcore's queue pair; a drive may give fewer.
 const IO_ENTRIES: u16 = DEPTH_MAX as u16;
 
-/// Resets in a row that may fail to keep a drive before it is given up.
-const RESETS_MAX: u32 = 3;
-
-/// How long a drive must serve for the resets before it to be forgotten.
+/// How long a drive must serve for the failures before it to be forgotten.
 const STEADY_NS: u64 = 60_000_000_000;
+
+/// How long a drive that failed is left alone: nothing the first time, then this, twice as long after each failure more.
+const REST_NS: u64 = 1_000_000_000;
+
+/// The longest that it is left alone.
+const REST_MAX_NS: u64 = 60_000_000_000;
 
 /// Where a drive is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,18 +40,9 @@ enum State {
     /// Serving, since then.
     Ready { since_ns: u64 },
     /// Disabled or cut off; this many lcores still hold their queue pair of it.
-    Leaving { lcores: usize, then: Then },
-    /// Given up; the line says why.
-    Failed(String),
-}
-
-/// What follows when no lcore holds a drive any more.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Then {
-    /// It is reset and brought up again.
-    BringUp,
-    /// It is given up; the line says why.
-    GiveUp(String),
+    Leaving { lcores: usize },
+    /// Left alone until it is tried again.
+    Resting { until_ns: u64 },
 }
 
 /// One drive.
@@ -60,8 +54,11 @@ pub(super) struct Drive {
     memory: Arc<Region>,
     controller: Controller,
     state: State,
-    /// Resets since the drive last served steadily.
-    resets: u32,
+    /// Failures since the drive last served steadily, and the last of them in words.
+    failures: u32,
+    failure: String,
+    /// It has not confirmed that it is disabled, and reaches no memory.
+    cut_off: bool,
 }
 
 /// A drive, told to a successor.
@@ -72,7 +69,9 @@ pub(super) struct DriveState {
     memory: u32,
     controller: ControllerState,
     state: State,
-    resets: u32,
+    failures: u32,
+    failure: String,
+    cut_off: bool,
 }
 
 impl DriveState {
@@ -88,24 +87,25 @@ impl DriveState {
         lcores: usize,
         regions: &mut Handed,
     ) -> Result<Drive, Refused> {
-        let Self { name, uri, memory, controller, state, resets } = self;
+        let Self { name, uri, memory, controller, state, failures, failure, cut_off } = self;
         let memory = regions.take(memory)?;
         let config = *controller.config();
         let right = usize::from(config.io_queues) == lcores && usize::from(config.io_entries) <= DEPTH_MAX;
         must(right, || format!("{uri} has other queues than lcores"))?;
         must(!matches!(state, State::Leaving { .. }), || format!("{uri} was on its way back from the lcores"))?;
         let controller = controller.take_up(attachment.bar(), memory.clone(), 0)?;
-        Ok(Drive { name, uri, attachment, memory, controller, state, resets })
+        Ok(Drive { name, uri, attachment, memory, controller, state, failures, failure, cut_off })
     }
 }
 
 impl Drive {
     /// Tells a successor everything but the attachment, which it is handed.
     pub(super) fn tell(&self, regions: &mut Regions) -> DriveState {
-        let Self { name, uri, attachment: _, memory, controller, state, resets } = self;
+        let Self { name, uri, attachment: _, memory, controller, state, failures, failure, cut_off } = self;
         let memory = regions.number(memory);
-        let (name, uri, state) = (name.clone(), uri.clone(), state.clone());
-        DriveState { name, uri, memory, controller: controller.tell(), state, resets: *resets }
+        let (name, uri, state, failure) = (name.clone(), uri.clone(), state.clone(), failure.clone());
+        let (failures, cut_off) = (*failures, *cut_off);
+        DriveState { name, uri, memory, controller: controller.tell(), state, failures, failure, cut_off }
     }
 
     /// An lcore's queue pair.
@@ -134,20 +134,46 @@ impl Drive {
         };
         let length = Controller::memory_needed(config.io_queues, config.io_entries);
         let memory = shared(length);
-        attachment.map(memory.clone());
-        for region in lcore_memory {
+        for region in lcore_memory.iter().chain([&memory]) {
             attachment.map(region.clone());
         }
         let controller = Controller::new(attachment.bar(), memory.clone(), 0, length, config);
-        Self { name, uri, attachment, memory, controller, state: State::Coming, resets: 0 }
+        let (state, failure) = (State::Coming, String::new());
+        Self { name, uri, attachment, memory, controller, state, failures: 0, failure, cut_off: false }
     }
 
     pub(super) fn uri(&self) -> &str {
         &self.uri
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        matches!(self.state, State::Failed(_))
+    /// Why it is not there, when that is known.
+    fn failure(&self) -> Option<&str> {
+        matches!(self.state, State::Resting { .. }).then_some(&*self.failure)
+    }
+
+    /// No lcore holds it: when it is tried again.
+    fn rest(&mut self, now_ns: u64) {
+        let rest_ns = match self.failures {
+            0 | 1 if !self.cut_off => 0,
+            failures => (REST_NS << failures.saturating_sub(2).min(10)).min(REST_MAX_NS),
+        };
+        self.state = State::Resting { until_ns: now_ns.saturating_add(rest_ns) };
+    }
+
+    /// It has rested. One that was cut off gets its memory back when it has confirmed that it is disabled, and not before.
+    fn try_again(&mut self, now_ns: u64, lcore_memory: &[Arc<Region>]) {
+        if self.cut_off {
+            if !self.controller.has_stopped() {
+                self.state = State::Resting { until_ns: now_ns.saturating_add(REST_NS) };
+                return;
+            }
+            for region in lcore_memory.iter().chain([&self.memory]) {
+                self.attachment.map(region.clone());
+            }
+            self.cut_off = false;
+        }
+        self.controller.restart();
+        self.state = State::Coming;
     }
 }
 
@@ -162,6 +188,11 @@ impl<E: Environment> Housekeeping<E> {
         let numbers: Vec<u16> = self.drives.keys().copied().collect();
         for number in numbers {
             let drive = self.drives.get_mut(&number).expect("a key of the map");
+            if let State::Resting { until_ns } = drive.state
+                && now_ns >= until_ns
+            {
+                drive.try_again(now_ns, &self.lcore_memory);
+            }
             match drive.controller.poll(now_ns) {
                 Some(Event::Ready) => self.drive_ready(now_ns, number),
                 Some(Event::Failed(failure)) => self.drive_failed(now_ns, number, &failure),
@@ -176,16 +207,12 @@ impl<E: Environment> Housekeeping<E> {
 
     /// Tells a new control of a drive that is there.
     pub(super) fn announce_drive(&mut self, number: u16) {
-        match &self.drives[&number].state {
-            State::Coming | State::Leaving { .. } => {}
-            State::Ready { .. } => {
-                let tail = describe(self.drives[&number].controller.inventory());
-                self.event(EventKind::DriveReady, 0, number.into(), &tail);
-            }
-            State::Failed(text) => {
-                let text = text.clone();
-                self.event(EventKind::DriveFailed, 0, number.into(), text.as_bytes());
-            }
+        let drive = &self.drives[&number];
+        if let Some(text) = drive.failure().map(String::from) {
+            self.event(EventKind::DriveFailed, 0, number.into(), text.as_bytes());
+        } else if let State::Ready { .. } = drive.state {
+            let tail = describe(drive.controller.inventory());
+            self.event(EventKind::DriveReady, 0, number.into(), &tail);
         }
     }
 
@@ -237,52 +264,46 @@ impl<E: Environment> Housekeeping<E> {
     }
 
     /// The drive is disabled, or does not even confirm that. Either way its commands end now: a drive that may still write is
-    /// cut off from all memory first. One that has confirmed is brought up again, unless that was tried too often.
+    /// cut off from all memory first. Then it is brought up again, at once the first time, and later and later.
     fn drive_failed(&mut self, now_ns: u64, number: u16, failure: &Failure) {
         let drive = self.drives.get_mut(&number).expect("the drive that failed");
         let text = format!("drive {number} ({}): {failure}", drive.uri);
+        drive.failure.clone_from(&text);
         if !failure.stopped {
+            drive.cut_off = true;
             for region in self.lcore_memory.iter().chain([&drive.memory]) {
                 drive.attachment.unmap(region);
             }
         }
         if let State::Ready { since_ns } = drive.state {
             if now_ns.saturating_sub(since_ns) >= STEADY_NS {
-                drive.resets = 0;
+                drive.failures = 0;
             }
-            drive.resets += 1;
-            let then =
-                if failure.stopped && drive.resets <= RESETS_MAX { Then::BringUp } else { Then::GiveUp(text.clone()) };
+            drive.failures += 1;
             // Its queue pairs come back by `drive_returned`.
-            drive.state = State::Leaving { lcores: self.lcores, then };
+            drive.state = State::Leaving { lcores: self.lcores };
             for lcore in 0..self.lcores {
                 let remove = Change::DriveRemove { drive: number, returned: None };
                 self.send_batch(lcore, Vec::from([remove]), 0);
             }
         } else {
-            drive.state = State::Failed(text.clone());
+            drive.failures = drive.failures.saturating_add(1);
+            drive.rest(now_ns);
         }
         self.event(EventKind::DriveFailed, 0, number.into(), text.as_bytes());
     }
 
-    /// An lcore has let go of a drive; the last one decides what follows.
-    pub(super) fn drive_returned(&mut self, number: u16, returned: Option<DriveQueue>) {
+    /// An lcore has let go of a drive; after the last one it rests.
+    pub(super) fn drive_returned(&mut self, now_ns: u64, number: u16, returned: Option<DriveQueue>) {
         let Some(drive) = self.drives.get_mut(&number) else { return };
-        let State::Leaving { lcores, then } = &mut drive.state else { return };
+        let State::Leaving { lcores } = &mut drive.state else { return };
         let parts = returned.expect("an lcore had its queue pair of a drive that served");
         drive.attachment.unmap(&parts.prp_lists);
         drive.controller.give_back(parts.queue);
         *lcores -= 1;
-        if *lcores > 0 {
-            return;
+        if *lcores == 0 {
+            drive.rest(now_ns);
         }
-        drive.state = match core::mem::replace(then, Then::BringUp) {
-            Then::BringUp => {
-                drive.controller.restart();
-                State::Coming
-            }
-            Then::GiveUp(text) => State::Failed(text),
-        };
     }
 }
 

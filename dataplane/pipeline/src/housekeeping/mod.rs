@@ -250,11 +250,11 @@ impl<E: Environment> Housekeeping<E> {
     }
 
     /// An lcore has applied a batch.
-    pub fn handle_applied(&mut self, batch: Batch<E::Queue>) {
+    pub fn handle_applied(&mut self, now_ns: u64, batch: Batch<E::Queue>) {
         let Batch { changes, barrier } = batch;
         for change in changes {
             if let Change::DriveRemove { drive, returned } = change {
-                self.drive_returned(drive, returned);
+                self.drive_returned(now_ns, drive, returned);
             }
         }
         let Some(at) = self.commits.iter().position(|commit| commit.barrier == barrier) else { return };

@@ -306,7 +306,7 @@ impl<E: Environment> Housekeeping<E> {
     fn stage_drive(&mut self, add: &DriveAdd, uri: String, overlay: &mut Overlay) -> Result<Staged<E::Queue>, Refusal> {
         let number = add.drive.get();
         if let Some(drive) = self.drives.get(&number) {
-            if drive.uri() == uri && !drive.has_failed() {
+            if drive.uri() == uri {
                 return Ok(Staged::Nothing);
             }
             return refusal(Reason::Exists, alloc::format!("drive {number} is open already"));
