@@ -159,7 +159,7 @@ struct Tally {
 pub(crate) fn swarm(arguments: &SwarmArguments) -> Result<(), String> {
     report::keep_panics();
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let from = arguments.from.unwrap_or_else(|| Random::new(clock()).next() >> 32);
+    let from = arguments.from.unwrap_or_else(|| Random::new(clock()).draw() >> 32);
     let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let end = Instant::now() + Duration::from_secs_f64(arguments.minutes.max(0.0) * 60.0);
     let (begun, next, stop) = (Instant::now(), AtomicU64::new(0), AtomicBool::new(false));
@@ -212,7 +212,7 @@ pub(crate) fn swarm(arguments: &SwarmArguments) -> Result<(), String> {
 
 /// The seed of a swarm's run.
 fn seed_of(from: u64, number: u64) -> u64 {
-    Random::new(from.wrapping_add(number)).next() >> 1
+    Random::new(from.wrapping_add(number)).draw() >> 1
 }
 
 fn conclude(arguments: &SwarmArguments, tally: Tally, took: Duration, seeds: u64) -> Result<(), String> {

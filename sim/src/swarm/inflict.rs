@@ -113,7 +113,7 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
             run.world.kill_control_at(target);
         }
         What::KillControlOften { target, every_ns } => {
-            let seed = run.random.next();
+            let seed = run.random.draw();
             run.world.target_at(target).kill_every_ns = Some((seed, every_ns));
         }
         What::CutChannel { target } => run.world.cut_channel_at(target, fault.for_ns),
@@ -125,17 +125,17 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
         What::HandOver { .. } => run.later(now_ns, Event::Again(number)),
         What::ClockStep { target, by_ns } => run.world.step_clock_at(target, by_ns),
         What::SlowDrive { drive, base_ns, tail_ns } => {
-            let seed = run.random.next();
+            let seed = run.random.draw();
             let latency = Latency { seed, base_ns, jitter_ns: base_ns, tail_of_10_000: 100, tail_ns };
             faults(run, drive, |faults| faults.latency = Some(latency));
         }
         What::MediaErrors { drive, chance } => {
-            let seed = run.random.next();
+            let seed = run.random.draw();
             let errors = MediaChance { seed, reads_of_10_000: chance, writes_of_10_000: chance };
             faults(run, drive, |faults| faults.media_chance = Some(errors));
         }
         What::BusyDrive { drive, chance } => {
-            let seed = run.random.next();
+            let seed = run.random.draw();
             faults(run, drive, |faults| faults.busy = Some(Busy { seed, of_10_000: chance }));
         }
         What::Swallow { drive, times } => {
@@ -145,7 +145,7 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
         What::Fatal { drive } => faults(run, drive, |faults| faults.fatal = true),
         What::Stopped { drive } => faults(run, drive, |faults| faults.stopped = true),
         What::PowerLoss { drive } => {
-            let seed = run.random.next();
+            let seed = run.random.draw();
             run.ledgers[drive].power_lost();
             let target = run.plan.drives[drive].target;
             run.world.target_at(target).card.lose_power(&format!("d{drive}"), seed);
@@ -159,7 +159,7 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
         What::Misdeed { host, kind } => run.guests[host].misdeed(run.world.host(host), kind),
         What::Rogue { host, kind, forged, times } => {
             let as_ = super::fault::name_of(forged);
-            let mut rogue = Rogue::new(run.random.next());
+            let mut rogue = Rogue::new(run.random.draw());
             let station = run.world.host_station(host);
             for _ in 0..times {
                 let Some(exposed) = run.world.host(host).exposed() else { break };
