@@ -7,7 +7,7 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cli::{demo, runs};
+use cli::{demo, runs, scenario};
 
 /// Gantry's simulator.
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Swarm(runs::SwarmArguments),
     /// A run from a file that a failure has left behind.
     Replay(runs::ReplayArguments),
+    /// A situation by name: figures, then verdict and digest. Without a name, those that there are.
+    Scenario(scenario::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => runs::run(&arguments),
         Command::Swarm(arguments) => runs::swarm(&arguments),
         Command::Replay(arguments) => runs::replay(&arguments),
+        Command::Scenario(arguments) => scenario::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -130,6 +130,11 @@ impl Workload {
         }
     }
 
+    /// Latencies of the commands since this was last asked.
+    pub fn take_latencies(&mut self) -> Latencies {
+        std::mem::replace(&mut self.latencies, Latencies::new())
+    }
+
     /// Takes completions only; whether nothing is in flight any more.
     pub fn drain(&mut self, host: &mut Host) -> bool {
         self.collect(host);

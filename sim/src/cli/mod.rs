@@ -3,3 +3,4 @@
 pub(crate) mod demo;
 mod live;
 pub(crate) mod runs;
+pub(crate) mod scenario;

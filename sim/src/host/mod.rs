@@ -224,6 +224,12 @@ impl Host {
         self.done.pop_front()
     }
 
+    /// The end of the command with this tag, if it has ended; others stay where they are.
+    pub fn take_completion(&mut self, tag: u64) -> Option<Done> {
+        let place = self.done.iter().position(|done| done.tag == tag)?;
+        self.done.remove(place)
+    }
+
     /// Takes a frame.
     pub fn handle_frame(&mut self, now_ns: u64, frame: &[u8]) {
         self.now_ns = now_ns;

@@ -3,6 +3,8 @@
 //! Cards and control are the product's own code. Time is virtual ([`World::run_until`] moves it on to the next thing
 //! that happens) or handed in ([`World::round`], for a demonstration in real time).
 
+mod blocking;
+mod setup;
 mod target;
 
 use std::collections::VecDeque;
@@ -15,6 +17,8 @@ use crate::card::Card;
 use crate::host::{Host, HostConfig};
 use crate::network::{Direction, Network, StationId};
 
+pub use blocking::AskError;
+pub use setup::{ADDRESS, MTU, Setup, add_drive, nqn};
 pub use target::{FRAME_NS, Kill, POLL_NS, Target};
 
 /// Device string of the one port a card has.
@@ -54,6 +58,8 @@ pub struct World {
     hosts: Vec<Attached>,
     /// Hosts to which something has happened since their owner looked.
     stirred: VecDeque<usize>,
+    /// Commands that were waited for.
+    asked: u64,
 }
 
 impl World {
@@ -68,6 +74,7 @@ impl World {
             targets: Vec::new(),
             hosts: Vec::new(),
             stirred: VecDeque::new(),
+            asked: 0,
         };
         world.add_target(configuration, lcores, sizes);
         world
