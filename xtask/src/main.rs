@@ -4,6 +4,7 @@
 
 mod demo;
 mod install;
+mod mutants;
 mod programs;
 mod steps;
 
@@ -41,6 +42,8 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Bugs are planted one at a time, from a list and by cargo-mutants: who finds them?
+    Mutants(mutants::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
             steps::list();
             Ok(true)
         }
+        Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Test { only, .. } => steps::run_steps(&only),
     };
     match result {

@@ -19,11 +19,15 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// `<target>/<profile>/<name>`, where cargo puts what it builds: xtask itself lies in `<target>/debug`.
+/// `<target>/<profile>/<name>`, where cargo puts what it builds.
 fn built(profile: &str, name: &str) -> Result<PathBuf> {
+    Ok(target()?.join(profile).join(name))
+}
+
+/// The target folder: xtask itself lies in `<target>/debug`.
+pub(crate) fn target() -> Result<PathBuf> {
     let own = std::env::current_exe().map_err(|error| format!("finding xtask itself: {error}"))?;
-    let target = own.ancestors().nth(2).ok_or("xtask lies in no target folder")?;
-    Ok(target.join(profile).join(name))
+    own.ancestors().nth(2).map(Path::to_owned).ok_or_else(|| "xtask lies in no target folder".to_owned())
 }
 
 /// Builds the machines' program, and gives it.

@@ -50,6 +50,9 @@ pub(crate) struct SwarmArguments {
     /// Fail also when a stage's exit or a fault was never reached.
     #[arg(long)]
     cover: bool,
+    /// Stop at the first failure, and write and shrink nothing: who asks wants a yes or no.
+    #[arg(long)]
+    brief: bool,
     /// Where failures are written.
     #[arg(long, default_value = "gantry-sim-failures")]
     failures: PathBuf,
@@ -190,7 +193,8 @@ pub(crate) fn swarm(arguments: &SwarmArguments) -> Result<(), String> {
             if outcome.finding.is_some() {
                 tally.failures.push(Failure { plan, outcome });
                 // A few are enough to go on with.
-                stop.store(tally.failures.len() >= 8, Ordering::Relaxed);
+                let enough = if arguments.brief { 1 } else { 8 };
+                stop.store(tally.failures.len() >= enough, Ordering::Relaxed);
             }
             let (commands, failed) = (tally.commands, tally.failures.len());
             drop(tally);
@@ -218,6 +222,10 @@ fn seed_of(from: u64, number: u64) -> u64 {
 fn conclude(arguments: &SwarmArguments, tally: Tally, took: Duration, seeds: u64) -> Result<(), String> {
     let failed = tally.failures.len();
     for Failure { plan, outcome } in tally.failures {
+        if arguments.brief {
+            println!("seed {}: {}", plan.seed, outcome.finding.as_deref().unwrap_or_default());
+            continue;
+        }
         let (small, found) = shrink(plan, outcome, report::run);
         println!("seed {}: {}", small.seed, found.finding.as_deref().unwrap_or_default());
         println!("  shrunk to {} faults in {} ns:", small.faults.len(), small.length_ns);
