@@ -206,8 +206,7 @@ impl Crew {
             "host", "IOPS", "MB/s", "p50 us", "p99 us", "p99.9 us", "pause us", "resent"
         );
         for (member, figures) in self.members.iter().zip(figures).filter(|(member, _)| member.active) {
-            let [p50, p99, p999] =
-                [0.5, 0.99, 0.999].map(|share| figures.latencies.quantile_ns(share) as f64 / 1e3);
+            let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| figures.latencies.quantile_ns(share) as f64 / 1e3);
             let _ = writeln!(
                 text,
                 "{:<14}{:>9.0}{:>9.1}{p50:>10.1}{p99:>10.1}{p999:>10.1}{:>12.1}{:>8}",

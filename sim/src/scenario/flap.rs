@@ -71,8 +71,16 @@ fn short(live: Live<'_>, report: &mut Report) {
 fn long(live: Live<'_>, report: &mut Report) {
     let drive =
         DrivePlan { target: 0, block: 512, blocks: 512, volatile: true, entries: 1024, base_ns: 0, jitter_ns: 0 };
-    let load =
-        SwarmLoad { depth: 8, pace_ns: 10 * MILLISECOND, blocks: 16, writes: 50, fua: 5, flushes: 2, zeroes: 0, trims: 0 };
+    let load = SwarmLoad {
+        depth: 8,
+        pace_ns: 10 * MILLISECOND,
+        blocks: 16,
+        writes: 50,
+        fua: 5,
+        flushes: 2,
+        zeroes: 0,
+        trims: 0,
+    };
     let host = |drive| HostPlan {
         drive,
         mtu: 4200,

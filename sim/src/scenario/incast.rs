@@ -30,7 +30,8 @@ pub(super) fn play(live: Live<'_>) -> Report {
     report.check(dropped.queue_dropped > 0, || "without PFC nothing was dropped: no incast".to_owned());
     let starved = without.iter().filter(|figures| figures.iops == 0.0).count();
     let resent: u64 = without.iter().map(|figures| figures.retransmitted).sum();
-    report.text += &format!("{resent} packets sent again, {starved} hosts not served at all; there is no congestion control\n");
+    report.text +=
+        &format!("{resent} packets sent again, {starved} hosts not served at all; there is no congestion control\n");
     report
 }
 

@@ -36,14 +36,7 @@ pub(super) fn play(live: Live<'_>) -> Report {
 }
 
 /// Commands, and the real time that they took.
-fn case(
-    hosts: usize,
-    queues: u16,
-    depth: usize,
-    wanted: u64,
-    live: Live<'_>,
-    report: &mut Report,
-) -> (u64, Duration) {
+fn case(hosts: usize, queues: u16, depth: usize, wanted: u64, live: Live<'_>, report: &mut Report) -> (u64, Duration) {
     let qps = (hosts * usize::from(queues + 1)) as u32;
     let mut setup = Setup::new(30);
     setup.sizes = Sizes { qps: qps * 2, commands: 16_384, pages: 16_384, ..Sizes::default() };
