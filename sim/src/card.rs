@@ -1,6 +1,6 @@
 //! A card in one thread: the product's lcores, housekeeping and drives, stepped by whoever holds it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -88,9 +88,27 @@ type Stepped = Arc<Mutex<SoftwareDrive>>;
 /// Wraps a drive's medium, by the drive's name: an oracle that sees each command executed.
 pub type Observe = Rc<dyn Fn(&str, Box<dyn Media>) -> Box<dyn Media>>;
 
+/// A drive in its slot.
+struct Slot {
+    name: String,
+    drive: Stepped,
+    faults: Arc<Mutex<Faults>>,
+    /// Who has `faults` when nobody else was given them.
+    holders: usize,
+}
+
 /// The drives in the card's slots, which outlive every data plane.
 #[derive(Clone, Default)]
-struct Slots(Rc<RefCell<Vec<(String, Stepped)>>>);
+struct Slots(Rc<Shelf>);
+
+#[derive(Default)]
+struct Shelf {
+    slots: RefCell<Vec<Slot>>,
+    /// When a drive next does something by itself, when that is known.
+    next_ns: Cell<Option<u64>>,
+    /// Somebody was given a drive's faults, and may change them without a word.
+    lent: Cell<bool>,
+}
 
 /// What housekeeping opens, and what a successor is handed: `wire:NAME` ports and software drives, which the card steps
 /// itself.
@@ -114,8 +132,64 @@ impl Devices {
 
 impl Slots {
     fn find(&self, name: &str) -> Option<Stepped> {
-        self.0.borrow().iter().find(|(known, _)| known == name).map(|(_, drive)| drive.clone())
+        let found = self.0.slots.borrow().iter().find(|slot| slot.name == name).map(|slot| slot.drive.clone());
+        // Whoever looks for one does something to it.
+        self.0.next_ns.set(None);
+        found
     }
+
+    fn insert(&self, name: &str, drive: SoftwareDrive) -> Stepped {
+        let faults = drive.faults();
+        let holders = Arc::strong_count(&faults);
+        let drive = Arc::new(Mutex::new(drive));
+        self.0.slots.borrow_mut().push(Slot { name: name.to_owned(), drive: drive.clone(), faults, holders });
+        self.0.next_ns.set(None);
+        drive
+    }
+
+    fn lend_faults(&self, name: &str) -> Option<Arc<Mutex<Faults>>> {
+        self.0.lent.set(true);
+        self.0.slots.borrow().iter().find(|slot| slot.name == name).map(|slot| slot.faults.clone())
+    }
+
+    /// When a drive next does something by itself: asked for in every round, so remembered between two steps.
+    fn next_ns(&self) -> u64 {
+        let Shelf { slots, next_ns, lent } = &*self.0;
+        if !lent.get()
+            && let Some(known_ns) = next_ns.get()
+        {
+            debug_assert_eq!(known_ns, earliest_ns(&slots.borrow()), "nothing was done to a drive");
+            return known_ns;
+        }
+        let slots = slots.borrow();
+        lent.set(slots.iter().any(|slot| Arc::strong_count(&slot.faults) > slot.holders));
+        let earliest_ns = earliest_ns(&slots);
+        next_ns.set(Some(earliest_ns));
+        earliest_ns
+    }
+
+    /// Steps every drive once; whether any did something.
+    fn step(&self, now_ns: u64) -> bool {
+        let (mut busy, mut earliest_ns) = (false, u64::MAX);
+        for slot in self.0.slots.borrow().iter() {
+            let mut drive = slot.drive.lock();
+            busy |= drive.model().step(now_ns);
+            earliest_ns = earliest_ns.min(drive.model().next_ns());
+        }
+        self.0.next_ns.set(Some(earliest_ns));
+        busy
+    }
+
+    fn function_level_reset(&self) {
+        for slot in self.0.slots.borrow().iter() {
+            slot.drive.lock().model().function_level_reset();
+        }
+        self.0.next_ns.set(None);
+    }
+}
+
+fn earliest_ns(slots: &[Slot]) -> u64 {
+    slots.iter().map(|slot| slot.drive.lock().model().next_ns()).min().unwrap_or(u64::MAX)
 }
 
 impl Environment for Devices {
@@ -143,9 +217,8 @@ impl Environment for Devices {
             None => media,
         };
         let drive = gantry_drive::open_with(uri, name, observe);
-        let drive = Arc::new(Mutex::new(drive.map_err(|error| format!("drive {name} ({uri}): {error}"))?));
-        self.slots.0.borrow_mut().push((name.to_owned(), drive.clone()));
-        Ok(Box::new(Attached(drive)))
+        let drive = drive.map_err(|error| format!("drive {name} ({uri}): {error}"))?;
+        Ok(Box::new(Attached(self.slots.insert(name, drive))))
     }
 
     fn random(&mut self) -> u64 {
@@ -287,9 +360,7 @@ impl Card {
     pub fn restart(&mut self, sizes: Sizes, seed: u64, now_ns: u64) {
         let Devices { number, slots, observe, .. } = self.housekeeping.environment();
         let (number, slots, observe) = (*number, slots.clone(), observe.take());
-        for (_, drive) in slots.0.borrow().iter() {
-            drive.lock().model().function_level_reset();
-        }
+        slots.function_level_reset();
         *self = Self::new(number, self.lcores.len(), sizes, seed, now_ns);
         self.slots = slots.clone();
         let devices = self.housekeeping.environment();
@@ -304,8 +375,7 @@ impl Card {
     /// When a drive next does something by itself.
     #[must_use]
     pub fn drives_next_ns(&self) -> u64 {
-        let drives = self.slots.0.borrow();
-        drives.iter().map(|(_, drive)| drive.lock().model().next_ns()).min().unwrap_or(u64::MAX)
+        self.slots.next_ns()
     }
 
     /// A drive's power is lost and comes back; the seed says what of its volatile cache survives.
@@ -324,7 +394,7 @@ impl Card {
     /// A drive's faults, once the drive is open.
     #[must_use]
     pub fn faults(&mut self, name: &str) -> Option<Arc<Mutex<Faults>>> {
-        self.slots.find(name).map(|drive| drive.lock().faults())
+        self.slots.lend_faults(name)
     }
 
     /// How many lcores there are.
@@ -345,8 +415,7 @@ impl Card {
 
     /// Steps every drive once; whether any did something.
     pub fn step_drives(&mut self, now_ns: u64) -> bool {
-        let drives = self.slots.0.borrow();
-        drives.iter().fold(false, |busy, (_, drive)| drive.lock().model().step(now_ns) | busy)
+        self.slots.step(now_ns)
     }
 
     /// What the housekeeping thread does in one round; whether it did something.

@@ -28,6 +28,9 @@ pub const DEVICE: &str = "wire:net0";
 const HOST_BURST: usize = 64;
 const HOST_PAUSE_NS: u64 = 1_000;
 
+/// A time that is past.
+const AT_ONCE: u64 = 0;
+
 struct Attached {
     host: Host,
     station: StationId,
@@ -35,10 +38,6 @@ struct Attached {
     stirred: bool,
     /// Of every frame that reached the host, in order.
     digest: u64,
-    /// Something may have changed since it was last asked for frames.
-    touched: bool,
-    /// When it next wants to be asked.
-    next_ns: u64,
 }
 
 /// Who is behind a station of the network.
@@ -56,6 +55,8 @@ pub struct World {
     ends: Vec<End>,
     targets: Vec<(Target, StationId)>,
     hosts: Vec<Attached>,
+    /// When each host next wants to be asked for frames: at once, when something may have changed since it was.
+    host_due_ns: Vec<u64>,
     /// Hosts to which something has happened since their owner looked.
     stirred: VecDeque<usize>,
     /// Commands that were waited for.
@@ -73,6 +74,7 @@ impl World {
             ends: Vec::new(),
             targets: Vec::new(),
             hosts: Vec::new(),
+            host_due_ns: Vec::new(),
             stirred: VecDeque::new(),
             asked: 0,
         };
@@ -105,15 +107,15 @@ impl World {
         let number = self.hosts.len();
         let station = self.attach(config.mac, End::Host(number));
         let host = Host::new(config, self.now_ns);
-        self.hosts.push(Attached { host, station, stirred: false, digest: 0, touched: true, next_ns: 0 });
+        self.hosts.push(Attached { host, station, stirred: false, digest: 0 });
+        self.host_due_ns.push(AT_ONCE);
         number
     }
 
     /// A host.
     pub fn host(&mut self, index: usize) -> &mut Host {
-        let attached = &mut self.hosts[index];
-        attached.touched = true;
-        &mut attached.host
+        self.host_due_ns[index] = AT_ONCE;
+        &mut self.hosts[index].host
     }
 
     /// A host to which a frame or a deadline has come since it was last named here.
@@ -258,7 +260,7 @@ impl World {
                     let attached = &mut self.hosts[number];
                     attached.digest = fold(attached.digest, &frame);
                     attached.host.handle_frame(now_ns, &frame);
-                    attached.touched = true;
+                    self.host_due_ns[number] = AT_ONCE;
                     stir(&mut self.stirred, attached, number);
                 }
             }
@@ -297,18 +299,18 @@ impl World {
     }
 
     fn next_ns(&self) -> u64 {
-        let hosts = self.hosts.iter().map(|attached| if attached.touched { 0 } else { attached.next_ns });
         let targets = self.targets.iter().map(|(target, _)| target.next_ns());
-        hosts.chain(targets).min().unwrap_or(u64::MAX).min(self.network.next_ns())
+        self.host_due_ns.iter().copied().chain(targets).min().unwrap_or(u64::MAX).min(self.network.next_ns())
     }
 
     fn hosts_send(&mut self) {
         let now_ns = self.now_ns;
         let mut frame = Vec::new();
-        for (number, attached) in self.hosts.iter_mut().enumerate() {
-            if !attached.touched && attached.next_ns > now_ns {
+        for (number, due_ns) in self.host_due_ns.iter_mut().enumerate() {
+            if *due_ns > now_ns {
                 continue;
             }
+            let attached = &mut self.hosts[number];
             if attached.host.deadline_ns() <= now_ns {
                 attached.host.on_deadline(now_ns);
                 stir(&mut self.stirred, attached, number);
@@ -319,8 +321,7 @@ impl World {
                 self.network.send(now_ns, attached.station, &frame);
                 sent += 1;
             }
-            attached.touched = false;
-            attached.next_ns = if sent == HOST_BURST { now_ns + HOST_PAUSE_NS } else { host.deadline_ns() };
+            *due_ns = if sent == HOST_BURST { now_ns + HOST_PAUSE_NS } else { host.deadline_ns() };
         }
     }
 }

@@ -52,8 +52,7 @@ struct Turn {
 pub struct Target {
     /// The card.
     pub card: Card,
-    /// The control process.
-    pub control: Control,
+    control: Control,
     number: u8,
     seed: u64,
     configuration: Configuration,
@@ -65,6 +64,8 @@ pub struct Target {
     clock_ahead_ns: u64,
     /// When control next wants to be asked.
     control_next_ns: u64,
+    /// Its deadline, unless something was done to it since it was asked.
+    control_deadline_ns: Option<u64>,
     /// Until when control is dead or out of reach; zero when it is there.
     control_away_until_ns: u64,
     /// How long a new control takes to come up.
@@ -125,6 +126,7 @@ impl Target {
             tick_ns: now_ns,
             clock_ahead_ns: 0,
             control_next_ns: 0,
+            control_deadline_ns: None,
             control_away_until_ns: 0,
             control_restart_ns: 10_000_000,
             kill: None,
@@ -135,6 +137,19 @@ impl Target {
             last_frames: VecDeque::new(),
             recorder: None,
         }
+    }
+
+    /// The control process.
+    pub fn control(&mut self) -> &mut Control {
+        self.control_deadline_ns = None;
+        &mut self.control
+    }
+
+    /// Control's deadline, which it has to look for among all connections: remembered until something is done to it.
+    fn control_deadline_ns(&mut self) -> u64 {
+        let deadline_ns = *self.control_deadline_ns.get_or_insert_with(|| self.control.deadline_ns());
+        debug_assert_eq!(deadline_ns, self.control.deadline_ns(), "nothing was done to control");
+        deadline_ns
     }
 
     /// What a new control is to bring into being, from its next life on.
@@ -159,7 +174,7 @@ impl Target {
     pub(super) fn kill_control(&mut self, now_ns: u64) {
         self.kills += 1;
         self.configuration.epoch += 1;
-        self.control = Control::new(self.configuration.clone(), self.seed ^ self.kills << 16);
+        *self.control() = Control::new(self.configuration.clone(), self.seed ^ self.kills << 16);
         self.card.housekeeping.disconnected();
         self.control_away_until_ns = now_ns + self.control_restart_ns;
     }
@@ -168,7 +183,7 @@ impl Target {
     pub(super) fn cut_channel(&mut self, now_ns: u64, for_ns: u64) {
         if self.has_control() {
             let clock_ns = now_ns + self.clock_ahead_ns;
-            self.control.disconnected(clock_ns);
+            self.control().disconnected(clock_ns);
             self.card.housekeeping.disconnected();
             self.control_away_until_ns = now_ns + for_ns.max(1);
         }
@@ -193,8 +208,8 @@ impl Target {
 
     fn reconnect(&mut self, clock_ns: u64) {
         if self.has_control() {
-            self.control.disconnected(clock_ns);
-            self.control.connected(clock_ns);
+            self.control().disconnected(clock_ns);
+            self.control().connected(clock_ns);
         }
     }
 
@@ -326,7 +341,7 @@ impl Target {
             }
             self.notices.push(notice);
         }
-        self.control_next_ns = self.control.deadline_ns();
+        self.control_next_ns = self.control_deadline_ns();
     }
 
     /// Whether a frame passed the channel.
@@ -342,10 +357,10 @@ impl Target {
                 return false;
             }
             self.control_away_until_ns = 0;
-            self.control.connected(clock_ns);
+            self.control().connected(clock_ns);
         }
-        if self.control.deadline_ns() <= clock_ns {
-            self.control.on_deadline(clock_ns);
+        if self.control_deadline_ns() <= clock_ns {
+            self.control().on_deadline(clock_ns);
         }
         let begun = self.channel_frames;
         while let Some(frame) = self.control.poll_frame() {
@@ -363,7 +378,7 @@ impl Target {
             if self.dies(now_ns, Kill::Before) {
                 return true;
             }
-            self.control.handle_frame(clock_ns, &frame).expect("the data plane writes frames of the contract");
+            self.control().handle_frame(clock_ns, &frame).expect("the data plane writes frames of the contract");
             if self.passed_and_dies(now_ns) {
                 return true;
             }
