@@ -6,8 +6,12 @@
 //! returned a write, it is certain. When a drive loses power, what was not durable becomes uncertain again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gantry_pipeline::tables::mix;
+use parking_lot::Mutex;
+
+use super::watch::Watch;
 
 /// Marks a block's first word, so that what no one wrote is told from an old version.
 const MARK: u64 = 0x6a17 << 48;
@@ -53,6 +57,8 @@ pub struct Ledger {
     blocks: Vec<Vec<Write>>,
     /// When reads that have not ended began.
     reading: BTreeMap<u64, u32>,
+    /// Who watches the medium, which must hold what is durable.
+    pub(super) watch: Option<Arc<Mutex<Watch>>>,
 }
 
 impl Ledger {
@@ -61,7 +67,8 @@ impl Ledger {
     pub fn new(space: u16, blocks: u64, volatile: bool) -> Self {
         let zero =
             Write { id: 0, begun_ns: 0, settled_ns: 0, certain_ns: 0, durable: true, zeroes: true, shaken: false };
-        Self { space, volatile, blind: false, blocks: vec![vec![zero]; blocks as usize], reading: BTreeMap::new() }
+        let blocks = vec![vec![zero]; blocks as usize];
+        Self { space, volatile, blind: false, blocks, reading: BTreeMap::new(), watch: None }
     }
 
     /// Fills `block` with what write `id` puts at `lba`.
@@ -87,6 +94,9 @@ impl Ledger {
 
     /// Write `id` came to this.
     pub fn write_ends(&mut self, id: u64, slba: u64, blocks: u32, fate: Fate, now_ns: u64) {
+        if let (Fate::Done { durable: true }, Some(watch)) = (fate, &self.watch) {
+            watch.lock().must_be_durable(id, slba, blocks);
+        }
         let quiet_ns = self.reading.first_key_value().map_or(now_ns, |(begun_ns, _)| *begun_ns);
         for block in &mut self.blocks[slba as usize..][..blocks as usize] {
             if let Some(write) = block.iter_mut().find(|write| write.id == id) {
@@ -166,6 +176,10 @@ impl Ledger {
 
     /// A flush that began at `begun_ns` has completed: what had completed before it is durable.
     pub fn flushed(&mut self, begun_ns: u64) {
+        if let Some(watch) = &self.watch {
+            let of = |lba: u64, id: u64| self.blocks[lba as usize].iter().find(|write| write.id == id);
+            watch.lock().must_be_flushed(|lba, id| of(lba, id).is_some_and(|write| write.certain_ns <= begun_ns));
+        }
         for write in self.blocks.iter_mut().flatten() {
             write.durable |= write.certain_ns != u64::MAX && write.certain_ns <= begun_ns;
         }

@@ -15,7 +15,7 @@ use super::fault::{Excuse, Fault, Whom};
 use super::guest::Guest;
 use super::inflict;
 use super::ledger::Ledger;
-use super::plan::Plan;
+use super::plan::{DrivePlan, Plan};
 use super::watch::{Watch, Watched};
 use crate::host::{HostConfig, State};
 use crate::random::Random;
@@ -103,7 +103,12 @@ impl Run {
             Guest::new(number, host, &plan.drives[host.drive], seed)
         });
         let ledgers = plan.drives.iter().enumerate();
-        let ledgers = ledgers.map(|(at, drive)| Ledger::new(at as u16, drive.blocks, drive.volatile)).collect();
+        let ledger = |(at, drive): (usize, &DrivePlan)| {
+            let mut ledger = Ledger::new(at as u16, drive.blocks, drive.volatile);
+            ledger.watch = Some(watches[at].clone());
+            ledger
+        };
+        let ledgers = ledgers.map(ledger).collect();
         let guests: Vec<Guest> = guests.collect();
         for (number, host) in plan.hosts.iter().enumerate() {
             world.plug(host_config(&plan, number, host.mtu));
