@@ -261,6 +261,17 @@ pub fn translate_ranges(core: &mut Core, index: u32) -> Result<(), Status> {
     } else {
         core.memory.copy_pages(command, list);
     }
+    translate(&entry, list)?;
+    if in_capsule {
+        core.memory.rewrite_slot(index, SQE_BYTES, list.as_bytes());
+    } else {
+        core.memory.fill_pages(command, list);
+    }
+    Ok(())
+}
+
+/// Moves the ranges of a list; refuses the whole list when one lies outside.
+fn translate(entry: &NamespaceEntry, list: &mut [u8]) -> Result<(), Status> {
     for bytes in list.chunks_exact_mut(DsmRange::LEN) {
         let range = DsmRange::mut_from_bytes(bytes).expect("a range's bytes");
         let slba = range.slba.get();
@@ -269,10 +280,121 @@ pub fn translate_ranges(core: &mut Core, index: u32) -> Result<(), Status> {
             _ => return Err(Status::LBA_OUT_OF_RANGE.with_dnr()),
         }
     }
-    if in_capsule {
-        core.memory.rewrite_slot(index, SQE_BYTES, list.as_bytes());
-    } else {
-        core.memory.fill_pages(command, list);
-    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_cpu::Cpu;
+    use gantry_dma::Region;
+    use gantry_roce::{Qp, QpConfig};
+    use gantry_wire::ib::{Psn, Qpn};
+    use gantry_wire::nvme::{Cid, Nsid};
+    use gantry_wire::packet::RoceHeaders;
+
+    use super::*;
+    use crate::exchange::Liveness;
+    use crate::qp::QpContext;
+    use crate::state::{Place, Sizes};
+
+    /// Fifty blocks in the midst of a drive.
+    const ENTRY: NamespaceEntry =
+        NamespaceEntry { drive: 0, drive_nsid: 1, lba_base: 100, lba_count: 50, read_only: false };
+
+    fn sqe(opcode: u8, slba: u64, blocks: u32) -> Sqe {
+        let mut sqe = Sqe::new(opcode, Cid(1), Nsid(1));
+        sqe.set_slba(slba);
+        sqe.set_blocks(blocks);
+        sqe
+    }
+
+    #[test]
+    fn a_range_is_moved_to_the_drives_blocks_and_ends_within_the_namespace() {
+        let moved = |slba, blocks| range(&sqe(nvm::READ, slba, blocks), &ENTRY).map_err(|(status, _)| status);
+        assert_eq!(moved(0, 1), Ok((100, 1)));
+        assert_eq!(moved(0, 50), Ok((100, 50)));
+        assert_eq!(moved(49, 1), Ok((149, 1)));
+        for (slba, blocks) in [(0, 51), (49, 2), (50, 1), (u64::MAX, 1), (u64::MAX, 65_536)] {
+            assert_eq!(moved(slba, blocks), Err(Status::LBA_OUT_OF_RANGE), "{blocks} from {slba}");
+        }
+    }
+
+    #[test]
+    fn a_range_list_is_moved_whole_or_refused() {
+        let list = |ranges: &[(u64, u32)]| -> alloc::vec::Vec<u8> {
+            let of = |(slba, nlb): &(u64, u32)| DsmRange { cattr: 0.into(), nlb: (*nlb).into(), slba: (*slba).into() };
+            ranges.iter().flat_map(|range| of(range).as_bytes().to_vec()).collect()
+        };
+        let mut inside = list(&[(0, 50), (49, 1), (50, 0)]);
+        assert_eq!(translate(&ENTRY, &mut inside), Ok(()));
+        assert_eq!(inside, list(&[(100, 50), (149, 1), (150, 0)]));
+        for outside in [(0, 51), (49, 2), (50, 1), (u64::MAX, 1)] {
+            let refused = Err(Status::LBA_OUT_OF_RANGE.with_dnr());
+            assert_eq!(translate(&ENTRY, &mut list(&[(0, 1), outside])), refused, "{outside:?}");
+        }
+    }
+
+    /// An lcore with one QP of controller 5, its queue 1, and one command on it.
+    fn core() -> (Core, u32) {
+        let sizes = Sizes { qps: 1, commands: 4, pages: 4, namespaces: 4, addresses: 1 };
+        let region = Region::shared(sizes.dma_bytes()).unwrap();
+        let place = Place { lcore: 0, lcores: 1 };
+        let mut core = Core::new(Cpu::portable(), place, sizes, region, Liveness::new(), 0);
+        let config = QpConfig {
+            qpn: Qpn::new(7),
+            remote_qpn: Qpn::new(8),
+            receive_psn: Psn::new(0),
+            send_psn: Psn::new(0),
+            mtu: 1024,
+            pkey: 0xffff,
+            ack_timeout_ns: 0,
+            retry_count: 7,
+            rnr_retry_count: 7,
+            rnr_timer: 12,
+            reads_max: 1,
+            responder_reads_max: 0,
+        };
+        let headers = RoceHeaders {
+            source_mac: [0; 6],
+            dest_mac: [0; 6],
+            vlan: 0,
+            source_ip: [0; 16],
+            dest_ip: [0; 16],
+            traffic_class: 0,
+            hop_limit: 64,
+            ip_id: 0,
+            udp_source: 0,
+        };
+        let mut qp = QpContext::new(Qp::new(&config), 7, 0, headers, 1, 32);
+        qp.cntlid = 5;
+        let index = core.commands.take(0, &mut qp.commands, 0).unwrap();
+        core.qps.insert(0, qp);
+        (core, index)
+    }
+
+    #[test]
+    fn a_command_is_refused_for_the_first_thing_that_is_wrong_with_it() {
+        let (mut core, index) = core();
+        let refusal = |core: &mut Core, sqe: Sqe| {
+            core.commands[index].sqe = sqe;
+            decide(core, index).err().expect("it is refused").0
+        };
+        let key = |cntlid, nsid| NamespaceKey { cntlid, nsid };
+        core.namespaces.insert(key(6, 1), ENTRY).unwrap();
+        let read = || sqe(nvm::READ, 0, 1);
+        assert_eq!(refusal(&mut core, read()), Status::INVALID_NAMESPACE, "another controller's");
+        core.namespaces.insert(key(5, 1), NamespaceEntry { read_only: true, ..ENTRY }).unwrap();
+        // There is no such drive, which is found out last.
+        assert_eq!(refusal(&mut core, read()), Status::INTERNAL_ERROR);
+        for opcode in [nvm::WRITE, nvm::WRITE_ZEROES, nvm::DATASET_MANAGEMENT] {
+            assert_eq!(refusal(&mut core, sqe(opcode, 0, 1)), Status::NAMESPACE_WRITE_PROTECTED);
+        }
+        assert_eq!(refusal(&mut core, sqe(nvm::FLUSH, 0, 1)), Status::INTERNAL_ERROR, "a flush writes nothing");
+        let everywhere = Sqe { nsid: u32::MAX.into(), ..sqe(nvm::FLUSH, 0, 1) };
+        core.namespaces.insert(key(5, u32::MAX), ENTRY).unwrap();
+        assert_eq!(refusal(&mut core, everywhere), Status::INVALID_NAMESPACE);
+        assert_eq!(refusal(&mut core, sqe(0x04, 0, 1)), Status::INVALID_OPCODE, "Write Uncorrectable");
+        let fused = Sqe { flags: 1, ..read() };
+        assert_eq!(refusal(&mut core, fused), Status::INVALID_FIELD);
+    }
 }
