@@ -33,8 +33,11 @@
 //! | [`swarm`] | runs drawn from seeds, with faults and oracles |
 //! | [`scenario`] | situations by name, measured and judged |
 //! | [`random`] | what a seed draws |
+//! | [`control`] | control's core: configuration, status, notices |
 
 #![forbid(unsafe_code)]
+
+pub use gantry_control as control;
 
 pub mod card;
 pub mod host;

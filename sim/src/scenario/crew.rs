@@ -164,7 +164,8 @@ impl Crew {
     fn tend(&mut self, world: &mut World) {
         let now_ns = world.now_ns();
         while let Some(host) = world.next_stirred() {
-            let Some(member) = self.members.iter_mut().find(|member| member.host == host) else { continue };
+            let Some(place) = self.place_of(host) else { continue };
+            let member = &mut self.members[place];
             let before = member.workload.completed;
             let host = world.host(host);
             if member.active {
@@ -177,6 +178,14 @@ impl Crew {
                 member.last_ns = now_ns;
             }
         }
+    }
+
+    fn place_of(&self, host: usize) -> Option<usize> {
+        // Most often nobody else is plugged in.
+        if self.members.get(host).is_some_and(|member| member.host == host) {
+            return Some(host);
+        }
+        self.members.iter().position(|member| member.host == host)
     }
 
     fn tell(&self, world: &World, live: Live<'_>) {

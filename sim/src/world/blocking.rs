@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use gantry_control::Configuration;
-use gantry_wire::nvme::Status;
+use gantry_control::{Configuration, Status};
+use gantry_wire::nvme;
 
 use super::World;
 use crate::host::{Busy, Done, Failure, Io, IoKind, State};
@@ -29,7 +29,7 @@ pub enum AskError {
     /// The host takes no command now.
     Busy(Busy),
     /// The command ended with this status.
-    Status(Status),
+    Status(nvme::Status),
     /// Nothing came of it within two minutes of virtual time.
     Unanswered,
 }
@@ -119,6 +119,12 @@ impl World {
         self.wait(|world| world.target().has_control().then_some(Ok(()))).expect("control comes up by itself");
     }
 
+    /// What the first target's control knows: ports, drives, subsystems, who is connected. A new control knows drives and
+    /// hosts as soon as it has adopted what runs.
+    pub fn status(&mut self) -> Status {
+        self.target().control().status()
+    }
+
     fn ask(
         &mut self,
         host: usize,
@@ -133,7 +139,7 @@ impl World {
         self.host(host).submit(io).map_err(AskError::Busy)?;
         let done = self.wait(|world| world.host(host).take_completion(tag).map(Ok))?;
         match done.status {
-            Status::SUCCESS => Ok(done),
+            nvme::Status::SUCCESS => Ok(done),
             status => Err(AskError::Status(status)),
         }
     }

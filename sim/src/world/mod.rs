@@ -57,6 +57,8 @@ pub struct World {
     hosts: Vec<Attached>,
     /// When each host next wants to be asked for frames: at once, when something may have changed since it was.
     host_due_ns: Vec<u64>,
+    /// The earliest of them, or earlier.
+    hosts_next_ns: u64,
     /// Hosts to which something has happened since their owner looked.
     stirred: VecDeque<usize>,
     /// Commands that were waited for.
@@ -75,6 +77,7 @@ impl World {
             targets: Vec::new(),
             hosts: Vec::new(),
             host_due_ns: Vec::new(),
+            hosts_next_ns: u64::MAX,
             stirred: VecDeque::new(),
             asked: 0,
         };
@@ -109,12 +112,14 @@ impl World {
         let host = Host::new(config, self.now_ns);
         self.hosts.push(Attached { host, station, stirred: false, digest: 0 });
         self.host_due_ns.push(AT_ONCE);
+        self.hosts_next_ns = AT_ONCE;
         number
     }
 
     /// A host.
     pub fn host(&mut self, index: usize) -> &mut Host {
         self.host_due_ns[index] = AT_ONCE;
+        self.hosts_next_ns = AT_ONCE;
         &mut self.hosts[index].host
     }
 
@@ -261,6 +266,7 @@ impl World {
                     attached.digest = fold(attached.digest, &frame);
                     attached.host.handle_frame(now_ns, &frame);
                     self.host_due_ns[number] = AT_ONCE;
+                    self.hosts_next_ns = AT_ONCE;
                     stir(&mut self.stirred, attached, number);
                 }
             }
@@ -300,11 +306,14 @@ impl World {
 
     fn next_ns(&self) -> u64 {
         let targets = self.targets.iter().map(|(target, _)| target.next_ns());
-        self.host_due_ns.iter().copied().chain(targets).min().unwrap_or(u64::MAX).min(self.network.next_ns())
+        targets.min().unwrap_or(u64::MAX).min(self.hosts_next_ns).min(self.network.next_ns())
     }
 
     fn hosts_send(&mut self) {
         let now_ns = self.now_ns;
+        if self.hosts_next_ns > now_ns {
+            return;
+        }
         let mut frame = Vec::new();
         for (number, due_ns) in self.host_due_ns.iter_mut().enumerate() {
             if *due_ns > now_ns {
@@ -323,6 +332,7 @@ impl World {
             }
             *due_ns = if sent == HOST_BURST { now_ns + HOST_PAUSE_NS } else { host.deadline_ns() };
         }
+        self.hosts_next_ns = self.host_due_ns.iter().copied().min().unwrap_or(u64::MAX);
     }
 }
 
