@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod digest;
 mod install;
 mod mutants;
 mod programs;

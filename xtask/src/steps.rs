@@ -1,9 +1,9 @@
 //! `cargo xtask test`: every check as a named step, with its time, and a count at the end.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::digest;
 use crate::install::{self, Need};
 use crate::programs::{cargo, machines, machines_with_gantry, pass_signals_on, run};
 
@@ -42,6 +42,8 @@ enum Action {
     Machines(Target),
     /// Gantry's processes are killed under a host in a virtual machine.
     Killing,
+    /// A seed's runs are compared.
+    Digests,
 }
 
 impl Action {
@@ -50,8 +52,9 @@ impl Action {
         matches!(self, Self::Machines(_) | Self::Killing)
     }
 
-    fn command(self) -> Result<Command> {
-        Ok(match self {
+    /// Does it, with these scenarios or all of its own; whether nothing failed.
+    fn run(self, scenarios: &[&str]) -> Result<bool> {
+        let mut command = match self {
             Self::Cargo(arguments) => cargo(arguments),
             Self::CargoWith((variable, value), arguments) => {
                 let mut command = cargo(arguments);
@@ -71,7 +74,14 @@ impl Action {
                 command.arg("kill");
                 command
             }
-        })
+            Self::Digests => return digest::compare(),
+        };
+        let scenarios = match self {
+            Self::Machines(Target::Nvmet) if scenarios.is_empty() => NVMET_SCENARIOS,
+            _ => scenarios,
+        };
+        command.args(scenarios.iter().flat_map(|scenario| ["--only", scenario]));
+        Ok(run(&mut command)?.success())
     }
 }
 
@@ -120,6 +130,12 @@ const STEPS: &[Step] = &[
         shows: "no stage needs more instructions for an I/O than its snapshot says",
         needs: &[install::COUNT],
         actions: &[Action::Cargo(&["run", "--release", "-p", "gantry-sim", "--example", "instructions"])],
+    },
+    Step {
+        name: "digest",
+        shows: "a seed gives the same run in every process, in debug and release, on x86-64 and arm64",
+        needs: &[install::ARM64],
+        actions: &[Action::Digests],
     },
     Step {
         name: "harness",
@@ -198,13 +214,7 @@ impl Step {
             if !scenarios.is_empty() && !action.has_scenarios() {
                 continue;
             }
-            let mut command = action.command()?;
-            let scenarios = match action {
-                Action::Machines(Target::Nvmet) if scenarios.is_empty() => NVMET_SCENARIOS,
-                _ => &scenarios,
-            };
-            command.args(scenarios.iter().flat_map(|scenario| ["--only", scenario]));
-            if !run(&mut command)?.success() {
+            if !action.run(&scenarios)? {
                 return Ok(false);
             }
         }
