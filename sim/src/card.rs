@@ -18,10 +18,7 @@ use gantry_pipeline::port::BURST;
 use gantry_pipeline::state::{Core, Place, Sizes};
 use parking_lot::Mutex;
 
-use crate::wire::{Buffer, Queue, Wire};
-
-/// Buffers that an lcore has for its reports.
-const REPORTS: usize = 256;
+use crate::wire::{Buffer, Depth, Queue, Wire};
 
 #[derive(Default)]
 struct Mail {
@@ -30,10 +27,25 @@ struct Mail {
     reports: VecDeque<(usize, Box<[u8; FRAME_MAX]>)>,
     empty: Vec<Box<[u8; FRAME_MAX]>>,
     crossed: VecDeque<Buffer>,
+    crossed_max: usize,
 }
 
-/// Frames on their way from other lcores.
-const CROSSED: usize = 1024;
+/// How much a card's rings and pools hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rings {
+    /// Of a port.
+    pub port: Depth,
+    /// Buffers that an lcore has for its reports.
+    pub reports: usize,
+    /// Frames on their way to an lcore from others.
+    pub crossed: usize,
+}
+
+impl Default for Rings {
+    fn default() -> Self {
+        Self { port: Depth { buffers: 4096, tx: 1024 }, reports: 256, crossed: 1024 }
+    }
+}
 
 /// An lcore's end of the exchange.
 pub struct MailEnd {
@@ -67,7 +79,7 @@ impl Exchange<Queue> for MailEnd {
 
     fn cross(&mut self, lcore: u16, frame: Buffer) -> Result<(), Buffer> {
         let mut mail = self.mail[usize::from(lcore)].borrow_mut();
-        if mail.crossed.len() == CROSSED {
+        if mail.crossed.len() >= mail.crossed_max {
             return Err(frame);
         }
         mail.crossed.push_back(frame);
@@ -117,6 +129,7 @@ pub struct Devices {
     wires: Vec<(String, Wire)>,
     slots: Slots,
     observe: Option<Observe>,
+    rings: Rings,
     /// Of the card: its MAC addresses follow from it.
     number: u8,
     random: u64,
@@ -199,7 +212,7 @@ impl Environment for Devices {
         let Some(name) = device.strip_prefix("wire:") else {
             return Err(format!("{device}: a simulated card has ports named wire:NAME"));
         };
-        let wire = Wire::new(self.lcores);
+        let wire = Wire::new(self.lcores, self.rings.port);
         let number = self.wires.len() as u8;
         let queues = (0..self.lcores).map(|lcore| (lcore, wire.queue(lcore))).collect();
         self.wires.push((name.to_owned(), wire));
@@ -266,7 +279,7 @@ impl Card {
     pub fn new(number: u8, lcores: usize, sizes: Sizes, seed: u64, now_ns: u64) -> Self {
         let cpu = Cpu::detect();
         let liveness = Liveness::new();
-        let mail = mailboxes(lcores);
+        let mail = mailboxes(lcores, Rings::default());
         let mut memory = Vec::new();
         let mut polled = Vec::new();
         for lcore in 0..lcores {
@@ -277,7 +290,15 @@ impl Card {
             polled.push(Lcore::new(core, MailEnd { lcore, mail: mail.clone() }));
         }
         let slots = Slots::default();
-        let devices = Devices { wires: Vec::new(), slots: slots.clone(), observe: None, number, random: seed, lcores };
+        let devices = Devices {
+            wires: Vec::new(),
+            slots: slots.clone(),
+            observe: None,
+            rings: Rings::default(),
+            number,
+            random: seed,
+            lcores,
+        };
         Self { lcores: polled, mail, sizes, slots, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
     }
 
@@ -331,7 +352,7 @@ impl Card {
         });
         let (lcores, sizes) = (self.lcores.len(), self.sizes);
         let devices = self.housekeeping.environment().clone();
-        let slots = devices.slots.clone();
+        let (slots, rings) = (devices.slots.clone(), devices.rings);
         let ports = told.ports().filter_map(|(number, device, polled)| {
             let wire = devices.wire(device.strip_prefix("wire:")?)?;
             let polled = polled.iter().map(|lcore| usize::from(*lcore)).filter(|lcore| *lcore < lcores);
@@ -343,7 +364,7 @@ impl Card {
         });
         let passed = Passed { regions: regions.collect(), ports: ports.collect(), drives: drives.collect() };
         let successor = told.take_up(now_ns, (lcores, sizes), devices, passed, cpu)?;
-        let mail = mailboxes(lcores);
+        let mail = mailboxes(lcores, rings);
         let resume = |(lcore, resumed)| Lcore::resume(resumed, MailEnd { lcore, mail: mail.clone() });
         let lcores = successor.lcores.into_iter().enumerate().map(resume).collect();
         Ok(Self { lcores, mail, sizes, slots, housekeeping: successor.housekeeping })
@@ -358,13 +379,24 @@ impl Card {
     /// The data plane dies and another starts. As the kernel does when a process dies, drives are reset and reach its
     /// memory no more; what they hold stays.
     pub fn restart(&mut self, sizes: Sizes, seed: u64, now_ns: u64) {
-        let Devices { number, slots, observe, .. } = self.housekeeping.environment();
-        let (number, slots, observe) = (*number, slots.clone(), observe.take());
+        let Devices { number, slots, observe, rings, .. } = self.housekeeping.environment();
+        let (number, slots, observe, rings) = (*number, slots.clone(), observe.take(), *rings);
         slots.function_level_reset();
         *self = Self::new(number, self.lcores.len(), sizes, seed, now_ns);
         self.slots = slots.clone();
         let devices = self.housekeeping.environment();
         (devices.slots, devices.observe) = (slots, observe);
+        self.set_rings(rings);
+    }
+
+    /// How much rings and pools hold, from the beginning on: no port is open yet.
+    pub fn set_rings(&mut self, rings: Rings) {
+        self.housekeeping.environment().rings = rings;
+        for (mail, new) in self.mail.iter().zip(mailboxes(self.lcores.len(), rings).iter()) {
+            let mut mail = mail.borrow_mut();
+            mail.empty = std::mem::take(&mut new.borrow_mut().empty);
+            mail.crossed_max = rings.crossed;
+        }
     }
 
     /// Lets `observe` wrap the medium of every drive that is opened from now on.
@@ -456,14 +488,16 @@ impl Card {
     }
 }
 
-fn mailboxes(lcores: usize) -> Rc<[RefCell<Mail>]> {
-    let mailbox = |_| {
+fn mailboxes(lcores: usize, rings: Rings) -> Rc<[RefCell<Mail>]> {
+    let Rings { reports, crossed, .. } = rings;
+    let mailbox = move |_| {
         RefCell::new(Mail {
             batches: VecDeque::with_capacity(1024),
             spent: VecDeque::with_capacity(1024),
-            reports: VecDeque::with_capacity(REPORTS),
-            empty: (0..REPORTS).map(|_| Box::new([0; FRAME_MAX])).collect(),
-            crossed: VecDeque::with_capacity(CROSSED),
+            reports: VecDeque::with_capacity(reports),
+            empty: (0..reports).map(|_| Box::new([0; FRAME_MAX])).collect(),
+            crossed: VecDeque::with_capacity(crossed),
+            crossed_max: crossed,
         })
     };
     (0..lcores).map(mailbox).collect()

@@ -12,8 +12,14 @@ use gantry_pipeline::port::{BURST, Port, RxFrame, TxFrame};
 /// Bytes of one frame's buffer: an IB MTU of 4096 and all headers.
 const FRAME: usize = 4608;
 
-/// Buffers of one wire.
-const BUFFERS: usize = 4096;
+/// How much a port holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Buffers of its pool, for frames of both ways.
+    pub buffers: usize,
+    /// Frames that may wait to be sent.
+    pub tx: usize,
+}
 
 /// A frame in its buffer.
 struct Frame {
@@ -26,6 +32,7 @@ struct Queues {
     to_card: Vec<VecDeque<Frame>>,
     from_card: VecDeque<Frame>,
     free: Vec<Box<[u8; FRAME]>>,
+    tx: usize,
 }
 
 /// The wire's far end.
@@ -35,11 +42,13 @@ pub struct Wire(Rc<RefCell<Queues>>);
 impl Wire {
     /// A wire with nothing on it, to a port with this many queues.
     #[must_use]
-    pub fn new(queues: usize) -> Self {
+    pub fn new(queues: usize, depth: Depth) -> Self {
+        let Depth { buffers, tx } = depth;
         Self(Rc::new(RefCell::new(Queues {
-            to_card: (0..queues).map(|_| VecDeque::with_capacity(BUFFERS)).collect(),
-            from_card: VecDeque::with_capacity(BUFFERS),
-            free: (0..BUFFERS).map(|_| Box::new([0; FRAME])).collect(),
+            to_card: (0..queues).map(|_| VecDeque::with_capacity(buffers)).collect(),
+            from_card: VecDeque::with_capacity(buffers),
+            free: (0..buffers).map(|_| Box::new([0; FRAME])).collect(),
+            tx,
         })))
     }
 
@@ -146,7 +155,8 @@ impl Port for Queue {
     #[inline(never)]
     fn tx_burst(&mut self, from: &mut ArrayVec<Buffer, BURST>) {
         let mut queues = self.queues.borrow_mut();
-        for mut frame in from.drain(..) {
+        let room = queues.tx.saturating_sub(queues.from_card.len()).min(from.len());
+        for mut frame in from.drain(..room) {
             queues.from_card.extend(frame.frame.take());
         }
     }

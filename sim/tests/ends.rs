@@ -184,6 +184,26 @@ fn a_dead_drive_is_cut_off_until_it_stirs() {
     settled(&mut world);
 }
 
+/// Completions that answer nothing take entries of the completion queue like any other, and are given back.
+#[test]
+fn stray_completions_do_not_fill_the_completion_queue() {
+    let mut world = world("mem:64M,entries=4", 52);
+    let host = connect(&mut world, 1500, 1, 32);
+    let faults = world.card().faults("d0").unwrap();
+    for tag in 0..8 {
+        faults.lock().stray = 3;
+        let begun_ns = world.now_ns();
+        assert!(run_one(&mut world, host, io(IoKind::Read, 0, 8, Vec::new(), tag)).status.is_success());
+        assert!(world.now_ns() - begun_ns < SECOND / 1000);
+    }
+    // The last few are found with the next command.
+    let unknown = world.card().lcore(0).core().counters.value(Counter::UnknownCid);
+    assert!((20..=24).contains(&unknown), "{unknown} counted");
+    world.host(host).disconnect();
+    world.run_for(SECOND);
+    settled(&mut world);
+}
+
 /// A drive that loses power while nobody asks anything of it is brought up again at once, and the next command finds it there.
 #[test]
 fn lost_power_is_noticed_without_a_command() {

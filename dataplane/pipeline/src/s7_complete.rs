@@ -29,21 +29,16 @@ pub fn run(core: &mut Core) {
 }
 
 fn drive(core: &mut Core, number: u16) {
-    for taken in 0..BURST {
+    let Some(drive) = core.drives[usize::from(number)].as_ref() else { return };
+    if drive.in_flight() == 0 {
+        return;
+    }
+    let unknown = drive.queue.counters().unknown_cid;
+    for _ in 0..BURST {
         let Some(drive) = core.drives[usize::from(number)].as_mut() else { return };
-        if drive.in_flight() == 0 {
-            break;
-        }
-        let Some(cqe) = drive.queue.poll() else {
-            if taken == 0 {
-                return;
-            }
-            break;
-        };
-        let Some(index) = drive.end(cqe.cid().0) else {
-            core.counters.count(Counter::UnknownCid);
-            continue;
-        };
+        let Some(cqe) = drive.queue.poll() else { break };
+        // The queue answers only for what is outstanding on it.
+        let index = drive.end(cqe.cid().0).expect("a command under the CID of one that was submitted");
         let command = &mut core.commands[index];
         command.pieces -= 1;
         if !cqe.status().is_success() && command.status.is_success() {
@@ -55,7 +50,12 @@ fn drive(core: &mut Core, number: u16) {
         }
     }
     if let Some(drive) = core.drives[usize::from(number)].as_mut() {
+        // What answered nothing has taken entries as well.
         drive.queue.release();
+        let unknown = drive.queue.counters().unknown_cid - unknown;
+        if unknown > 0 {
+            core.counters.add(Counter::UnknownCid, unknown);
+        }
     }
 }
 

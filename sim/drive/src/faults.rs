@@ -18,6 +18,8 @@ pub struct Faults {
     pub latency: Option<Latency>,
     /// I/O commands that are sent back to be retried, by chance.
     pub busy: Option<Busy>,
+    /// Completions to come that answer no command: of CID fffeh, on I/O queues that exist.
+    pub stray: u32,
     /// The controller is broken: CSTS.CFS while it is enabled. Cured by a reset (CC.EN = 0) once this is false again.
     pub fatal: bool,
     /// The controller does nothing at all: it answers no command and follows no register.

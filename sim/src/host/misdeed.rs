@@ -199,6 +199,9 @@ impl CapsuleKind {
     }
 }
 
+/// In-capsule data of a capsule that breaks no rule by its length.
+const IN_CAPSULE: u32 = 4096;
+
 /// What goes out: a command that the host completes as it does any other, or bytes as they are.
 enum Misdeed {
     Command(Sqe, Data),
@@ -291,12 +294,12 @@ impl Host {
                 raw(io(nvm::READ, 0, 0xff_ffff / block_size), sgl.emit(), 0)
             }
             SglOffset => {
-                let sgl = Sgl::InCapsule { offset: choose(&[1, 4, 64, 512, u64::MAX]), length: 8 * block_size };
-                raw(io(nvm::WRITE, 0, 8), sgl.emit(), 8 * block_size as usize)
+                let sgl = Sgl::InCapsule { offset: choose(&[1, 4, 64, 512, u64::MAX]), length: IN_CAPSULE };
+                raw(io(nvm::WRITE, 0, IN_CAPSULE / block_size), sgl.emit(), IN_CAPSULE as usize)
             }
             SglBeyondCapsule => {
-                let sgl = Sgl::InCapsule { offset: 0, length: 8 * block_size };
-                raw(io(nvm::WRITE, 0, 8), sgl.emit(), 4 * block_size as usize)
+                let sgl = Sgl::InCapsule { offset: 0, length: IN_CAPSULE };
+                raw(io(nvm::WRITE, 0, IN_CAPSULE / block_size), sgl.emit(), IN_CAPSULE as usize / 2)
             }
             ReadWildKey => raw(read, wild.emit(), 0),
             WriteWildKey => raw(io(nvm::WRITE, size - 8, 8), wild.emit(), 0),

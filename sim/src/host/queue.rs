@@ -343,11 +343,17 @@ impl Queue {
         };
         // A Connect that failed has joined no queue: its SQHD says nothing.
         let failed_connect = !self.joined && !cqe.status().is_success();
-        if !failed_connect && let Err(violation) = self.ring.check_sqhd(qid, sqhd) {
+        let broken = match self.ring.check_sqhd(qid, sqhd) {
+            Err(violation) if !failed_connect => Some(violation),
+            _ if cqe.status().is_success() && landed != command.expected => {
+                Some(Violation::Data { qid, cid, landed, expected: command.expected })
+            }
+            _ => None,
+        };
+        if let Some(violation) = broken {
+            // It ends with the association, as all others do.
+            self.outstanding.insert(cid, Outstanding { rkey: None, ..command });
             return fatal(violation);
-        }
-        if cqe.status().is_success() && landed != command.expected {
-            return fatal(Violation::Data { qid, cid, landed, expected: command.expected });
         }
         let data = if command.expected > 0 { data } else { Vec::new() };
         let latency_ns = now_ns.saturating_sub(command.sent_ns);

@@ -93,7 +93,7 @@ fn long(live: Live<'_>, report: &mut Report) {
     let plan = Plan {
         seed: 27,
         length_ns: 12 * SECOND,
-        targets: vec![Site { lcores: 1, commands: 1024, pages: 2048 }],
+        targets: vec![Site::roomy(1)],
         drives: vec![drive.clone(), drive],
         hosts: vec![host(0), host(1)],
         faults: vec![Fault { at_ns: SECOND, for_ns: LONG_NS, what: What::Partition { host: 0 } }],

@@ -1,10 +1,10 @@
 //! A plan from a seed: topology, load and faults.
 //!
-//! Half of all plans hold only what no host may notice, so that any error in them is a bug. A plan draws from a few kinds
+//! Nearly half of all plans hold only what no host may notice, so that any error in them is a bug. A plan draws from a few kinds
 //! of fault only, so that combinations repeat and each gets its share of time.
 
-use super::fault::{Fault, Trouble, What};
-use super::plan::{DrivePlan, HostPlan, Load, Plan, Site};
+use super::fault::{Excuse, Fault, Trouble, What};
+use super::plan::{BUFFERS_ENOUGH, DrivePlan, HostPlan, Load, Plan, Site};
 use crate::host::CapsuleKind;
 use crate::random::Random;
 use crate::rogue::RogueKind;
@@ -39,11 +39,25 @@ pub fn draw(seed: u64) -> Plan {
 fn site(random: &mut Random) -> Site {
     // Sometimes hardly anything, so that commands wait for pages and for slots.
     let (commands, pages) = match random.below(4) {
-        0 => (96, 160),
+        0 => (64, 160),
         1 => (192, 320),
         _ => (1024, 2048),
     };
-    Site { lcores: [1, 1, 2, 3][random.index(4)], commands, pages }
+    let (buffers, tx) = match random.below(8) {
+        0 => (random.spread(96, u64::from(BUFFERS_ENOUGH) - 1), 32),
+        1 => (random.spread(BUFFERS_ENOUGH.into(), 1024), 64),
+        2 | 3 => (random.spread(1024, 2048), 256),
+        _ => (4096, 1024),
+    };
+    Site {
+        lcores: [1, 1, 2, 3][random.index(4)],
+        commands,
+        pages,
+        buffers: buffers as usize,
+        tx,
+        reports: if random.chance(30) { random.spread(2, 16) as usize } else { 256 },
+        crossed: if random.chance(30) { random.spread(64, 128) as usize } else { 1024 },
+    }
 }
 
 fn drive(random: &mut Random, targets: usize) -> DrivePlan {
@@ -66,11 +80,13 @@ fn host(random: &mut Random, drives: &[DrivePlan], length_ns: u64) -> HostPlan {
     let mut share = |percent, most| if random.chance(percent) { random.between(1, most) as u32 } else { 0 };
     let (writes, fua, flushes, zeroes, trims) =
         (share(95, 70), share(30, 10), share(50, 5), share(30, 5), share(30, 5));
+    let eager = random.chance(30);
     // A transfer of at most 128 KiB, which is MDTS.
     let most = (131_072 / u64::from(drive.block)).min(drive.blocks / 4).max(1);
     let load = Load {
-        depth: random.spread(1, 32) as usize,
-        pace_ns: (length_ns / COMMANDS).max(1),
+        depth: random.spread(1, 48) as usize,
+        // For a short while as fast as it goes: slots and pages run out.
+        pace_ns: if length_ns <= 20 * MILLISECOND && eager { 1 } else { (length_ns / COMMANDS).max(1) },
         blocks: random.spread(1, most) as u32,
         writes,
         fua,
@@ -90,26 +106,57 @@ fn host(random: &mut Random, drives: &[DrivePlan], length_ns: u64) -> HostPlan {
 }
 
 fn faults(random: &mut Random, plan: &Plan) -> Vec<Fault> {
-    let quiet = random.chance(50);
-    let kinds: Vec<usize> = (0..random.between(1, 5)).map(|_| random.index(KINDS)).collect();
+    let quiet = random.chance(45);
+    let kinds: Vec<usize> = (0..random.between(1, 6)).map(|_| random.index(KINDS)).collect();
     let wanted = random.spread(1, 24) as usize;
     let mut faults = Vec::new();
     for _ in 0..wanted * 4 {
-        if faults.len() == wanted {
+        if faults.len() >= wanted {
             break;
         }
         let kind = kinds[random.index(kinds.len())];
         let fault = fault(random, plan, kind);
-        if !quiet || fault.excuse() == super::fault::Excuse::Nothing {
-            faults.push(fault);
+        for fault in companions(random, plan, fault) {
+            if !quiet || fault.excuse() == Excuse::Nothing {
+                faults.push(fault);
+            }
         }
     }
     faults.sort_by_key(|fault| fault.at_ns);
     faults
 }
 
+/// What comes along with a fault now and then: all that a host or a rogue can do wrong, one after the other; a flood of
+/// questions while a card cannot answer.
+fn companions(random: &mut Random, plan: &Plan, fault: Fault) -> Vec<Fault> {
+    if !random.chance(30) {
+        return vec![fault];
+    }
+    let gap_ns = random.spread(MICROSECOND, plan.length_ns / 64 + MICROSECOND);
+    let later = |number: usize, what| Fault { at_ns: fault.at_ns + number as u64 * gap_ns, for_ns: 0, what };
+    match fault.what {
+        What::Misdeed { host, .. } => {
+            let each = CapsuleKind::ALL.iter().enumerate();
+            each.map(|(number, kind)| later(number, What::Misdeed { host, kind: *kind })).collect()
+        }
+        What::Rogue { host, forged, times, .. } => {
+            let each = RogueKind::ALL.iter().enumerate();
+            each.map(|(number, kind)| later(number, What::Rogue { host, kind: *kind, forged, times })).collect()
+        }
+        What::PauseCard { .. } => {
+            let host = random.index(plan.hosts.len());
+            let flood = |kind| What::Rogue { host, kind, forged: false, times: 200 };
+            let asked = [RogueKind::ArpFlood, RogueKind::NeighborFlood, RogueKind::EchoFlood].map(flood);
+            let at_ns = fault.at_ns + fault.for_ns / 2;
+            let floods = asked.into_iter().map(|what| Fault { at_ns, for_ns: 0, what });
+            std::iter::once(fault.clone()).chain(floods).collect()
+        }
+        _ => vec![fault],
+    }
+}
+
 /// Kinds that [`fault`] draws between.
-const KINDS: usize = 30;
+const KINDS: usize = 34;
 
 fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
     let at_ns = random.below(plan.length_ns);
@@ -183,6 +230,13 @@ fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
             lasts = false;
             What::Misdeed { host, kind: CapsuleKind::ALL[random.index(CapsuleKind::ALL.len())] }
         }
+        29 => What::Stall { target },
+        30 => What::StallHousekeeping { target },
+        31 => What::PauseCard { target },
+        32 => {
+            lasts = false;
+            What::Stray { drive, times: random.between(1, 4) as u32 }
+        }
         _ => {
             lasts = false;
             let kind = RogueKind::ALL[random.index(RogueKind::ALL.len())];
@@ -190,7 +244,16 @@ fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
         }
     };
     // What may break something often does not last long enough to.
-    let brief = matches!(what, What::Pause { .. } | What::Partition { .. } | What::Mtu { .. } | What::Silence { .. });
+    let brief = matches!(
+        what,
+        What::Pause { .. }
+            | What::PauseCard { .. }
+            | What::Partition { .. }
+            | What::Mtu { .. }
+            | What::Silence { .. }
+            | What::Stall { .. }
+            | What::StallHousekeeping { .. }
+    );
     if brief && random.chance(70) {
         for_ns = for_ns.min(random.spread(10 * MICROSECOND, 150 * MILLISECOND));
     }

@@ -131,6 +131,21 @@ pub enum What {
         /// How far.
         by_ns: u64,
     },
+    /// A card stands still: nothing polls, frames wait at its port.
+    Stall {
+        /// Which.
+        target: usize,
+    },
+    /// A card's housekeeping thread does not get the processor.
+    StallHousekeeping {
+        /// Whose.
+        target: usize,
+    },
+    /// The switch pauses a card.
+    PauseCard {
+        /// Which.
+        target: usize,
+    },
     /// A drive takes its time.
     SlowDrive {
         /// Which.
@@ -156,6 +171,13 @@ pub enum What {
     },
     /// A drive swallows I/O commands.
     Swallow {
+        /// Which.
+        drive: usize,
+        /// How many.
+        times: u32,
+    },
+    /// A drive completes commands that nobody sent.
+    Stray {
         /// Which.
         drive: usize,
         /// How many.
@@ -272,11 +294,15 @@ impl Fault {
             | What::CutChannel { target }
             | What::KillDataPlane { target }
             | What::HandOver { target, .. }
+            | What::Stall { target }
+            | What::StallHousekeeping { target }
+            | What::PauseCard { target }
             | What::ClockStep { target, .. } => Whom::Target(target),
             What::SlowDrive { drive, .. }
             | What::MediaErrors { drive, .. }
             | What::BusyDrive { drive, .. }
             | What::Swallow { drive, .. }
+            | What::Stray { drive, .. }
             | What::Fatal { drive }
             | What::Stopped { drive }
             | What::PowerLoss { drive } => Whom::Drive(drive),
@@ -295,6 +321,7 @@ impl Fault {
             | What::KillControl { .. }
             | What::KillControlOften { .. }
             | What::CutChannel { .. }
+            | What::Stray { .. }
             | What::HandOver { .. } => Excuse::Nothing,
             What::Narrow { pfc, .. } => {
                 if pfc {
@@ -303,9 +330,13 @@ impl Fault {
                     Excuse::Association
                 }
             }
-            What::Pause { .. } | What::Partition { .. } | What::Mtu { .. } | What::Silence { .. } => {
-                broken_for(self.for_ns)
-            }
+            What::Pause { .. }
+            | What::PauseCard { .. }
+            | What::Partition { .. }
+            | What::Mtu { .. }
+            | What::Silence { .. }
+            | What::Stall { .. }
+            | What::StallHousekeeping { .. } => broken_for(self.for_ns),
             What::ClockStep { by_ns, .. } if by_ns < CLOCK_PATIENCE_NS => Excuse::Nothing,
             What::ClockStep { .. } | What::KillDataPlane { .. } | What::Reset { .. } | What::Leave { .. } => {
                 Excuse::Association
@@ -349,6 +380,10 @@ impl Fault {
             What::KillDataPlane { .. } => "kill-data-plane",
             What::HandOver { .. } => "hand-over",
             What::ClockStep { .. } => "clock-step",
+            What::Stall { .. } => "stall",
+            What::StallHousekeeping { .. } => "stall-housekeeping",
+            What::PauseCard { .. } => "pause-card",
+            What::Stray { .. } => "stray-completions",
             What::SlowDrive { .. } => "slow-drive",
             What::MediaErrors { .. } => "media-errors",
             What::BusyDrive { .. } => "busy-drive",
@@ -366,7 +401,7 @@ impl Fault {
     }
 
     /// Every name that [`Fault::name`] can answer.
-    pub const NAMES: [&'static str; 32] = [
+    pub const NAMES: [&'static str; 36] = [
         "loss",
         "burst-loss",
         "duplication",
@@ -386,6 +421,10 @@ impl Fault {
         "kill-data-plane",
         "hand-over",
         "clock-step",
+        "stall",
+        "stall-housekeeping",
+        "pause-card",
+        "stray-completions",
         "slow-drive",
         "media-errors",
         "busy-drive",

@@ -53,11 +53,13 @@ pub(super) struct Guest {
     next_ns: u64,
     /// It submits nothing more.
     pub(super) resting: bool,
-    /// It has been told to leave, and comes back.
+    /// It has been told to leave, and is to come back.
     pub(super) leaving: bool,
     ready: bool,
     /// What may happen to it.
     pub(super) excuse: Excuse,
+    /// Somebody speaks in its name.
+    pub(super) forged: bool,
     /// Frames reach it damaged.
     pub(super) damaged: bool,
     violations: usize,
@@ -90,6 +92,7 @@ impl Guest {
             leaving: false,
             ready: false,
             excuse: Excuse::Nothing,
+            forged: false,
             damaged: false,
             violations: 0,
             completed: 0,
@@ -111,6 +114,11 @@ impl Guest {
         self.in_flight.is_empty()
     }
 
+    /// What is in flight, in words.
+    pub(super) fn left(&self) -> String {
+        format!("{:?}", self.in_flight)
+    }
+
     /// When it next submits something; `u64::MAX` when that depends on others.
     #[must_use]
     pub(super) fn next_ns(&self) -> u64 {
@@ -120,7 +128,7 @@ impl Guest {
 
     /// From now on it takes its time: it only shows that it gets on.
     pub(super) fn slow_down(&mut self) {
-        self.plan.load.pace_ns = self.plan.load.pace_ns.max(PACE_NS);
+        self.plan.load.pace_ns = PACE_NS;
     }
 
     /// From now on it reads what is there, once, instead of what its load says.
@@ -143,7 +151,7 @@ impl Guest {
             let violation = &host.violations()[self.violations];
             self.violations = host.violations().len();
             // A NIC drops what its FCS tells was damaged; there is none here.
-            let damaged = matches!(violation, Violation::Malformed(_) | Violation::Icrc);
+            let damaged = matches!(violation, Violation::Malformed(_) | Violation::Header(_) | Violation::Icrc);
             if self.excuse < Excuse::Association && !(damaged && self.damaged) {
                 return Err(format!("host {}: the target broke a rule: {violation:?}", self.number));
             }
@@ -165,7 +173,6 @@ impl Guest {
         }
         if !self.ready && state == State::Ready {
             self.ready = true;
-            self.leaving = false;
             self.next_ns = now_ns;
             // What an earlier association left has landed by now, or never will.
             for op in self.open.drain(..) {

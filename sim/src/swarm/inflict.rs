@@ -4,12 +4,8 @@ use gantry_drive::{Action, Busy, Faults, Latency, MediaChance, Rule};
 
 use super::fault::{Fault, Trouble, What};
 use super::run::{Event, Run};
-use crate::host::State;
 use crate::network::{Queue, Way, Weather};
 use crate::rogue::Rogue;
-
-/// How long a host that has left stays away.
-const AWAY_NS: u64 = 20_000_000;
 
 /// Mean length of a burst of lost frames.
 const BURST: u32 = 8;
@@ -64,13 +60,15 @@ pub(super) fn heal(run: &mut Run) {
         let fault = run.plan.faults[number].clone();
         end(run, &fault);
     }
-    for drive in 0..run.plan.drives.len() {
-        faults(run, drive, |faults| faults.rules.clear());
+    // Somebody spoke in its name; it knows no better than to begin anew.
+    for guest in run.guests.iter().filter(|guest| guest.forged) {
+        run.world.host(guest.number).reset();
     }
-    for host in 0..run.guests.len() {
-        if *run.world.host(host).state() == State::Disconnected {
-            run.connect(host);
-        }
+    for drive in 0..run.plan.drives.len() {
+        faults(run, drive, |faults| {
+            faults.rules.clear();
+            faults.stray = 0;
+        });
     }
 }
 
@@ -124,6 +122,13 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
         }
         What::HandOver { .. } => run.later(now_ns, Event::Again(number)),
         What::ClockStep { target, by_ns } => run.world.step_clock_at(target, by_ns),
+        What::Stall { target } => run.world.stall_at(target, fault.for_ns),
+        What::StallHousekeeping { target } => run.world.stall_housekeeping_at(target, fault.for_ns),
+        What::PauseCard { target } => {
+            let station = run.world.target_station(target);
+            run.world.network().pause(now_ns, station, Way::Up, fault.for_ns);
+        }
+        What::Stray { drive, times } => faults(run, drive, |faults| faults.stray += times),
         What::SlowDrive { drive, base_ns, tail_ns } => {
             let seed = run.random.draw();
             let latency = Latency { seed, base_ns, jitter_ns: base_ns, tail_of_10_000: 100, tail_ns };
@@ -146,14 +151,14 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
         What::Stopped { drive } => faults(run, drive, |faults| faults.stopped = true),
         What::PowerLoss { drive } => {
             let seed = run.random.draw();
-            run.ledgers[drive].power_lost();
+            run.ledgers[drive].power_lost(now_ns);
             let target = run.plan.drives[drive].target;
             run.world.target_at(target).card.lose_power(&format!("d{drive}"), seed);
         }
         What::Reset { host } => run.world.host(host).reset(),
         What::Leave { host } => {
+            run.guests[host].leaving = true;
             run.world.host(host).disconnect();
-            run.later(now_ns + AWAY_NS, Event::Return(host));
         }
         What::Silence { host } => run.world.host(host).silence(now_ns + fault.for_ns),
         What::Misdeed { host, kind } => run.guests[host].misdeed(run.world.host(host), kind),
@@ -172,6 +177,7 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
                 let drive = run.guests[host].drive();
                 run.watches[drive].lock().blind = true;
                 run.ledgers[drive].blind = true;
+                run.guests[host].forged = true;
             }
         }
     }
@@ -220,6 +226,10 @@ fn end(run: &mut Run, fault: &Fault) {
         | What::KillDataPlane { .. }
         | What::HandOver { .. }
         | What::ClockStep { .. }
+        | What::Stall { .. }
+        | What::StallHousekeeping { .. }
+        | What::PauseCard { .. }
+        | What::Stray { .. }
         | What::Swallow { .. }
         | What::PowerLoss { .. }
         | What::Reset { .. }

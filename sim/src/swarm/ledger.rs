@@ -55,6 +55,8 @@ pub struct Ledger {
     /// Anything may be read: somebody forges writes.
     pub blind: bool,
     blocks: Vec<Vec<Write>>,
+    /// When the drive last lost power.
+    lost_ns: u64,
     /// When reads that have not ended began.
     reading: BTreeMap<u64, u32>,
     /// Who watches the medium, which must hold what is durable.
@@ -68,7 +70,7 @@ impl Ledger {
         let zero =
             Write { id: 0, begun_ns: 0, settled_ns: 0, certain_ns: 0, durable: true, zeroes: true, shaken: false };
         let blocks = vec![vec![zero]; blocks as usize];
-        Self { space, volatile, blind: false, blocks, reading: BTreeMap::new(), watch: None }
+        Self { space, volatile, blind: false, lost_ns: 0, blocks, reading: BTreeMap::new(), watch: None }
     }
 
     /// Fills `block` with what write `id` puts at `lba`.
@@ -145,7 +147,7 @@ impl Ledger {
         }
         let mut expected = vec![0; size];
         for (lba, found) in (slba..).zip(data.chunks_exact(size)) {
-            let space = self.space;
+            let (space, lost_ns) = (self.space, self.lost_ns);
             let block = &mut self.blocks[lba as usize];
             let id = if found.iter().all(|byte| *byte == 0) { 0 } else { id_of(found) };
             if id != 0 {
@@ -162,7 +164,9 @@ impl Ledger {
                     "block {lba} of namespace {space}: a read begun at {begun_ns} returned write {id}; known: {block:?}"
                 ));
             };
+            // A read that began before the power was lost may tell of what was lost.
             if candidates.next().is_none()
+                && begun_ns >= lost_ns
                 && let Some(write) = block.iter_mut().find(|write| write.id == first)
             {
                 write.certain_ns = write.certain_ns.min(now_ns);
@@ -186,10 +190,11 @@ impl Ledger {
     }
 
     /// The drive has lost power.
-    pub fn power_lost(&mut self) {
+    pub fn power_lost(&mut self, now_ns: u64) {
         if !self.volatile {
             return;
         }
+        self.lost_ns = now_ns;
         for write in self.blocks.iter_mut().flatten() {
             if !write.durable {
                 write.certain_ns = u64::MAX;
@@ -301,12 +306,12 @@ mod tests {
         ledger.flushed(25);
         write(&mut ledger, 2, 30, DONE, 40);
         assert!(!read(&mut ledger, 1, 50, 51));
-        ledger.power_lost();
+        ledger.power_lost(50);
         assert!(!read(&mut ledger, 0, 60, 61), "flushed");
         assert!(read(&mut ledger, 1, 60, 61) || read(&mut ledger, 2, 60, 61));
         let mut ledger = Ledger::new(1, 1, true);
         write(&mut ledger, 1, 10, Fate::Done { durable: true }, 20);
-        ledger.power_lost();
+        ledger.power_lost(50);
         assert!(!read(&mut ledger, 0, 60, 61), "FUA");
         assert!(read(&mut ledger, 1, 60, 61));
     }

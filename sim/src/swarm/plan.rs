@@ -24,6 +24,10 @@ pub struct Plan {
     pub faults: Vec<Fault>,
 }
 
+/// A port with fewer buffers loses frames of large transfers again and again, since go-back-N gets no more than a few across
+/// in each timeout: what its hosts suffer is nobody's fault.
+pub const BUFFERS_ENOUGH: u32 = 384;
+
 /// A card.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +38,14 @@ pub struct Site {
     pub commands: u32,
     /// Pages of an lcore.
     pub pages: u32,
+    /// Buffers of its port.
+    pub buffers: usize,
+    /// Frames that its port holds to be sent.
+    pub tx: usize,
+    /// Buffers of an lcore for what it tells housekeeping.
+    pub reports: usize,
+    /// Frames that may be on their way to an lcore from others.
+    pub crossed: usize,
 }
 
 /// A drive.
@@ -98,6 +110,14 @@ pub struct Load {
     pub trims: u32,
 }
 
+impl Site {
+    /// A card that runs short of nothing.
+    #[must_use]
+    pub fn roomy(lcores: usize) -> Self {
+        Self { lcores, commands: 1024, pages: 2048, buffers: 4096, tx: 1024, reports: 256, crossed: 1024 }
+    }
+}
+
 impl Plan {
     /// Spreads load and faults over another length.
     pub fn stretch(&mut self, length_ns: u64) {
@@ -133,6 +153,11 @@ impl Plan {
         let (targets, drives, hosts) = (self.targets.len(), self.drives.len(), self.hosts.len());
         all((1..=16).contains(&targets), "a plan has 1 to 16 targets")?;
         all(self.targets.iter().all(|t| (1..=16).contains(&t.lcores)), "a target has 1 to 16 lcores")?;
+        let enough = |t: &Site| t.commands >= 64 && t.pages >= 96 && t.buffers >= 64 && t.tx >= 32 && t.reports >= 2;
+        all(
+            self.targets.iter().all(enough),
+            "a target has 64 commands, 96 pages, 64 buffers, 32 tx, 2 reports at least",
+        )?;
         all(self.drives.iter().all(|d| d.target < targets), "a drive is in a target of the plan")?;
         all(self.drives.iter().all(|d| matches!(d.block, 512 | 4096)), "a block has 512 or 4096 bytes")?;
         all(self.drives.iter().all(|d| (1..=65_536).contains(&d.blocks)), "hosts use 1 to 65536 blocks of a drive")?;

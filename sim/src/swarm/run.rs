@@ -15,10 +15,12 @@ use super::fault::{Excuse, Fault, Whom};
 use super::guest::Guest;
 use super::inflict;
 use super::ledger::Ledger;
-use super::plan::{DrivePlan, Plan};
+use super::plan::{BUFFERS_ENOUGH, DrivePlan, Plan};
 use super::watch::{Watch, Watched};
+use crate::card::Rings;
 use crate::host::{HostConfig, State};
 use crate::random::Random;
+use crate::wire::Depth;
 use crate::world::{DEVICE, World};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -36,6 +38,9 @@ const PROGRESS: u64 = 20;
 
 /// How long commands in flight have to end, and what was taken to be given back.
 const END_NS: u64 = 90 * SECOND;
+
+/// How long a host that has left stays away.
+const AWAY_NS: u64 = 20 * MILLISECOND;
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -109,7 +114,12 @@ impl Run {
             ledger
         };
         let ledgers = ledgers.map(ledger).collect();
-        let guests: Vec<Guest> = guests.collect();
+        let mut guests: Vec<Guest> = guests.collect();
+        for guest in &mut guests {
+            if plan.targets[plan.drives[guest.drive()].target].buffers < BUFFERS_ENOUGH as usize {
+                guest.excuse = Excuse::Association;
+            }
+        }
         for (number, host) in plan.hosts.iter().enumerate() {
             world.plug(host_config(&plan, number, host.mtu));
         }
@@ -249,7 +259,7 @@ impl Run {
             return Ok(());
         }
         let loud = self.guests.iter().find(|guest| !guest.is_quiet()).expect("not all are quiet");
-        Err(format!("commands of host {} do not end", loud.number))
+        Err(format!("commands of host {} do not end: {}", loud.number, loud.left()))
     }
 
     fn come_to_rest(&mut self, live: &mut impl FnMut(&mut Run)) -> Result<(), String> {
@@ -331,7 +341,12 @@ impl Run {
     fn tend(&mut self, now_ns: u64) -> Result<(), String> {
         while let Some(number) = self.world.next_stirred() {
             let guest = &mut self.guests[number];
-            guest.look(self.world.host(number), &mut self.ledgers[guest.drive()], now_ns)?;
+            let host = self.world.host(number);
+            guest.look(host, &mut self.ledgers[guest.drive()], now_ns)?;
+            if guest.leaving && matches!(host.state(), State::Disconnected | State::Failed(_)) {
+                guest.leaving = false;
+                self.later(now_ns + AWAY_NS, Event::Return(number));
+            }
         }
         for guest in &mut self.guests {
             if guest.next_ns() <= now_ns {
@@ -440,9 +455,12 @@ fn world(plan: &Plan, watches: &[Arc<Mutex<Watch>>]) -> World {
     for (number, site) in plan.targets.iter().enumerate().skip(1) {
         world.add_target(configuration(plan, number), site.lcores, sizes(site));
     }
-    for number in 0..plan.targets.len() {
+    for (number, site) in plan.targets.iter().enumerate() {
         let watches = watches.to_vec();
-        world.target_at(number).card.observe(Rc::new(move |name, media| {
+        let card = &mut world.target_at(number).card;
+        let port = Depth { buffers: site.buffers, tx: site.tx };
+        card.set_rings(Rings { port, reports: site.reports, crossed: site.crossed });
+        card.observe(Rc::new(move |name, media| {
             let drive: usize = name[1..].parse().expect("drives are named by their number");
             Box::new(Watched { media, watch: watches[drive].clone() })
         }));

@@ -31,6 +31,9 @@ const HOST_PAUSE_NS: u64 = 1_000;
 /// A time that is past.
 const AT_ONCE: u64 = 0;
 
+/// Bytes that may wait for a card's line before its port takes no more.
+const LINE_BYTES: u64 = 4 << 10;
+
 struct Attached {
     host: Host,
     station: StationId,
@@ -225,6 +228,18 @@ impl World {
         self.target_at(target).cut_channel(now_ns, for_ns);
     }
 
+    /// A target's machine stands still for a while: nothing polls, frames wait at its port.
+    pub fn stall_at(&mut self, target: usize, for_ns: u64) {
+        let until_ns = self.now_ns + for_ns;
+        self.target_at(target).stall(until_ns);
+    }
+
+    /// A target's housekeeping thread does not get the processor for a while.
+    pub fn stall_housekeeping_at(&mut self, target: usize, for_ns: u64) {
+        let until_ns = self.now_ns + for_ns;
+        self.target_at(target).stall_housekeeping(until_ns);
+    }
+
     /// A target's clock jumps ahead, as after a machine stood still.
     pub fn step_clock_at(&mut self, target: usize, by_ns: u64) {
         self.target_at(target).step_clock(by_ns);
@@ -273,7 +288,12 @@ impl World {
         }
         self.hosts_send();
         for (target, station) in &mut self.targets {
-            target.round(now_ns, |frame| self.network.send(now_ns, *station, frame));
+            let has_room = |network: &mut Network| network.link(*station).0.waiting_bytes() < LINE_BYTES;
+            let room = has_room(&mut self.network);
+            target.round(now_ns, room, |frame| {
+                self.network.send(now_ns, *station, frame);
+                has_room(&mut self.network)
+            });
         }
     }
 

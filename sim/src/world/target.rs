@@ -60,6 +60,9 @@ pub struct Target {
     notices: Vec<Notice>,
     turns: Vec<Turn>,
     tick_ns: u64,
+    /// Until when the machine stands still, and its housekeeping thread alone.
+    stalled_until_ns: u64,
+    housekeeping_stalled_until_ns: u64,
     /// How far this machine's clock is ahead of the world's.
     clock_ahead_ns: u64,
     /// When control next wants to be asked.
@@ -124,6 +127,8 @@ impl Target {
             notices: Vec::new(),
             turns: vec![Turn::default(); lcores],
             tick_ns: now_ns,
+            stalled_until_ns: 0,
+            housekeeping_stalled_until_ns: 0,
             clock_ahead_ns: 0,
             control_next_ns: 0,
             control_deadline_ns: None,
@@ -219,6 +224,16 @@ impl Target {
         self.wake();
     }
 
+    /// The machine stands still: its lcores do not poll, frames wait at its port.
+    pub(super) fn stall(&mut self, until_ns: u64) {
+        self.stalled_until_ns = until_ns;
+    }
+
+    /// The housekeeping thread does not get the processor.
+    pub(super) fn stall_housekeeping(&mut self, until_ns: u64) {
+        self.housekeeping_stalled_until_ns = until_ns;
+    }
+
     pub(super) fn mac(&self) -> [u8; 6] {
         Card::mac(self.number)
     }
@@ -238,8 +253,11 @@ impl Target {
         }
     }
 
-    /// Everything that is due. Frames that leave the port go to `send`.
-    pub(super) fn round(&mut self, now_ns: u64, mut send: impl FnMut(&[u8])) {
+    /// Everything that is due. Frames that leave the port go to `send`, which answers whether the line takes more.
+    pub(super) fn round(&mut self, now_ns: u64, room: bool, mut send: impl FnMut(&[u8]) -> bool) {
+        if now_ns < self.stalled_until_ns {
+            return;
+        }
         let clock_ns = now_ns + self.clock_ahead_ns;
         let ticks = now_ns >= self.tick_ns;
         if ticks {
@@ -253,7 +271,7 @@ impl Target {
                 stirred = true;
             }
         }
-        if stirred {
+        if stirred && room {
             self.put_on_wire(&mut send);
         }
         if stirred || self.card.drives_next_ns() <= now_ns {
@@ -261,13 +279,19 @@ impl Target {
             self.step_drives(now_ns);
         }
         stirred |= self.poll_lcores(now_ns, clock_ns);
-        if stirred || self.control_due(now_ns, clock_ns) {
+        let attentive = now_ns >= self.housekeeping_stalled_until_ns;
+        if attentive && (stirred || self.control_due(now_ns, clock_ns)) {
             self.keep_house(now_ns, clock_ns);
         }
     }
 
     /// When [`Target::round`] next has something to do.
     pub(super) fn next_ns(&self) -> u64 {
+        let next_ns = self.next_due_ns();
+        next_ns.max(self.stalled_until_ns)
+    }
+
+    fn next_due_ns(&self) -> u64 {
         let lcores = self.turns.iter().map(|turn| match turn {
             Turn { ends_ns: 0, awake: true, .. } => 0,
             Turn { ends_ns: 0, .. } => u64::MAX,
@@ -278,14 +302,17 @@ impl Target {
         } else {
             self.control_away_until_ns
         };
+        let control = control.max(self.housekeeping_stalled_until_ns);
         lcores.min().unwrap_or(u64::MAX).min(self.tick_ns).min(self.card.drives_next_ns()).min(control)
     }
 
-    fn put_on_wire(&mut self, send: &mut impl FnMut(&[u8])) {
+    fn put_on_wire(&mut self, send: &mut impl FnMut(&[u8]) -> bool) {
         let Some(wire) = self.card.wire(WIRE) else { return };
         let mut frame = Vec::new();
         while wire.receive(&mut frame) {
-            send(&frame);
+            if !send(&frame) {
+                return;
+            }
         }
     }
 

@@ -268,9 +268,9 @@ impl Model {
     /// When there is nothing it costs the loads of CC and of one doorbell a submission queue that exists.
     pub fn step(&mut self, now_ns: u64) -> bool {
         // Never held while the medium is called: whoever watches the medium may change the faults.
-        let (stopped, fatal) = {
+        let (stopped, fatal, stray) = {
             let faults = self.faults.lock();
-            (faults.stopped, faults.fatal)
+            (faults.stopped, faults.fatal, faults.stray)
         };
         if stopped {
             return false;
@@ -286,6 +286,9 @@ impl Model {
         worked |= self.deliver_events();
         worked |= self.execute_due(now_ns);
         worked |= self.serve(now_ns);
+        if stray > 0 && self.queues.stray() {
+            self.faults.lock().stray -= 1;
+        }
         worked |= self.post();
         worked
     }

@@ -3,7 +3,7 @@
 
 use gantry_dma::{AddressSpace, Region};
 use gantry_wire::nvme::register::{cq_doorbell, sq_doorbell};
-use gantry_wire::nvme::{Cqe, Sqe};
+use gantry_wire::nvme::{Cid, Cqe, Sqe, Status};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use zerocopy::{FromBytes, IntoBytes};
@@ -187,6 +187,15 @@ impl Queues {
         let cq = self.cqs[usize::from(sq.cqid)].as_mut().expect("a submission queue keeps its completion queue");
         cq.waiting.push_back((qid, cqe));
         self.unposted += 1;
+    }
+
+    /// Answers a command that nobody sent, on the first I/O queue; whether there is one.
+    pub(super) fn stray(&mut self) -> bool {
+        let Some(sq) = self.sqs.get(1).and_then(Option::as_ref) else { return false };
+        let cq = self.cqs[usize::from(sq.cqid)].as_mut().expect("a submission queue keeps its completion queue");
+        cq.waiting.push_back((1, Cqe::new(Cid(0xfffe), Status::SUCCESS, 0)));
+        self.unposted += 1;
+        true
     }
 
     /// Writes the completions that have a free entry.
