@@ -243,3 +243,136 @@ impl number::Number for NakCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gantry_wire::ib::{Opcode, Reth, Transport};
+
+    use super::*;
+    use crate::memory::{Access, Memory};
+    use crate::qp::{Payload, QpConfig};
+
+    struct Everything;
+
+    impl Memory for Everything {
+        fn permits(&self, _: Rkey, _: u64, _: u32, _: Access) -> bool {
+            true
+        }
+    }
+
+    const RKEY: Rkey = Rkey(9);
+
+    /// In flight: a READ of three packets, and a SEND of two of which one is sent. Waiting: a WRITE and a READ. Answering: a
+    /// READ of three packets, of which one is sent.
+    fn busy(works: &mut WorkPool) -> Qp {
+        let config = QpConfig {
+            qpn: Qpn::new(7),
+            remote_qpn: Qpn::new(8),
+            receive_psn: Psn::new(100),
+            send_psn: Psn::new(200),
+            mtu: 1024,
+            pkey: 0xffff,
+            ack_timeout_ns: 1_000_000,
+            retry_count: 7,
+            rnr_retry_count: 7,
+            rnr_timer: 12,
+            reads_max: 1,
+            responder_reads_max: 1,
+        };
+        let mut qp = Qp::new(&config);
+        let read = WorkKind::Read { address: 0, rkey: RKEY };
+        let send = WorkKind::Send { invalidate: None, immediate: None };
+        let write = WorkKind::Write { address: 0, rkey: RKEY, immediate: None };
+        for (cookie, kind, length) in [(0, read, 3000), (1, send, 2000), (2, write, 10), (3, read, 10)] {
+            qp.post(works, Work { cookie, kind, length }).unwrap();
+        }
+        for _ in 0..2 {
+            qp.poll_transmit(0, works).unwrap();
+        }
+        let request = Transport {
+            reth: Some(Reth { virtual_address: 0, rkey: RKEY, dma_length: 3000 }),
+            ..Transport { pkey: 0xffff, ..Transport::new(Opcode::ReadRequest, Qpn::new(7), Psn::new(100)) }
+        };
+        let plan = qp.plan(&request, 0, works, &Everything);
+        qp.commit(0, &request, 0, &plan, works);
+        // Whose turn it is depends on how often was asked.
+        let is_answer = |payload: &Payload| matches!(payload, Payload::Region { .. });
+        let answered = qp.responder.poll_read(&qp.path.clone(), works).unwrap();
+        assert!(is_answer(&answered.payload));
+        qp
+    }
+
+    fn told() -> QpState {
+        let mut works = WorkPool::new(8);
+        let qp = busy(&mut works);
+        qp.tell(&works)
+    }
+
+    #[test]
+    fn a_successor_sends_what_its_predecessor_would_have_sent() {
+        let mut works = WorkPool::new(8);
+        let mut qp = busy(&mut works);
+        // Other slots of another arena.
+        let mut others = WorkPool::new(8);
+        let mut list = List::EMPTY;
+        others
+            .add(&mut list, Slot::new(Kind::Work(WorkKind::Send { invalidate: None, immediate: None }), 0, 0))
+            .unwrap();
+        let mut successor = qp.tell(&works).take_up(&mut others).unwrap();
+        let mut sent = 0;
+        while let Some(transmit) = qp.poll_transmit(1, &mut works) {
+            assert_eq!(successor.poll_transmit(1, &mut others), Some(transmit));
+            sent += 1;
+        }
+        assert_eq!((sent, successor.poll_transmit(1, &mut others)), (4, None), "SEND, WRITE, two of the READ's data");
+        assert_eq!(successor.deadline_ns(), qp.deadline_ns());
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_is_refused_with_what_is_wrong() {
+        type Spoil = fn(&mut QpState);
+        let spoils: [(Spoil, &str); 25] = [
+            (|t| t.path.mtu = 128, "no path MTU"),
+            (|t| t.path.mtu = 1000, "no path MTU"),
+            (|t| t.path.mtu = 8192, "no path MTU"),
+            (|t| t.sends.push(t.reads[0]), "no SEND or WRITE among those that wait"),
+            (|t| t.reads.push(t.sends[0]), "no READ among those that wait"),
+            (|t| t.in_flight.push(t.answering[0]), "no work of the requester in flight"),
+            (|t| t.done.push(t.answering[0]), "no work of the requester in flight"),
+            (|t| t.answering.push(t.sends[0]), "no READ of the peer's"),
+            (|t| t.responder.reads_new = 0, "READs of the peer's are not those that are counted"),
+            (|t| t.responder.reads_again = 1, "READs of the peer's are not those that are counted"),
+            (|t| t.in_flight[1].packets = 3, "packets of a message"),
+            (|t| t.in_flight[1].progress = 3, "packets of a message"),
+            (|t| t.sends[0].packets = 2, "packets of a message"),
+            (|t| t.reads[0].progress = 2, "packets of a message"),
+            (|t| t.answering[0].packets = 2, "packets of a READ's data"),
+            (|t| t.answering[0].progress = 3, "packets of a READ's data"),
+            (|t| t.requester.base = Psn::new(201), "the oldest PSN in flight"),
+            (|t| t.in_flight[1].first_psn = Psn::new(204), "PSNs in flight have a gap"),
+            (|t| t.requester.end_psn = Psn::new(206), "PSNs in flight have a gap"),
+            (|t| t.requester.window_used = 0, "the window is not what is unacknowledged"),
+            (|t| t.cursor = Some(2), "work to send from is not in flight"),
+            (|t| t.cursor = None, "the next PSN"),
+            (|t| t.requester.send_psn = Psn::new(202), "the next PSN is not of the work to send from"),
+            (|t| t.requester.send_psn = Psn::new(205), "the next PSN is not of the work to send from"),
+            (|t| t.in_flight[0].progress = 3, "READs in flight are not those that are counted"),
+        ];
+        for (at, (spoil, what)) in spoils.into_iter().enumerate() {
+            let mut told = told();
+            spoil(&mut told);
+            assert_eq!(told.take_up(&mut WorkPool::new(8)).err(), Some(Inconsistent(what)), "number {at}");
+        }
+        let full = told().take_up(&mut WorkPool::new(4)).err();
+        assert_eq!(full, Some(Inconsistent("more work than the arena holds")));
+    }
+
+    #[test]
+    fn numbers_with_too_many_bits_are_none() {
+        use super::number::Number;
+        assert_eq!(Psn::of(0xff_ffff), Some(Psn::new(0xff_ffff)));
+        assert!(Psn::of(0x100_0000).is_none() && Qpn::of(0x100_0000).is_none());
+        assert_eq!(NakCode::of(NakCode::RemoteAccessError.plain()), Some(NakCode::RemoteAccessError));
+        assert!(NakCode::of(0x1f).is_none() && NakCode::of(0x60).is_none());
+    }
+}
