@@ -3,7 +3,7 @@
 mod pair;
 
 use gantry_roce::*;
-use gantry_wire::ib::Opcode;
+use gantry_wire::ib::{NakCode, Opcode, Reth, Rkey, Transport};
 use pair::*;
 
 #[test]
@@ -54,6 +54,36 @@ fn psns_in_flight_stay_within_half_of_all() {
     }
     let started = std::iter::from_fn(|| qp.poll_transmit(0, &mut works)).count();
     assert_eq!(started, 2, "a third could not be told from the first");
+}
+
+/// Memory that grants everything, however large.
+struct Everything;
+
+impl Memory for Everything {
+    fn permits(&self, _: Rkey, _: u64, _: u32, _: Access) -> bool {
+        true
+    }
+}
+
+#[test]
+fn the_longest_message_is_taken_and_no_longer_one() {
+    let c = QpConfig { mtu: 256, ..config() };
+    let (works, qp) = (WorkPool::new(8), Qp::new(&c));
+    let planned = |opcode, payload: u32, length| {
+        let reth = Some(Reth { virtual_address: 0, rkey: REGION, dma_length: length });
+        let pkey = c.pkey;
+        let t = Transport { reth, pkey, ..Transport::new(opcode, c.qpn, c.receive_psn) };
+        qp.plan(&t, payload, &works, &Everything)
+    };
+    let longest = 256 * ((1 << 22) - 1);
+    for length in [longest - 1, longest] {
+        assert_eq!(planned(Opcode::ReadRequest, 0, length), Plan::ReadRequest { rkey: REGION, address: 0, length });
+        let write = Plan::Write { rkey: REGION, address: 0, first: true, last: false };
+        assert_eq!(planned(Opcode::WriteFirst, 256, length), write);
+    }
+    let refused = Plan::Refuse(NakCode::InvalidRequest);
+    assert_eq!(planned(Opcode::ReadRequest, 0, longest + 1), refused);
+    assert_eq!(planned(Opcode::WriteFirst, 256, longest + 1), refused);
 }
 
 #[test]
