@@ -138,12 +138,6 @@ impl Inventory {
 }
 
 impl Namespace {
-    /// Bytes of a block.
-    #[must_use]
-    pub fn block_bytes(&self) -> u32 {
-        1 << self.block_shift
-    }
-
     pub(crate) fn of(nsid: Nsid, identify: &IdentifyNamespace) -> Result<Namespace, Unusable> {
         let blocks = identify.nsze.get();
         if blocks == 0 {

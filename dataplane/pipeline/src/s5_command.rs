@@ -284,7 +284,7 @@ fn translate(entry: &NamespaceEntry, list: &mut [u8]) -> Result<(), Status> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use gantry_cpu::Cpu;
     use gantry_dma::Region;
     use gantry_roce::{Qp, QpConfig};
@@ -335,7 +335,7 @@ mod tests {
     }
 
     /// An lcore with one QP of controller 5, its queue 1, and one command on it.
-    fn core() -> (Core, u32) {
+    pub(crate) fn core() -> (Core, u32) {
         let sizes = Sizes { qps: 1, commands: 4, pages: 4, namespaces: 4, addresses: 1 };
         let region = Region::shared(sizes.dma_bytes()).unwrap();
         let place = Place { lcore: 0, lcores: 1 };

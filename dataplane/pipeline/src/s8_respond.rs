@@ -103,3 +103,36 @@ pub fn run<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gantry_wire::ib::{Opcode, Rkey};
+
+    use super::*;
+    use crate::s5_command::tests::core;
+
+    /// The opcode and the key of each packet that answers a command with this data and status.
+    fn answers(data: Data, return_length: u32, status: Status) -> alloc::vec::Vec<(Opcode, Option<Rkey>)> {
+        let (mut core, index) = core();
+        let command = &mut core.commands[index];
+        (command.data, command.return_length) = (data, return_length);
+        respond(&mut core, index, status, 0, 0);
+        let Core { qps, works, .. } = &mut core;
+        let sent = core::iter::from_fn(|| qps[0].transport.poll_transmit(0, works));
+        sent.map(|transmit| (transmit.transport.opcode, transmit.transport.invalidate)).collect()
+    }
+
+    #[test]
+    fn a_key_is_invalidated_when_asked_for_and_after_errors_too() {
+        let rkey = Rkey(0x1234);
+        let keyed = |invalidate| Data::Keyed { address: 0, length: 512, rkey, invalidate };
+        let (kept, gone) = ((Opcode::SendOnly, None), (Opcode::SendOnlyInvalidate, Some(rkey)));
+        let data = (Opcode::WriteOnly, None);
+        assert_eq!(answers(Data::None, 0, Status::SUCCESS), [kept]);
+        assert_eq!(answers(keyed(false), 512, Status::SUCCESS), [data, kept]);
+        assert_eq!(answers(keyed(true), 512, Status::SUCCESS), [data, gone]);
+        assert_eq!(answers(keyed(true), 0, Status::SUCCESS), [gone]);
+        assert_eq!(answers(keyed(true), 512, Status::INTERNAL_ERROR), [gone], "and no data");
+        assert_eq!(answers(keyed(false), 512, Status::INTERNAL_ERROR), [kept]);
+    }
+}
