@@ -169,6 +169,14 @@ fn a_dead_drive_is_cut_off_until_it_stirs() {
     let mut ended = Vec::new();
     assert!(world.run_until(29 * SECOND, |world| {
         ended.extend(world.host(host).poll_completion());
+        !ended.is_empty()
+    }));
+    // Until it is cut off it may still touch its commands' buffers: none of them ends before.
+    world.run_for(SECOND / 1000);
+    let is_told = |notice: &Notice| matches!(notice, Notice::DriveFailed { drive, .. } if drive == "d0");
+    assert!(world.notices().iter().any(is_told), "a command has ended at a drive that was not cut off");
+    assert!(world.run_until(SECOND, |world| {
+        ended.extend(world.host(host).poll_completion());
         ended.len() == 8
     }));
     assert!(ended.iter().all(|done| !done.status.is_success() && done.status != Status::ABORTED_BY_HOST));
