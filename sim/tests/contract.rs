@@ -227,6 +227,38 @@ fn what_does_not_exist_is_refused_by_name() {
     assert_eq!(channel.kinds(), [Kind::Welcome, Kind::Event, Kind::Synchronized], "nothing came of any of it");
 }
 
+/// A control that does not know what its predecessor did says all of it again.
+#[test]
+fn what_exists_may_be_asked_for_again_but_not_otherwise() {
+    let mut channel = Channel::with_port();
+    let drive = |number: u16, uri: &str| {
+        let body = DriveAdd { drive: U16::new(number), reserved: U16::ZERO, name: Name::new("d0") };
+        (Kind::DriveAdd, [body.as_bytes(), uri.as_bytes()].concat())
+    };
+    let port_as = |mtu: u16, device: &str| {
+        let body = PortAdd { port: U16::new(0), mtu: U16::new(mtu), name: Name::new("wire0") };
+        (Kind::PortAdd, [body.as_bytes(), device.as_bytes()].concat())
+    };
+    let all = [port(), address(1), drive(0, "mem:64M")];
+    for id in 2..4 {
+        assert_eq!(channel.prepare(id, &all).last().unwrap().0, Kind::Prepared);
+        channel.say(Kind::Commit, id, &[], &[]);
+        assert!(channel.kinds().contains(&Kind::Committed));
+    }
+    let cases = [
+        (port_as(1500, "wire:net1"), Reason::Exists),
+        (port_as(1501, "wire:net0"), Reason::Exists),
+        (drive(0, "mem:65M"), Reason::Exists),
+        (drive(256, "mem:64M"), Reason::Invalid),
+    ];
+    for (id, (operation, reason)) in (10..).zip(cases) {
+        assert_eq!(refused(&channel.prepare(id, &[operation])), (0, Some(reason)));
+    }
+    assert!(channel.hello(VERSION.1, 2));
+    let told = channel.kinds();
+    assert_eq!(told, [Kind::Welcome, Kind::Event, Kind::Event, Kind::Synchronized], "one port, one drive");
+}
+
 #[test]
 fn noise_is_refused_and_changes_nothing() {
     let mut channel = Channel::with_port();
