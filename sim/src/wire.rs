@@ -65,6 +65,13 @@ impl Wire {
         true
     }
 
+    /// The card cannot send more until something is received.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let queues = self.0.borrow();
+        queues.from_card.len() >= queues.tx || queues.free.is_empty()
+    }
+
     /// Takes the next frame from the card into `out`; false when there is none.
     pub fn receive(&self, out: &mut Vec<u8>) -> bool {
         let mut queues = self.0.borrow_mut();

@@ -60,6 +60,8 @@ pub struct Target {
     notices: Vec<Notice>,
     turns: Vec<Turn>,
     tick_ns: u64,
+    /// The port may hold frames that its line had no room for.
+    frames_wait: bool,
     /// Until when the machine stands still, and its housekeeping thread alone.
     stalled_until_ns: u64,
     housekeeping_stalled_until_ns: u64,
@@ -127,6 +129,7 @@ impl Target {
             notices: Vec::new(),
             turns: vec![Turn::default(); lcores],
             tick_ns: now_ns,
+            frames_wait: false,
             stalled_until_ns: 0,
             housekeeping_stalled_until_ns: 0,
             clock_ahead_ns: 0,
@@ -271,8 +274,10 @@ impl Target {
                 stirred = true;
             }
         }
-        if stirred && room {
+        if room && (stirred || self.frames_wait) {
             self.put_on_wire(&mut send);
+        } else {
+            self.frames_wait |= stirred;
         }
         if stirred || self.card.drives_next_ns() <= now_ns {
             stirred = true;
@@ -308,11 +313,18 @@ impl Target {
 
     fn put_on_wire(&mut self, send: &mut impl FnMut(&[u8]) -> bool) {
         let Some(wire) = self.card.wire(WIRE) else { return };
+        let was_full = wire.is_full();
         let mut frame = Vec::new();
+        self.frames_wait = false;
         while wire.receive(&mut frame) {
             if !send(&frame) {
-                return;
+                self.frames_wait = true;
+                break;
             }
+        }
+        if was_full {
+            // Lcores may have waited for room.
+            self.wake();
         }
     }
 
