@@ -405,3 +405,19 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sixteenth_is_kept_for_admin_queues_up_to_a_bound() {
+        let reserve = |commands, pages| {
+            let sizes = Sizes { commands, pages, ..Sizes::default() };
+            (sizes.admin_commands(), sizes.admin_pages())
+        };
+        assert_eq!(reserve(160, 320), (10, 20));
+        assert_eq!(reserve(1024, 1040), (64, 64));
+        assert_eq!(reserve(4096, 8192), (64, 64));
+    }
+}
