@@ -63,6 +63,18 @@ fn requests_that_cannot_be_are_rejected_with_their_reason() {
 }
 
 #[test]
+fn a_path_mtu_fits_with_the_longest_headers() {
+    // IPv6, UDP, BTH, RETH and ICRC are 80 bytes: a path MTU of 1024 needs an IP packet of 1104.
+    for (mtu, fits) in [(1103, false), (1104, true)] {
+        let mut configuration = configuration();
+        configuration.ports[0].mtu = mtu;
+        let mut plane = Plane::new(configuration);
+        plane.mad(REMOTE, &cm::emit(0x77, &Host::default().req(0)));
+        assert_eq!(plane.operations::<QpCreate>(Kind::QpCreate).len(), usize::from(fits), "port MTU {mtu}");
+    }
+}
+
+#[test]
 fn malformed_private_data_is_rejected_by_nvme() {
     let nvme = |sts| (28, vec![], Some(sts));
     assert_eq!(rejection(|req| req.private_data[36] = 1), nvme(reject::INVALID_RECFMT));
