@@ -132,6 +132,15 @@ const STEPS: &[Step] = &[
         actions: &[Action::Cargo(&["run", "--release", "-p", "gantry-sim", "--example", "instructions"])],
     },
     Step {
+        name: "swarm",
+        shows: "200 fresh seeds of the simulator hold, and reach every exit of every stage and every fault; old failures stay away",
+        needs: &[],
+        actions: &[
+            Action::Cargo(&["run", "--release", "-p", "gantry-sim", "--", "replay", "tests/seeds"]),
+            Action::Cargo(&["run", "--release", "-p", "gantry-sim", "--", "swarm", "--seeds", "200", "--cover"]),
+        ],
+    },
+    Step {
         name: "digest",
         shows: "a seed gives the same run in every process, in debug and release, on x86-64 and arm64",
         needs: &[install::ARM64],

@@ -61,7 +61,7 @@ pub(crate) struct SwarmArguments {
 /// A run from a file.
 #[derive(clap::Args)]
 pub(crate) struct ReplayArguments {
-    /// A plan, as a failure leaves it behind.
+    /// A plan, as a failure leaves it behind, or a folder of plans.
     file: PathBuf,
     /// Write frames and story also when nothing is wrong.
     #[arg(long)]
@@ -90,11 +90,27 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), String> {
     judge(&plan, &outcome, &arguments.failures, false)
 }
 
-/// Runs a plan from a file.
+/// Runs a plan from a file, or every plan of a folder.
 pub(crate) fn replay(arguments: &ReplayArguments) -> Result<(), String> {
-    let name = arguments.file.display();
-    let text = std::fs::read_to_string(&arguments.file).map_err(|error| format!("{name}: {error}"))?;
+    if !arguments.file.is_dir() {
+        return replay_file(&arguments.file, arguments);
+    }
+    let folder = arguments.file.display();
+    let entries = std::fs::read_dir(&arguments.file).map_err(|error| format!("{folder}: {error}"))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "toml"));
+    files.sort();
+    if files.is_empty() {
+        return Err(format!("{folder} holds no plan, no file named *.toml"));
+    }
+    files.iter().try_for_each(|file| replay_file(file, arguments))
+}
+
+fn replay_file(file: &Path, arguments: &ReplayArguments) -> Result<(), String> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
     let plan = Plan::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+    println!("{name}");
     let outcome = watched(&plan);
     judge(&plan, &outcome, &arguments.failures, arguments.record)
 }

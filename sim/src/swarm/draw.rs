@@ -30,9 +30,18 @@ pub fn draw(seed: u64) -> Plan {
         5 | 6 => random.spread(200 * MILLISECOND, 3 * SECOND),
         _ => random.spread(3 * SECOND, 30 * SECOND),
     };
+    let deaf = random.chance(4);
+    let length_ns = if deaf { 30 * SECOND } else { length_ns };
     let hosts: Vec<HostPlan> = (0..random.between(1, 5)).map(|_| host(random, &drives, length_ns)).collect();
     let mut plan = Plan { seed, length_ns, targets, drives, hosts, faults: Vec::new() };
     plan.faults = faults(random, &plan);
+    if deaf {
+        // Responses wait for so long that the card gives up sending them again: nothing else ends the association before.
+        plan.hosts[0].kato_ms = 0;
+        let what = What::Pause { host: 0, up: false };
+        plan.faults.push(Fault { at_ns: SECOND, for_ns: 25 * SECOND, what });
+        plan.faults.sort_by_key(|fault| fault.at_ns);
+    }
     plan
 }
 
@@ -129,24 +138,32 @@ fn faults(random: &mut Random, plan: &Plan) -> Vec<Fault> {
 /// What comes along with a fault now and then: all that a host or a rogue can do wrong, one after the other; a flood of
 /// questions while a card cannot answer.
 fn companions(random: &mut Random, plan: &Plan, fault: Fault) -> Vec<Fault> {
-    if !random.chance(30) {
+    if !random.chance(if matches!(fault.what, What::PauseCard { .. }) { 90 } else { 50 }) {
         return vec![fault];
     }
     let gap_ns = random.spread(MICROSECOND, plan.length_ns / 64 + MICROSECOND);
     let later = |number: usize, what| Fault { at_ns: fault.at_ns + number as u64 * gap_ns, for_ns: 0, what };
     match fault.what {
         What::Misdeed { host, .. } => {
-            let each = CapsuleKind::ALL.iter().enumerate();
-            each.map(|(number, kind)| later(number, What::Misdeed { host, kind: *kind })).collect()
+            // Those after which there is no association would hide the others.
+            let each = CapsuleKind::ALL.iter().filter(|kind| !kind.may_end_association()).enumerate();
+            let last = Fault { at_ns: fault.at_ns + CapsuleKind::ALL.len() as u64 * gap_ns, ..fault.clone() };
+            each.map(|(number, kind)| later(number, What::Misdeed { host, kind: *kind })).chain([last]).collect()
         }
         What::Rogue { host, forged, times, .. } => {
-            let each = RogueKind::ALL.iter().enumerate();
-            each.map(|(number, kind)| later(number, What::Rogue { host, kind: *kind, forged, times })).collect()
+            let lasting = |kind: &&RogueKind| !kind.may_end_association(super::fault::name_of(forged));
+            let each = RogueKind::ALL.iter().filter(lasting).enumerate();
+            let last = Fault { at_ns: fault.at_ns + RogueKind::ALL.len() as u64 * gap_ns, ..fault.clone() };
+            let rogue =
+                |(number, kind): (usize, &RogueKind)| later(number, What::Rogue { host, kind: *kind, forged, times });
+            each.map(rogue).chain([last]).collect()
         }
         What::PauseCard { .. } => {
             let host = random.index(plan.hosts.len());
-            let flood = |kind| What::Rogue { host, kind, forged: false, times: 200 };
-            let asked = [RogueKind::ArpFlood, RogueKind::NeighborFlood, RogueKind::EchoFlood].map(flood);
+            let flood = |(kind, times)| What::Rogue { host, kind, forged: false, times };
+            // More than a port holds.
+            let asked =
+                [(RogueKind::ArpFlood, 1_500), (RogueKind::NeighborFlood, 100), (RogueKind::EchoFlood, 100)].map(flood);
             let at_ns = fault.at_ns + fault.for_ns / 2;
             let floods = asked.into_iter().map(|what| Fault { at_ns, for_ns: 0, what });
             std::iter::once(fault.clone()).chain(floods).collect()
@@ -156,7 +173,7 @@ fn companions(random: &mut Random, plan: &Plan, fault: Fault) -> Vec<Fault> {
 }
 
 /// Kinds that [`fault`] draws between.
-const KINDS: usize = 34;
+const KINDS: usize = 36;
 
 fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
     let at_ns = random.below(plan.length_ns);
@@ -226,9 +243,12 @@ fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
                 (false, false) => What::Leave { host },
             }
         }
-        28 => {
+        28 | 33 => {
             lasts = false;
-            What::Misdeed { host, kind: CapsuleKind::ALL[random.index(CapsuleKind::ALL.len())] }
+            let ends = random.chance(50);
+            let kinds: Vec<_> =
+                CapsuleKind::ALL.into_iter().filter(|kind| kind.may_end_association() == ends).collect();
+            What::Misdeed { host, kind: kinds[random.index(kinds.len())] }
         }
         29 => What::Stall { target },
         30 => What::StallHousekeeping { target },
@@ -254,7 +274,7 @@ fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
             | What::Stall { .. }
             | What::StallHousekeeping { .. }
     );
-    if brief && random.chance(70) {
+    if brief && random.chance(if plan.length_ns < SECOND { 70 } else { 20 }) {
         for_ns = for_ns.min(random.spread(10 * MICROSECOND, 150 * MILLISECOND));
     }
     // A hand-over costs the simulator a lot.

@@ -254,7 +254,7 @@ const CHANCE_MAX: u32 = 300;
 const DRIVE_PATIENCE_NS: u64 = 4_000_000_000;
 
 /// How far a clock jumps at least to make timers run out that would not have.
-const CLOCK_PATIENCE_NS: u64 = 1_000_000_000;
+const CLOCK_PATIENCE_NS: u64 = 300_000_000;
 
 /// Whom a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -263,7 +263,10 @@ impl Run {
     }
 
     fn come_to_rest(&mut self, live: &mut impl FnMut(&mut Run)) -> Result<(), String> {
+        // Nobody comes back any more.
+        self.agenda.clear();
         for host in 0..self.guests.len() {
+            self.guests[host].leaving = false;
             self.guests[host].excuse = Excuse::Association;
             self.world.host(host).disconnect();
         }
