@@ -159,6 +159,8 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
         What::Leave { host } => {
             run.guests[host].leaving = true;
             run.world.host(host).disconnect();
+            // It may have been on its own already.
+            run.return_if_gone(host);
         }
         What::Silence { host } => run.world.host(host).silence(now_ns + fault.for_ns),
         What::Misdeed { host, kind } => run.guests[host].misdeed(run.world.host(host), kind),

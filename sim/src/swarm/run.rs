@@ -344,12 +344,8 @@ impl Run {
     fn tend(&mut self, now_ns: u64) -> Result<(), String> {
         while let Some(number) = self.world.next_stirred() {
             let guest = &mut self.guests[number];
-            let host = self.world.host(number);
-            guest.look(host, &mut self.ledgers[guest.drive()], now_ns)?;
-            if guest.leaving && matches!(host.state(), State::Disconnected | State::Failed(_)) {
-                guest.leaving = false;
-                self.later(now_ns + AWAY_NS, Event::Return(number));
-            }
+            guest.look(self.world.host(number), &mut self.ledgers[guest.drive()], now_ns)?;
+            self.return_if_gone(number);
         }
         for guest in &mut self.guests {
             if guest.next_ns() <= now_ns {
@@ -362,6 +358,15 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// A host that was told to leave, and has, comes back after a while.
+    pub(super) fn return_if_gone(&mut self, host: usize) {
+        let gone = matches!(self.world.host(host).state(), State::Disconnected | State::Failed(_));
+        let guest = &mut self.guests[host];
+        if gone && std::mem::take(&mut guest.leaving) {
+            self.later(self.world.now_ns() + AWAY_NS, Event::Return(host));
+        }
     }
 
     pub(super) fn connect(&mut self, host: usize) {
