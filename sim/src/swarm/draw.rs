@@ -42,7 +42,24 @@ pub fn draw(seed: u64) -> Plan {
         plan.faults.push(Fault { at_ns: SECOND, for_ns: 25 * SECOND, what });
         plan.faults.sort_by_key(|fault| fault.at_ns);
     }
+    // From a sequence of its own.
+    if Random::new(seed ^ 0xf100d).chance(4) {
+        flood(&mut plan);
+    }
     plan
+}
+
+/// A card that cannot send is asked more than its port holds answers for.
+fn flood(plan: &mut Plan) {
+    let target = plan.drives[plan.hosts[0].drive].target;
+    let site = &mut plan.targets[target];
+    (site.buffers, site.tx) = (4096, 32);
+    plan.length_ns = plan.length_ns.max(10 * MILLISECOND);
+    let pause = Fault { at_ns: MILLISECOND, for_ns: 5 * MILLISECOND, what: What::PauseCard { target } };
+    let asked = What::Rogue { host: 0, kind: RogueKind::EchoFlood, forged: false, times: 60 };
+    let ask = Fault { at_ns: 2 * MILLISECOND, for_ns: 0, what: asked };
+    plan.faults.extend([pause, ask]);
+    plan.faults.sort_by_key(|fault| fault.at_ns);
 }
 
 fn site(random: &mut Random) -> Site {
