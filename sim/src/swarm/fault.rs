@@ -162,7 +162,7 @@ pub enum What {
         /// How many of 10,000 commands.
         chance: u32,
     },
-    /// A drive sends commands back for now.
+    /// A drive sends commands back unexecuted.
     BusyDrive {
         /// Which.
         drive: usize,
