@@ -281,17 +281,7 @@ fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
         }
     };
     // What may break something often does not last long enough to.
-    let brief = matches!(
-        what,
-        What::Pause { .. }
-            | What::PauseCard { .. }
-            | What::Partition { .. }
-            | What::Mtu { .. }
-            | What::Silence { .. }
-            | What::Stall { .. }
-            | What::StallHousekeeping { .. }
-    );
-    if brief && random.chance(if plan.length_ns < SECOND { 70 } else { 20 }) {
+    if (Fault { at_ns, for_ns, what }).worsens() && random.chance(if plan.length_ns < SECOND { 70 } else { 20 }) {
         for_ns = for_ns.min(random.spread(10 * MICROSECOND, 150 * MILLISECOND));
     }
     // A hand-over costs the simulator a lot.

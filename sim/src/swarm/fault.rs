@@ -355,6 +355,13 @@ impl Fault {
         }
     }
 
+    /// Whether it is only by lasting that it does more than take time.
+    #[must_use]
+    pub fn worsens(&self) -> bool {
+        let lasting = |for_ns| Fault { for_ns, ..self.clone() }.excuse();
+        lasting(0) != lasting(u64::MAX)
+    }
+
     /// What coverage calls it.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -15,7 +15,7 @@ use super::fault::{Excuse, Fault, Whom};
 use super::guest::Guest;
 use super::inflict;
 use super::ledger::Ledger;
-use super::plan::{BUFFERS_ENOUGH, DrivePlan, Plan};
+use super::plan::{BUFFERS_ENOUGH, DrivePlan, HostPlan, Plan, Site};
 use super::watch::{Watch, Watched};
 use crate::card::Rings;
 use crate::host::{HostConfig, State};
@@ -370,15 +370,10 @@ impl Run {
     }
 
     pub(super) fn connect(&mut self, host: usize) {
-        let HostPlanView { drive, queues, entries, kato_ms } = self.host_plan(host);
+        let HostPlan { drive, queues, entries, kato_ms, .. } = self.plan.hosts[host];
         if !matches!(self.world.host(host).state(), State::Ready | State::Connecting | State::Disconnecting) {
             self.world.host(host).connect(&nqn(drive), queues, entries, kato_ms);
         }
-    }
-
-    fn host_plan(&self, host: usize) -> HostPlanView {
-        let plan = &self.plan.hosts[host];
-        HostPlanView { drive: plan.drive, queues: plan.queues, entries: plan.entries, kato_ms: plan.kato_ms }
     }
 
     pub(super) fn later(&mut self, at_ns: u64, event: Event) {
@@ -402,13 +397,6 @@ impl Run {
     }
 }
 
-struct HostPlanView {
-    drive: usize,
-    queues: u16,
-    entries: u16,
-    kato_ms: u32,
-}
-
 fn host_config(plan: &Plan, number: usize, mtu: u16) -> HostConfig {
     let host = &plan.hosts[number];
     let target = plan.drives[host.drive].target as u8;
@@ -422,7 +410,7 @@ fn host_config(plan: &Plan, number: usize, mtu: u16) -> HostConfig {
 
 fn configuration(plan: &Plan, target: usize) -> Configuration {
     let drives = || plan.drives.iter().enumerate().filter(move |(_, drive)| drive.target == target);
-    let uri = |drive: &super::plan::DrivePlan| {
+    let uri = |drive: &DrivePlan| {
         let cache = if drive.volatile { ",cache=volatile" } else { "" };
         format!("mem:{},block={},entries={}{cache}", 16 << 20, drive.block, drive.entries)
     };
@@ -451,13 +439,8 @@ fn configuration(plan: &Plan, target: usize) -> Configuration {
 }
 
 fn world(plan: &Plan, watches: &[Arc<Mutex<Watch>>]) -> World {
-    let sizes = |site: &super::plan::Site| Sizes {
-        qps: 512,
-        commands: site.commands,
-        pages: site.pages,
-        namespaces: 256,
-        addresses: 16,
-    };
+    let sizes =
+        |site: &Site| Sizes { qps: 512, commands: site.commands, pages: site.pages, namespaces: 256, addresses: 16 };
     let first = &plan.targets[0];
     let mut world = World::new(configuration(plan, 0), first.lcores, sizes(first), plan.seed);
     for (number, site) in plan.targets.iter().enumerate().skip(1) {
