@@ -124,7 +124,7 @@ fn a_silent_drive_fails_cleanly_and_alone() {
     let mut configuration = configuration("mem:64M");
     configuration.drives.push(Drive { name: "d1".into(), uri: "mem:64M".into() });
     let namespaces = &mut configuration.subsystems[0].namespaces;
-    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16] });
+    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16], read_only: false });
     let mut world = world_of(configuration, 1, sizes(), 43);
     let host = connect(&mut world, 1500, 1, 32);
     let faults = world.card().faults("d0").unwrap();

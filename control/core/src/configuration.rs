@@ -70,6 +70,8 @@ pub struct Namespace {
     pub drive: String,
     /// Its UUID in RFC 4122's byte order; hosts drop a namespace whose UUID changes.
     pub uuid: [u8; 16],
+    /// Hosts may read it and change nothing (NVM Command Set 1.0 §4.1.5.1, NSATTR bit 0).
+    pub read_only: bool,
 }
 
 /// A UUID in its text form (RFC 4122 §3), either case.

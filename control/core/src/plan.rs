@@ -8,7 +8,7 @@ use crate::nvmf::Entry;
 use crate::transaction::{Operation, Then, Transaction};
 use crate::{Configuration, Control, Notice};
 use gantry::channel::event::{DriveNamespace, DriveReady};
-use gantry::channel::operation::{AddressAdd, DriveAdd, NamespaceAdd, PortAdd};
+use gantry::channel::operation::{AddressAdd, DriveAdd, NAMESPACE_READ_ONLY, NamespaceAdd, PortAdd};
 use gantry::channel::session::Reason;
 use gantry::channel::{FrameError, Kind, Name};
 use std::collections::BTreeMap;
@@ -320,7 +320,7 @@ impl Control {
                     drive: U16::new(drive),
                     nsid: U32::new(namespace.nsid),
                     drive_nsid: on_drive.nsid,
-                    flags: U32::ZERO,
+                    flags: U32::new(if namespace.read_only { NAMESPACE_READ_ONLY } else { 0 }),
                     lba_base: U64::ZERO,
                     lba_count: on_drive.blocks,
                 };

@@ -52,7 +52,7 @@ fn configuration() -> Configuration {
         subsystems: vec![Subsystem {
             nqn: NQN.into(),
             hosts: Hosts::Any,
-            namespaces: vec![Namespace { nsid: 1, drive: "d0".into(), uuid: [7; 16] }],
+            namespaces: vec![Namespace { nsid: 1, drive: "d0".into(), uuid: [7; 16], read_only: false }],
         }],
     }
 }

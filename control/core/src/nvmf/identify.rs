@@ -124,6 +124,8 @@ impl Control {
             page.nmic = 1;
             // Deallocated blocks read as zeroes, if the drive says so.
             page.dlfeat = namespace.flags & 1;
+            let configured = self.configuration.subsystems[at].namespaces.iter().find(|n| n.nsid == nsid.0);
+            page.nsattr = u8::from(configured.is_some_and(|n| n.read_only));
             page.nguid = namespace.nguid;
             page.eui64 = namespace.eui64;
             page.lbaf[0].lbads = namespace.block_shift;

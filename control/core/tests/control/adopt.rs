@@ -3,7 +3,7 @@
 
 use crate::plane::*;
 use gantry::channel::event::EventKind;
-use gantry::channel::operation::{ControllerRemove, NamespaceRemove, QpDestroy};
+use gantry::channel::operation::{ControllerRemove, NAMESPACE_READ_ONLY, NamespaceRemove, QpDestroy};
 use gantry::channel::session::{Reason, Refused};
 use gantry::channel::slow_path::Punt;
 use gantry::channel::{BLOB_MAX, Kind};
@@ -373,6 +373,20 @@ fn a_namespace_on_another_drive_is_put_there() {
     assert_eq!(plane.namespaces[&(cntlid, 1)].drive.get(), 1);
     let page = admin(&mut plane, link.qpn, command(opcode::IDENTIFY, 1, 0, 0), 4096).2;
     assert_eq!(page[130], 12, "its blocks are drive b's");
+}
+
+#[test]
+fn a_namespace_that_becomes_read_only_is_so_for_those_who_have_it() {
+    let mut plane = Plane::new(configuration());
+    let (link, _, cntlid) = Host::default().connect_all(&mut plane, S1, 1);
+    let attributes = |plane: &mut Plane| admin(plane, link.qpn, command(opcode::IDENTIFY, 1, 0, 0), 4096).2[99];
+    assert_eq!((plane.namespaces[&(cntlid, 1)].flags.get(), attributes(&mut plane)), (0, 0));
+    let mut after = configuration();
+    after.subsystems[0].namespaces[0].read_only = true;
+    plane.replace(after);
+    plane.pump();
+    assert_eq!(plane.namespaces[&(cntlid, 1)].flags.get(), NAMESPACE_READ_ONLY);
+    assert_eq!(attributes(&mut plane), 1, "NSATTR: write protected");
 }
 
 #[test]

@@ -80,6 +80,16 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// `true` or `false`; false when it is not there.
+    pub(super) fn flag(&self, key: &str, found: &mut Found) -> bool {
+        let Some(At { value, span }) = self.value(key) else { return false };
+        value.as_bool().unwrap_or_else(|| {
+            let message = format!("`{key}` is true or false, not {}", article(value));
+            found.add(span, message, format!("write `{key} = true`, or leave it out"));
+            false
+        })
+    }
+
     /// Whether the key is there at all.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

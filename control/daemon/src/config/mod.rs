@@ -4,7 +4,7 @@
 //! [dataplane] channel
 //! [[port]] name, device, addresses, vlan, mtu
 //! [[drive]] name, uri
-//! [[subsystem]] nqn, hosts, namespaces = [{ nsid, drive, uuid }]
+//! [[subsystem]] nqn, hosts, namespaces = [{ nsid, drive, uuid, read_only }]
 //! ```
 
 mod document;

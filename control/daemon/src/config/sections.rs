@@ -226,7 +226,7 @@ fn namespace(
     before: &[Namespace],
     found: &mut Found,
 ) -> Option<Namespace> {
-    table.only(&["nsid", "drive", "uuid"], found);
+    table.only(&["nsid", "drive", "uuid", "read_only"], found);
     if !table.has("nsid") {
         found.add(table.span.clone(), "the namespace has no `nsid`", "write `nsid = 1`: the number hosts see");
     }
@@ -239,7 +239,8 @@ fn namespace(
     let drive = drive.and_then(|drive| known_drive(drive, drives, found));
     let uuid = table.text("uuid", UUID_REMEDY, found);
     let uuid = uuid.and_then(|At { value, span }| unique_uuid(&value, span, drive.as_deref(), others, before, found));
-    Some(Namespace { nsid: nsid?.value as u32, drive: drive?, uuid: uuid? })
+    let read_only = table.flag("read_only", found);
+    Some(Namespace { nsid: nsid?.value as u32, drive: drive?, uuid: uuid?, read_only })
 }
 
 fn known_drive(drive: At<String>, drives: &[Drive], found: &mut Found) -> Option<String> {

@@ -38,7 +38,7 @@ fn a_good_file() {
         subsystems: vec![Subsystem {
             nqn: "nqn.2026-11.io.gantry:a".into(),
             hosts: Hosts::Any,
-            namespaces: vec![Namespace { nsid: 1, drive: "d0".into(), uuid }],
+            namespaces: vec![Namespace { nsid: 1, drive: "d0".into(), uuid, read_only: false }],
         }],
     };
     let config = parse("gantry.toml", GOOD).unwrap();
@@ -247,6 +247,10 @@ fn namespaces() {
     assert!(
         complaint("[{ nsid = 1,", "[7, { nsid = 1,").starts_with("gantry.toml:17: an integer where a table belongs\n")
     );
+    let text = complaint("nsid = 1,", "read_only = 1, nsid = 1,");
+    assert!(text.starts_with("gantry.toml:17: `read_only` is true or false, not an integer\n"), "{text}");
+    let text = GOOD.replace("nsid = 1,", "nsid = 1, read_only = true,");
+    assert!(parse("gantry.toml", &text).unwrap().desired.subsystems[0].namespaces[0].read_only);
     assert!(complaint("nsid = 1, ", "").starts_with("gantry.toml:17: the namespace has no `nsid`\n"));
 }
 

@@ -187,7 +187,12 @@ impl Rig {
         let names = ["memory", "file"];
         let drives = names.into_iter().zip(uri).map(|(name, uri)| Drive { name: name.into(), uri }).collect();
         let namespaces = names.into_iter().zip([MEM, FILE]);
-        let namespaces = namespaces.map(|(name, nsid)| Namespace { nsid, drive: name.into(), uuid: [nsid as u8; 16] });
+        let namespaces = namespaces.map(|(name, nsid)| Namespace {
+            nsid,
+            drive: name.into(),
+            uuid: [nsid as u8; 16],
+            read_only: false,
+        });
         let configuration = Configuration {
             epoch: 1,
             ports: vec![Port {
