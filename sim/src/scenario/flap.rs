@@ -69,8 +69,17 @@ fn short(live: Live<'_>, report: &mut Report) {
 }
 
 fn long(live: Live<'_>, report: &mut Report) {
-    let drive =
-        DrivePlan { target: 0, block: 512, blocks: 512, volatile: true, entries: 1024, base_ns: 0, jitter_ns: 0 };
+    let drive = DrivePlan {
+        target: 0,
+        block: 512,
+        blocks: 512,
+        volatile: true,
+        entries: 1024,
+        base_ns: 0,
+        jitter_ns: 0,
+        mdts: 0,
+        read_only: false,
+    };
     let load = SwarmLoad {
         depth: 8,
         pace_ns: 10 * MILLISECOND,
@@ -88,6 +97,7 @@ fn long(live: Live<'_>, report: &mut Report) {
         entries: 32,
         kato_ms: 5_000,
         remote_invalidate: true,
+        ipv6: false,
         load: load.clone(),
     };
     let plan = Plan {

@@ -97,6 +97,8 @@ fn drive(random: &mut Random, targets: usize) -> DrivePlan {
         entries: if random.chance(30) { random.between(2, 8) as u32 } else { 1024 },
         base_ns,
         jitter_ns: if base_ns > 0 { random.spread(1, base_ns) } else { 0 },
+        mdts: if random.chance(30) { 8_192 << random.below(6) } else { 0 },
+        read_only: random.chance(6),
     }
 }
 
@@ -107,7 +109,7 @@ fn host(random: &mut Random, drives: &[DrivePlan], length_ns: u64) -> HostPlan {
     let (writes, fua, flushes, zeroes, trims) =
         (share(95, 70), share(30, 10), share(50, 5), share(30, 5), share(30, 5));
     let eager = random.chance(30);
-    // A transfer of at most 128 KiB, which is MDTS.
+    // A transfer of at most 128 KiB, which is the controllers' MDTS.
     let most = (131_072 / u64::from(drive.block)).min(drive.blocks / 4).max(1);
     let load = Load {
         depth: random.spread(1, 48) as usize,
@@ -127,6 +129,7 @@ fn host(random: &mut Random, drives: &[DrivePlan], length_ns: u64) -> HostPlan {
         entries: random.spread(4, 128) as u16,
         kato_ms: [0, 1_000, 5_000, 5_000][random.index(4)],
         remote_invalidate: random.chance(75),
+        ipv6: random.chance(25),
         load,
     }
 }
@@ -190,7 +193,7 @@ fn companions(random: &mut Random, plan: &Plan, fault: Fault) -> Vec<Fault> {
 }
 
 /// Kinds that [`fault`] draws between.
-const KINDS: usize = 36;
+const KINDS: usize = 37;
 
 fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
     let at_ns = random.below(plan.length_ns);
@@ -273,6 +276,10 @@ fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
         32 => {
             lasts = false;
             What::Stray { drive, times: random.between(1, 4) as u32 }
+        }
+        34 => {
+            lasts = false;
+            What::Trespass { drive }
         }
         _ => {
             lasts = false;

@@ -220,6 +220,11 @@ pub enum What {
         /// How.
         kind: CapsuleKind,
     },
+    /// A host that is not admitted to a drive's subsystem connects to it.
+    Trespass {
+        /// Whose.
+        drive: usize,
+    },
     /// Somebody sends packets that break the rules, under a host's name or a stranger's.
     Rogue {
         /// Whose traffic they have seen.
@@ -305,7 +310,8 @@ impl Fault {
             | What::Stray { drive, .. }
             | What::Fatal { drive }
             | What::Stopped { drive }
-            | What::PowerLoss { drive } => Whom::Drive(drive),
+            | What::PowerLoss { drive }
+            | What::Trespass { drive } => Whom::Drive(drive),
         }
     }
 
@@ -322,6 +328,7 @@ impl Fault {
             | What::KillControlOften { .. }
             | What::CutChannel { .. }
             | What::Stray { .. }
+            | What::Trespass { .. }
             | What::HandOver { .. } => Excuse::Nothing,
             What::Narrow { pfc, .. } => {
                 if pfc {
@@ -402,13 +409,14 @@ impl Fault {
             What::Leave { .. } => "leave",
             What::Silence { .. } => "silence",
             What::Misdeed { .. } => "misdeed",
+            What::Trespass { .. } => "trespass",
             What::Rogue { forged: true, .. } => "rogue-forged",
             What::Rogue { forged: false, .. } => "rogue-stranger",
         }
     }
 
     /// Every name that [`Fault::name`] can answer.
-    pub const NAMES: [&'static str; 36] = [
+    pub const NAMES: [&'static str; 37] = [
         "loss",
         "burst-loss",
         "duplication",
@@ -443,6 +451,7 @@ impl Fault {
         "leave",
         "silence",
         "misdeed",
+        "trespass",
         "rogue-forged",
         "rogue-stranger",
     ];

@@ -45,6 +45,7 @@ pub(super) struct Guest {
     block: u32,
     span: u64,
     volatile: bool,
+    read_only: bool,
     random: Random,
     in_flight: BTreeMap<u64, Op>,
     /// Writes whose association ended before they did.
@@ -83,6 +84,7 @@ impl Guest {
             block: drive.block,
             span: drive.blocks,
             volatile: drive.volatile,
+            read_only: drive.read_only,
             random: Random::new(seed),
             in_flight: BTreeMap::new(),
             open: Vec::new(),
@@ -193,6 +195,9 @@ impl Guest {
         if op.kind == IoKind::Read {
             ledger.read_ends(op.begun_ns);
         }
+        if op.writes() && self.read_only {
+            return self.refused(&op, done.status);
+        }
         if done.status == Status::ABORTED_BY_HOST {
             if op.writes() {
                 self.open.push(op);
@@ -226,6 +231,17 @@ impl Guest {
                 let durable = op.kind == IoKind::WriteFua || !self.volatile;
                 ledger.write_ends(op.id, op.slba, op.blocks, Fate::Done { durable }, now_ns);
             }
+        }
+        Ok(())
+    }
+
+    /// A write to a namespace that is read-only has ended.
+    fn refused(&mut self, op: &Op, status: Status) -> Result<(), String> {
+        match status {
+            status if status == Status::NAMESPACE_WRITE_PROTECTED.with_dnr() => self.completed += 1,
+            Status::ABORTED_BY_HOST => {}
+            _ if !status.is_success() && self.excuse > Excuse::Nothing => self.errors += 1,
+            _ => return Err(format!("host {}: {op:?} of a read-only namespace ended with {status}", self.number)),
         }
         Ok(())
     }
@@ -271,7 +287,7 @@ impl Guest {
             }
             self.next_tag += 1;
             self.in_flight.insert(tag, op);
-            if op.writes() {
+            if op.writes() && !self.read_only {
                 ledger.write_begins(op.id, slba, blocks, matches!(kind, IoKind::WriteZeroes | IoKind::Dsm), now_ns);
             } else if kind == IoKind::Read {
                 ledger.read_begins(now_ns);

@@ -164,6 +164,7 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
         }
         What::Silence { host } => run.world.host(host).silence(now_ns + fault.for_ns),
         What::Misdeed { host, kind } => run.guests[host].misdeed(run.world.host(host), kind),
+        What::Trespass { drive } => run.trespass(drive),
         What::Rogue { host, kind, forged, times } => {
             let as_ = super::fault::name_of(forged);
             let mut rogue = Rogue::new(run.random.draw());
@@ -238,6 +239,7 @@ fn end(run: &mut Run, fault: &Fault) {
         | What::Leave { .. }
         | What::Silence { .. }
         | What::Misdeed { .. }
+        | What::Trespass { .. }
         | What::Rogue { .. } => {}
     }
 }

@@ -66,6 +66,12 @@ pub struct DrivePlan {
     pub base_ns: u64,
     /// See `base_ns`.
     pub jitter_ns: u64,
+    /// Most bytes of one of its commands, above which a host's go to it in pieces; 0 for 128 KiB, which is a host's most.
+    #[serde(default)]
+    pub mdts: u32,
+    /// Its namespace is read-only.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// A host.
@@ -84,6 +90,9 @@ pub struct HostPlan {
     pub kato_ms: u32,
     /// It asks for remote invalidation.
     pub remote_invalidate: bool,
+    /// It speaks IPv6 to the card; else IPv4.
+    #[serde(default)]
+    pub ipv6: bool,
     /// What it does.
     pub load: Load,
 }
@@ -161,6 +170,8 @@ impl Plan {
         all(self.drives.iter().all(|d| d.target < targets), "a drive is in a target of the plan")?;
         all(self.drives.iter().all(|d| matches!(d.block, 512 | 4096)), "a block has 512 or 4096 bytes")?;
         all(self.drives.iter().all(|d| (1..=65_536).contains(&d.blocks)), "hosts use 1 to 65536 blocks of a drive")?;
+        let mdts = |d: &DrivePlan| d.mdts == 0 || d.mdts.is_power_of_two() && (8_192..=4 << 20).contains(&d.mdts);
+        all(self.drives.iter().all(mdts), "a drive's mdts is 0 or a power of two from 8192 to 4194304")?;
         all(hosts <= 200, "a plan has 200 hosts at most")?;
         let whole =
             |h: &HostPlan| self.drives.get(h.drive).is_some_and(|d| (1..=d.blocks).contains(&h.load.blocks.into()));

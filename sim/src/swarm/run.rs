@@ -2,12 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use gantry_control::{Configuration, Drive, Hosts, Namespace, Port, Subsystem};
 use gantry_pipeline::state::Sizes;
 use gantry_pipeline::tables::mix;
+use gantry_wire::nvme::Status;
 use parking_lot::Mutex;
 
 use super::coverage::Coverage;
@@ -17,8 +19,8 @@ use super::inflict;
 use super::ledger::Ledger;
 use super::plan::{BUFFERS_ENOUGH, DrivePlan, HostPlan, Plan, Site};
 use super::watch::{Watch, Watched};
-use crate::card::Rings;
-use crate::host::{HostConfig, State};
+use crate::card::{Card, Rings};
+use crate::host::{Failure, HostConfig, State};
 use crate::random::Random;
 use crate::wire::Depth;
 use crate::world::{DEVICE, World};
@@ -79,6 +81,8 @@ pub struct Run {
     pub(super) plan: Plan,
     pub(super) world: World,
     pub(super) guests: Vec<Guest>,
+    /// Hosts after those of the plan, and the drives whose subsystems they are not admitted to.
+    trespassers: Vec<usize>,
     pub(super) ledgers: Vec<Ledger>,
     pub(super) watches: Vec<Arc<Mutex<Watch>>>,
     pub(super) coverage: Coverage,
@@ -100,8 +104,7 @@ impl Run {
     /// A run whose cards are up and whose hosts have not begun.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
-        let watches: Vec<_> =
-            plan.drives.iter().enumerate().map(|(at, drive)| Watch::new(at as u16, drive.block)).collect();
+        let watches: Vec<_> = plan.drives.iter().enumerate().map(watch).collect();
         let mut world = world(&plan, &watches);
         let guests = plan.hosts.iter().enumerate().map(|(number, host)| {
             let seed = mix(plan.seed ^ 0x6e57 << 32 ^ number as u64);
@@ -132,6 +135,7 @@ impl Run {
             random: Random::new(plan.seed ^ 0xfa17),
             world,
             guests,
+            trespassers: Vec::new(),
             ledgers,
             watches,
             coverage: Coverage::default(),
@@ -231,10 +235,13 @@ impl Run {
             for host in 0..run.guests.len() {
                 run.guests[host].resting = wanted(run, host);
             }
-            run.guests.iter().all(|guest| guest.resting)
+            run.guests.iter().all(|guest| guest.resting) && run.trespassers_refused()
         };
+        self.trespass_again();
         if !self.until(healed_ns + RECOVERY_NS, live, recovered)? {
-            let stuck = (0..self.guests.len()).find(|host| !wanted(self, *host)).expect("not all have recovered");
+            let Some(stuck) = (0..self.guests.len()).find(|host| !wanted(self, *host)) else {
+                return Err("a host that is not admitted is not told so after all was healed".to_owned());
+            };
             let state = *self.world.host(stuck).state();
             let done = self.guests[stuck].completed - before[stuck];
             return Err(format!(
@@ -343,6 +350,10 @@ impl Run {
 
     fn tend(&mut self, now_ns: u64) -> Result<(), String> {
         while let Some(number) = self.world.next_stirred() {
+            if number >= self.guests.len() {
+                self.look_at_trespasser(number)?;
+                continue;
+            }
             let guest = &mut self.guests[number];
             guest.look(self.world.host(number), &mut self.ledgers[guest.drive()], now_ns)?;
             self.return_if_gone(number);
@@ -376,6 +387,43 @@ impl Run {
         }
     }
 
+    /// Another host connects to a subsystem to which it is not admitted.
+    pub(super) fn trespass(&mut self, drive: usize) {
+        let number = self.trespassers.len() as u8;
+        let target = [10, 0, 0, 1 + self.plan.drives[drive].target as u8];
+        let mut config = HostConfig::new([10, 0, 2, 1 + number].into(), target.into());
+        config.seed ^= self.plan.seed << 8;
+        let host = self.world.plug(config);
+        debug_assert_eq!(host, self.guests.len() + self.trespassers.len());
+        self.trespassers.push(drive);
+        self.world.host(host).connect(&nqn(drive), 2, 16, 5_000);
+    }
+
+    /// All is well: now each is told that it is not admitted.
+    fn trespass_again(&mut self) {
+        for (number, drive) in self.trespassers.clone().into_iter().enumerate() {
+            let host = self.world.host(self.guests.len() + number);
+            if host.state() != &State::Connecting {
+                host.connect(&nqn(drive), 2, 16, 5_000);
+            }
+        }
+    }
+
+    fn trespassers_refused(&mut self) -> bool {
+        let refused = |state: &State| matches!(state, State::Failed(Failure::Connect { qid: 0, status, .. }) if *status == Status::CONNECT_INVALID_HOST.with_dnr());
+        (0..self.trespassers.len()).all(|number| refused(self.world.host(self.guests.len() + number).state()))
+    }
+
+    fn look_at_trespasser(&mut self, host: usize) -> Result<(), String> {
+        match *self.world.host(host).state() {
+            State::Ready => {
+                let drive = self.trespassers[host - self.guests.len()];
+                Err(format!("host {host} is not admitted to {} and has connected", nqn(drive)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn later(&mut self, at_ns: u64, event: Event) {
         self.agenda.push(Reverse((at_ns, event)));
     }
@@ -397,10 +445,19 @@ impl Run {
     }
 }
 
+fn watch((number, drive): (usize, &DrivePlan)) -> Arc<Mutex<Watch>> {
+    let watch = Watch::new(number as u16, drive.block);
+    watch.lock().read_only = drive.read_only;
+    watch
+}
+
 fn host_config(plan: &Plan, number: usize, mtu: u16) -> HostConfig {
     let host = &plan.hosts[number];
-    let target = plan.drives[host.drive].target as u8;
-    let mut config = HostConfig::new([10, 0, 1, 1 + number as u8].into(), [10, 0, 0, 1 + target].into());
+    let target = plan.drives[host.drive].target;
+    let [[own4, own6], [its4, its6]] = [addresses(1, number), addresses(0, target)];
+    let mut config = if host.ipv6 { HostConfig::new(own6, its6) } else { HostConfig::new(own4, its4) };
+    // Hosts ask for IPv4 addresses only.
+    config.target_mac = host.ipv6.then(|| Card::mac(target as u8));
     config.mtu = mtu;
     config.remote_invalidate = host.remote_invalidate;
     config.reconnect_ms = Some(500);
@@ -408,11 +465,20 @@ fn host_config(plan: &Plan, number: usize, mtu: u16) -> HostConfig {
     config
 }
 
+/// The addresses of card `number`, in net 0, or of a host, in net 1.
+fn addresses(net: u8, number: usize) -> [IpAddr; 2] {
+    let last = 1 + number as u8;
+    let v6 = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, net, last];
+    [[10, 0, net, last].into(), v6.into()]
+}
+
 fn configuration(plan: &Plan, target: usize) -> Configuration {
     let drives = || plan.drives.iter().enumerate().filter(move |(_, drive)| drive.target == target);
     let uri = |drive: &DrivePlan| {
         let cache = if drive.volatile { ",cache=volatile" } else { "" };
-        format!("mem:{},block={},entries={}{cache}", 16 << 20, drive.block, drive.entries)
+        let (block, entries) = (drive.block, drive.entries);
+        let mdts = if drive.mdts == 0 { 128 << 10 } else { drive.mdts };
+        format!("mem:{},block={block},entries={entries},mdts={mdts}{cache}", 16 << 20)
     };
     let hosts = |at: usize| {
         let of_drive = plan.hosts.iter().enumerate().filter(move |(_, host)| host.drive == at);
@@ -425,14 +491,19 @@ fn configuration(plan: &Plan, target: usize) -> Configuration {
             device: DEVICE.into(),
             mtu: 9000,
             vlan: 0,
-            addresses: vec![[10, 0, 0, 1 + target as u8].into()],
+            addresses: addresses(0, target).into(),
         }],
         drives: drives().map(|(at, drive)| Drive { name: format!("d{at}"), uri: uri(drive) }).collect(),
         subsystems: drives()
             .map(|(at, _)| Subsystem {
                 nqn: nqn(at),
                 hosts: Hosts::Only(hosts(at)),
-                namespaces: vec![Namespace { nsid: 1, drive: format!("d{at}"), uuid: [at as u8 + 1; 16] }],
+                namespaces: vec![Namespace {
+                    nsid: 1,
+                    drive: format!("d{at}"),
+                    uuid: [at as u8 + 1; 16],
+                    read_only: plan.drives[at].read_only,
+                }],
             })
             .collect(),
     }

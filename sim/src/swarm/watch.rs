@@ -14,6 +14,8 @@ use super::ledger::{id_of, place_of};
 pub(super) struct Watch {
     space: u16,
     block: usize,
+    /// Nothing may change it.
+    pub(super) read_only: bool,
     executed: BTreeSet<(u64, u64)>,
     /// Blocks that only a cache holds, and the write that put them there.
     cached: BTreeMap<u64, u64>,
@@ -30,6 +32,7 @@ impl Watch {
         Arc::new(Mutex::new(Self {
             space,
             block: block as usize,
+            read_only: false,
             executed: BTreeSet::new(),
             cached: BTreeMap::new(),
             wrong: None,
@@ -62,6 +65,14 @@ impl Watch {
         offset / self.block as u64..(offset + length).div_ceil(self.block as u64)
     }
 
+    /// Its blocks at `offset` are about to change.
+    fn changes(&mut self, offset: u64) {
+        if self.read_only && self.wrong.is_none() {
+            let lba = offset / self.block as u64;
+            self.wrong = Some(format!("drive {}: it is read-only, and block {lba} was changed", self.space));
+        }
+    }
+
     fn kept(&mut self, blocks: std::ops::Range<u64>) {
         while let Some((&lba, _)) = self.cached.range(blocks.clone()).next() {
             self.cached.remove(&lba);
@@ -69,6 +80,7 @@ impl Watch {
     }
 
     fn written(&mut self, offset: u64, bytes: &[u8], cached: bool) {
+        self.changes(offset);
         if self.blind || self.wrong.is_some() {
             return;
         }
@@ -108,6 +120,7 @@ impl Media for Watched {
 
     fn zero(&mut self, offset: u64, length: u64, deallocate: bool) -> io::Result<()> {
         let mut watch = self.watch.lock();
+        watch.changes(offset);
         let blocks = watch.blocks(offset, length);
         watch.kept(blocks);
         self.media.zero(offset, length, deallocate)
@@ -145,6 +158,14 @@ mod tests {
         let mut block = [0; 512];
         Ledger::new(1, 8, true).fill(lba, id, &mut block);
         watch.written(lba * 512, &block, true);
+    }
+
+    #[test]
+    fn what_is_read_only_does_not_change() {
+        let watch = Watch::new(1, 512);
+        watch.lock().read_only = true;
+        written(&mut watch.lock(), 7, 3);
+        assert!(watch.lock().wrong.take().unwrap().contains("read-only, and block 3"));
     }
 
     #[test]
