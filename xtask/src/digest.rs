@@ -1,29 +1,18 @@
 //! The step `digest`: a seed gives the same run in every process, in debug and in release, on x86-64 and on arm64.
 //!
-//! arm64 is run under QEMU's user-mode emulation: one program and its system calls, no machine. The whole product is then
-//! compiled for arm64 and does its work there, with the CRC instructions and barriers that a card's cores have.
+//! For arm64 the whole product is compiled and does its work under emulation, with the CRC instructions and barriers that a
+//! card's cores have.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::Result;
+use crate::arm64::Toolchain;
 use crate::programs::{cargo, root, run, target};
-
-/// What cards are.
-const ARM64: &str = "aarch64-unknown-linux-gnu";
-
-/// Debian's linker for it.
-const LINKER: (&str, &str) = ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
-
-/// What runs its programs, where Debian puts its C library, on a processor that has every extension.
-const EMULATOR: [&str; 5] = ["qemu-aarch64", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu"];
-
-/// How cargo is told of [`EMULATOR`].
-const RUNNER: &str = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER";
 
 /// The seeds, from the workspace's root.
 const SEEDS: &str = "tests/digest/seeds.txt";
@@ -41,8 +30,7 @@ struct Way {
 /// Builds the simulator, runs every seed in every way, and compares; true if all is the same.
 pub(crate) fn compare() -> Result<bool> {
     let seeds = parse(&fs::read_to_string(root().join(SEEDS)).map_err(|error| format!("{SEEDS}: {error}"))?)?;
-    ensure_library()?;
-    let ways = build()?;
+    let ways = build(&Toolchain::ensure()?)?;
     let failures = target()?.join("digest");
     let (next, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let work = || {
@@ -68,27 +56,22 @@ pub(crate) fn compare() -> Result<bool> {
 }
 
 /// Builds for every way. Asked for as a test, the simulator is what other steps have built already.
-fn build() -> Result<Vec<Way>> {
+fn build(arm64: &Toolchain) -> Result<Vec<Way>> {
     let done = |command: &mut Command| match run(command)? {
         status if status.success() => Ok(()),
         status => Err(format!("cargo failed ({status})")),
     };
     done(&mut cargo(&["test", "--no-run", "--test", "digest"]))?;
     done(&mut cargo(&["test", "--no-run", "--release", "-p", "gantry-sim", "--test", "digest"]))?;
-    let emulated = |arguments: &[&str]| {
-        let mut command = cargo(arguments);
-        command.args(["--release", "--target", ARM64]).env(LINKER.0, LINKER.1).env(RUNNER, EMULATOR.join(" "));
-        command
-    };
-    done(&mut emulated(&["test", "-p", "gantry-cpu", "--tests"]))?;
-    done(&mut emulated(&["build", "-p", "gantry-sim", "--bin", "gantry-sim"]))?;
+    done(&mut arm64.cargo(&["test", "-p", "gantry-cpu", "--tests"])?)?;
+    done(&mut arm64.cargo(&["build", "-p", "gantry-sim", "--bin", "gantry-sim"])?)?;
     let here = |folder: &str| Ok::<_, String>(target()?.join(folder).join("gantry-sim").display().to_string());
-    let (debug, release, arm64) = (here("debug")?, here("release")?, here(&format!("{ARM64}/release"))?);
+    let (debug, release) = (here("debug")?, here("release")?);
     Ok(vec![
         Way { name: "debug", command: vec![debug.clone()] },
         Way { name: "debug again", command: vec![debug] },
         Way { name: "release", command: vec![release] },
-        Way { name: "arm64", command: EMULATOR.map(str::to_owned).into_iter().chain([arm64]).collect() },
+        Way { name: "arm64", command: arm64.program("gantry-sim")? },
     ])
 }
 
@@ -130,32 +113,6 @@ fn parse(text: &str) -> Result<Vec<u64>> {
         seeds if seeds.is_empty() => Err(format!("{SEEDS}: there is no seed")),
         seeds => Ok(seeds),
     }
-}
-
-/// Sees to it that the compiler has Rust's own library for arm64, which is no package of this machine's architecture.
-fn ensure_library() -> Result<()> {
-    if library_is_here()? {
-        return Ok(());
-    }
-    println!("the compiler has no library for {ARM64}: running rustup target add {ARM64}");
-    let added = run(Command::new("rustup").args(["target", "add", ARM64]).current_dir(root()));
-    if added.is_ok_and(|status| status.success()) && library_is_here()? {
-        return Ok(());
-    }
-    Err(format!(
-        "Rust's library for {ARM64} is missing: `rustup target add {ARM64}`; with Debian's Rust, `dpkg --add-architecture \
-         arm64` and install libstd-rust-web-dev:arm64, or libstd-rust-dev:arm64 where that is the compiler's"
-    ))
-}
-
-fn library_is_here() -> Result<bool> {
-    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let mut command = Command::new(compiler);
-    command.args(["--print", "target-libdir", "--target", ARM64]).current_dir(root()).stdin(Stdio::null());
-    let output = command.output().map_err(|error| format!("starting rustc: {error}"))?;
-    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    let is_std = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("libstd-");
-    Ok(fs::read_dir(folder).into_iter().flatten().flatten().any(is_std))
 }
 
 #[cfg(test)]

@@ -127,6 +127,28 @@ pub(crate) fn ensure(needs: &[&[Need]]) -> Result<()> {
     }
 }
 
+/// Debian's compiler and its library for arm64, which is a package of another architecture.
+pub(crate) fn rust_for_arm64() -> Result<()> {
+    const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev:arm64"];
+    let command = format!(
+        "dpkg --add-architecture arm64 && apt-get update && apt-get install --no-install-recommends {}",
+        PACKAGES.join(" ")
+    );
+    if !Path::new("/usr/bin/apt-get").exists() {
+        return Err("this is no Debian machine: give the compiler Rust's library for arm64 by other means".to_owned());
+    }
+    if !root() {
+        return Err(format!("not root, so run this yourself:\n  sudo sh -c '{command}'"));
+    }
+    println!("running {command}");
+    let status = programs::run(Command::new("dpkg").args(["--add-architecture", "arm64"]))?;
+    if !status.success() {
+        return Err(format!("dpkg --add-architecture arm64 failed ({status})"));
+    }
+    apt(&["-q", "update"])?;
+    install_packages(&PACKAGES)
+}
+
 /// A qemu-utils from elsewhere, newer than Debian's QEMU, conflicts with qemu-system-common. Recommended packages
 /// are left out so that apt is free to remove it; where it does not by itself, it is asked to.
 fn install_packages(packages: &[&str]) -> Result<()> {

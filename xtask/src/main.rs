@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arm64;
 mod demo;
 mod digest;
 mod install;
