@@ -209,7 +209,7 @@ impl Control {
 
     /// The data plane has bound the queue and the host has its answer.
     pub(crate) fn connect_committed(&mut self, qpn: u32) {
-        let Some(qp) = self.qps.get_mut(&qpn) else { return };
+        let Some(qp) = self.qps.get_mut(&qpn).filter(|qp| qp.connecting) else { return };
         qp.connecting = false;
         let (comm_id, qid, address, controller) = (qp.comm_id, qp.qid, qp.address, qp.controller);
         self.keep_connection(comm_id);

@@ -222,7 +222,13 @@ impl Control {
         if qp.ending {
             return;
         }
-        let (comm_id, qid, controller, connecting) = (qp.comm_id, qp.qid, qp.controller, qp.connecting);
+        let (comm_id, qid, controller) = (qp.comm_id, qp.qid, qp.controller);
+        // One lcore has bound the queue and answered its Connect already: the others, and so COMMITTED, may be later than
+        // what the host sends next.
+        if controller == Some(capsule.cntlid.get()) {
+            self.connect_committed(qpn);
+        }
+        let connecting = self.qps.get(&qpn).is_some_and(|qp| qp.connecting);
         self.establish(comm_id);
         let sqe = Sqe::parse(&capsule.sqe).expect("a capsule carries 64 bytes of command");
         let wanted = capsule.wanted.get() as usize;

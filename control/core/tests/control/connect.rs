@@ -6,7 +6,7 @@ use gantry::channel::event::EventKind;
 use gantry::channel::operation::ControllerAdd;
 use gantry::channel::session::Reason;
 use gantry_control::{Hosts, Notice};
-use gantry_wire::fabrics::{Connect, ConnectData, DISCOVERY_NQN};
+use gantry_wire::fabrics::{Connect, ConnectData, DISCOVERY_NQN, PropertyGet};
 use gantry_wire::nvme::admin as opcode;
 use zerocopy::IntoBytes;
 
@@ -199,6 +199,28 @@ fn a_connect_waits_for_drives_to_come_up_or_fail() {
         .map(|namespace| namespace.nsid.get())
         .collect();
     assert_eq!(namespaces, [1]);
+}
+
+/// The host goes on as soon as its own lcore has answered.
+#[test]
+fn what_follows_a_connect_may_overtake_committed() {
+    let mut plane = Plane::new(configuration());
+    let mut host = Host::default();
+    let link = host.open(&mut plane, 0);
+    let data = host.connect_data(0xffff, S1);
+    let mut get_vs = PropertyGet::new();
+    get_vs.ofst = 8.into();
+    plane.slow_lcore = true;
+    let answer = plane.capsule(link.qpn, connect(0).as_bytes(), data.as_bytes(), 0).unwrap().0;
+    assert_eq!(answer.status.get(), 0);
+    let again = plane.post(link.qpn, connect(0).as_bytes(), data.as_bytes(), 0);
+    let get = plane.post(link.qpn, get_vs.as_bytes(), &[], 0);
+    assert!(!plane.answers.contains_key(&(link.qpn, get)), "one transaction at a time");
+    plane.say_committed();
+    assert_eq!(plane.answers[&(link.qpn, get)].0.status.get(), 0);
+    assert_eq!(plane.answers[&(link.qpn, again)].0.status.get(), 0x400c, "a second Connect is out of sequence still");
+    let connected = plane.notices().into_iter().filter(|notice| matches!(notice, Notice::Connected { .. }));
+    assert_eq!(connected.count(), 1);
 }
 
 #[test]

@@ -101,6 +101,9 @@ pub(crate) struct Plane {
     pub(crate) draining: BTreeMap<u32, (QpCreate, Option<u16>)>,
     /// Retire QPs as soon as they are destroyed.
     pub(crate) retire_at_once: bool,
+    /// Some lcore has not applied yet what was committed: COMMITTED waits for [`Plane::say_committed`].
+    pub(crate) slow_lcore: bool,
+    committed: VecDeque<Vec<u8>>,
     /// Refuse the next transaction that has this operation.
     pub(crate) refuse: Option<(Kind, Reason)>,
     pub(crate) boot_id: u64,
@@ -157,6 +160,8 @@ impl Plane {
             dead: BTreeSet::new(),
             draining: BTreeMap::new(),
             retire_at_once: true,
+            slow_lcore: false,
+            committed: VecDeque::new(),
             refuse: None,
             boot_id: 0xb007,
             minor,
@@ -334,6 +339,15 @@ impl Plane {
             self.expired.remove(&cntlid);
         }
         self.send(event_frame(EventKind::QpRetired, qpn, 0, &[]));
+    }
+
+    /// The last lcore has applied everything.
+    pub(crate) fn say_committed(&mut self) {
+        self.slow_lcore = false;
+        while let Some(frame) = self.committed.pop_front() {
+            self.send(frame);
+        }
+        self.pump();
     }
 
     pub(crate) fn retire_all(&mut self) {

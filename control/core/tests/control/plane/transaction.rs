@@ -109,7 +109,12 @@ impl Plane {
                 self.applied.push((kind, bytes));
             }
         }
-        self.send(emit(Kind::Committed, id, &[], &[]));
+        let committed = emit(Kind::Committed, id, &[], &[]);
+        if self.slow_lcore {
+            self.committed.push_back(committed);
+        } else {
+            self.send(committed);
+        }
         if self.retire_at_once {
             retired.into_iter().for_each(|qpn| self.retire_quietly(qpn));
         }
