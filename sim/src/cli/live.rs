@@ -35,6 +35,12 @@ impl Live {
         let _ = std::io::stderr().flush();
     }
 
+    /// Says something once, and for good.
+    pub(crate) fn say(&self, line: &str) {
+        self.end();
+        eprintln!("{line}");
+    }
+
     /// Clears the line.
     pub(crate) fn end(&self) {
         if self.terminal && self.last.is_some() {

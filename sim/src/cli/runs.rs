@@ -160,6 +160,9 @@ fn judge(plan: &Plan, outcome: &Outcome, failures: &Path, record: bool) -> Resul
     }
 }
 
+/// How many of what was reached least are shown.
+const RAREST: usize = 6;
+
 struct Failure {
     plan: Plan,
     outcome: Outcome,
@@ -203,14 +206,16 @@ pub(crate) fn swarm(arguments: &SwarmArguments) -> Result<(), String> {
             let started = Instant::now();
             let outcome = report::run(&plan);
             let mut tally = tally.lock().expect("nobody panics with it");
-            tally.coverage.add(&outcome.coverage);
+            tally.coverage.add_run(&outcome.coverage);
             tally.commands += outcome.completed;
             tally.virtual_ns += outcome.took_ns;
             let took = started.elapsed();
             if tally.slowest.is_none_or(|(slowest, _)| took > slowest) {
                 tally.slowest = Some((took, plan.seed));
             }
-            if outcome.finding.is_some() {
+            if let Some(finding) = &outcome.finding {
+                // It is shrunk at the end; who watches may want it now.
+                live.lock().expect("nobody panics with it").say(&format!("seed {}: {finding}", plan.seed));
                 tally.failures.push(Failure { plan, outcome });
                 // A few are enough to go on with.
                 let enough = if arguments.brief { 1 } else { 8 };
@@ -260,6 +265,8 @@ fn conclude(arguments: &SwarmArguments, tally: Tally, took: Duration, seeds: u64
     if !missing.is_empty() {
         println!("never reached: {}", missing.join(", "));
     }
+    let rarest = tally.coverage.rarest(RAREST).into_iter().map(|(name, seeds)| format!("{name} {seeds}"));
+    println!("rarest, in how many seeds: {}", Vec::from_iter(rarest).join(", "));
     if let Some((slowest, seed)) = tally.slowest {
         println!("slowest: seed {seed}, {:.1} s", slowest.as_secs_f64());
     }

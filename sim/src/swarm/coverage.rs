@@ -38,10 +38,10 @@ impl Coverage {
         }
     }
 
-    /// Another run's.
-    pub fn add(&mut self, other: &Coverage) {
-        for (name, value) in &other.0 {
-            *self.0.entry(name).or_default() += value;
+    /// A run more: each thing counts once if the run reached it.
+    pub fn add_run(&mut self, run: &Coverage) {
+        for (name, _) in run.0.iter().filter(|(_, count)| **count > 0) {
+            self.reached(name);
         }
     }
 
@@ -54,7 +54,21 @@ impl Coverage {
     /// Stages' exits and faults that were never reached, but for those that no run can reach.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
-        let known = NAMES.iter().chain(&Fault::NAMES).copied();
-        known.filter(|name| self.count(name) == 0 && !UNREACHABLE.iter().any(|(never, _)| never == name)).collect()
+        known().filter(|name| self.count(name) == 0).collect()
     }
+
+    /// So many of them that were reached least, the rarest first, with how often.
+    #[must_use]
+    pub fn rarest(&self, how_many: usize) -> Vec<(&'static str, u64)> {
+        let mut counted: Vec<_> = known().map(|name| (name, self.count(name))).collect();
+        counted.sort_by_key(|(_, count)| *count);
+        counted.truncate(how_many);
+        counted
+    }
+}
+
+/// Everything that runs can reach.
+fn known() -> impl Iterator<Item = &'static str> {
+    let reachable = |name: &&str| UNREACHABLE.iter().all(|(never, _)| never != name);
+    NAMES.iter().chain(&Fault::NAMES).copied().filter(reachable)
 }
