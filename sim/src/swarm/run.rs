@@ -83,6 +83,8 @@ pub struct Run {
     pub(super) guests: Vec<Guest>,
     /// Hosts after those of the plan, and the drives whose subsystems they are not admitted to.
     trespassers: Vec<usize>,
+    /// Nothing is wrong any more.
+    healed: bool,
     pub(super) ledgers: Vec<Ledger>,
     pub(super) watches: Vec<Arc<Mutex<Watch>>>,
     pub(super) coverage: Coverage,
@@ -136,6 +138,7 @@ impl Run {
             world,
             guests,
             trespassers: Vec::new(),
+            healed: false,
             ledgers,
             watches,
             coverage: Coverage::default(),
@@ -399,19 +402,24 @@ impl Run {
         self.world.host(host).connect(&nqn(drive), 2, 16, 5_000);
     }
 
-    /// All is well: now each is told that it is not admitted.
+    /// All is well: each is told that it is not admitted, now or when it has given up what it is at.
     fn trespass_again(&mut self) {
-        for (number, drive) in self.trespassers.clone().into_iter().enumerate() {
-            let host = self.world.host(self.guests.len() + number);
-            if host.state() != &State::Connecting {
-                host.connect(&nqn(drive), 2, 16, 5_000);
-            }
+        self.healed = true;
+        for host in self.guests.len()..self.world.hosts() {
+            self.ask_again(host);
+        }
+    }
+
+    fn ask_again(&mut self, host: usize) {
+        let drive = self.trespassers[host - self.guests.len()];
+        let host = self.world.host(host);
+        if *host.state() != State::Connecting && !is_refused(host.state()) {
+            host.connect(&nqn(drive), 2, 16, 5_000);
         }
     }
 
     fn trespassers_refused(&mut self) -> bool {
-        let refused = |state: &State| matches!(state, State::Failed(Failure::Connect { qid: 0, status, .. }) if *status == Status::CONNECT_INVALID_HOST.with_dnr());
-        (0..self.trespassers.len()).all(|number| refused(self.world.host(self.guests.len() + number).state()))
+        (self.guests.len()..self.world.hosts()).all(|host| is_refused(self.world.host(host).state()))
     }
 
     fn look_at_trespasser(&mut self, host: usize) -> Result<(), String> {
@@ -420,7 +428,12 @@ impl Run {
                 let drive = self.trespassers[host - self.guests.len()];
                 Err(format!("host {host} is not admitted to {} and has connected", nqn(drive)))
             }
-            _ => Ok(()),
+            _ => {
+                if self.healed {
+                    self.ask_again(host);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -443,6 +456,12 @@ impl Run {
             }
         }
     }
+}
+
+/// Whether a host was told that it is not admitted.
+fn is_refused(state: &State) -> bool {
+    let invalid_host = Status::CONNECT_INVALID_HOST.with_dnr();
+    matches!(state, State::Failed(Failure::Connect { qid: 0, status, .. }) if *status == invalid_host)
 }
 
 fn watch((number, drive): (usize, &DrivePlan)) -> Arc<Mutex<Watch>> {
