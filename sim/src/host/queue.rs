@@ -155,7 +155,7 @@ impl Queue {
     pub(super) fn room(&self) -> u16 {
         let reserved =
             if self.qid == 0 && !self.outstanding.contains_key(&self.ring.async_event_cid()) { 2 } else { 1 };
-        (self.ring.entries - reserved).saturating_sub(self.outstanding.len() as u16)
+        (self.ring.entries - reserved).saturating_sub(self.ring.outstanding())
     }
 
     pub(super) fn is_outstanding(&self, purpose: Purpose) -> bool {

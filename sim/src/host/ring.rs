@@ -62,6 +62,11 @@ impl Ring {
         self.completed += 1;
     }
 
+    /// Commands without an answer, each of two that share a CID.
+    pub(super) fn outstanding(&self) -> u16 {
+        (self.sent - self.completed) as u16
+    }
+
     /// SQHD never runs back, never passes the tail, and frees at least what was completed (NVMe Base 2.0 §3.3.3.2).
     pub(super) fn check_sqhd(&mut self, qid: u16, sqhd: u16) -> Result<(), Violation> {
         let entries = u64::from(self.entries);

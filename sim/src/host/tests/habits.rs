@@ -2,7 +2,7 @@
 
 use super::target::SUBNQN;
 use super::*;
-use crate::host::{Busy, Failure};
+use crate::host::{Busy, CapsuleKind, Failure};
 use gantry_wire::nvme::{Status, nvm};
 
 const SECOND: u64 = 1_000_000_000;
@@ -114,4 +114,15 @@ fn fua_is_a_write_with_the_bit() {
         assert_eq!((sqe[0], sqe[51] & 0x40 != 0), (nvm::WRITE, kind == IoKind::WriteFua));
     }
     assert_eq!(IoKind::ALL.into_iter().filter(|kind| kind.carries_data()).count(), 3);
+}
+
+/// The ring's last entry stays free, whatever CIDs its commands have: else SQHD could not say whether all or none were taken.
+#[test]
+fn two_commands_of_one_cid_take_two_entries() {
+    let mut pair = Pair::connected(1);
+    let room = pair.host.room(1);
+    pair.host.violate(CapsuleKind::DuplicateCid, 1).unwrap();
+    assert_eq!(pair.host.room(1), room - 2);
+    pair.run_until(|host| host.room(1) == room);
+    assert_eq!(pair.host.violations(), []);
 }
