@@ -13,7 +13,7 @@ use gantry_wire::nvme::Status;
 use parking_lot::Mutex;
 
 use super::coverage::Coverage;
-use super::fault::{Excuse, Fault, Whom};
+use super::fault::{Excuse, Fault, Trouble, What, Whom};
 use super::guest::Guest;
 use super::inflict;
 use super::ledger::Ledger;
@@ -40,6 +40,9 @@ const PROGRESS: u64 = 20;
 
 /// How long commands in flight have to end, and what was taken to be given back.
 const END_NS: u64 = 90 * SECOND;
+
+/// A keep-alive timeout that outlasts a burst of lost frames, and more.
+const BURST_PATIENCE_MS: u32 = 5_000;
 
 /// How long a host that has left stays away.
 const AWAY_NS: u64 = 20 * MILLISECOND;
@@ -452,6 +455,10 @@ impl Run {
                 Whom::Target(target) => self.plan.drives[drive].target == target,
             };
             if hit {
+                // A burst lasts for so many frames, be they ever so few: on a quiet link longer than a short keep-alive timeout.
+                let burst = matches!(fault.what, What::Link { trouble: Trouble::BurstLoss, .. });
+                let brittle = burst && (1..BURST_PATIENCE_MS).contains(&self.plan.hosts[guest.number].kato_ms);
+                let excuse = if brittle { Excuse::Association } else { excuse };
                 guest.excuse = guest.excuse.max(excuse);
             }
         }
