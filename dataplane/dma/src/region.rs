@@ -3,12 +3,31 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::Error;
 
 /// The smallest page of x86-64 and arm64, in bytes.
 const PAGE_MIN: usize = 4096;
+
+/// Where device addresses of our own memory begin: above DPDK's, which are virtual addresses from 4 GiB on, and within the 39
+/// bits that the smallest IOMMUs have.
+const IOVA_BASE: u64 = 1 << 38;
+
+/// The next device address that nobody has had. A virtual address would not do: memory that was handed over keeps its device
+/// address, and the kernel gives the virtual one to the next that asks.
+static NEXT_IOVA: AtomicU64 = AtomicU64::new(IOVA_BASE);
+
+/// Device addresses for `length` bytes, and a page behind them that no device reaches.
+fn fresh_iova(length: usize) -> u64 {
+    NEXT_IOVA.fetch_add(behind(0, length), Ordering::Relaxed)
+}
+
+/// The first device address that may follow `length` bytes at `iova`.
+fn behind(iova: u64, length: usize) -> u64 {
+    (iova + length as u64).next_multiple_of(PAGE_MIN as u64) + PAGE_MIN as u64
+}
 
 /// A span of memory that a device, another thread or another process may read and write at any time.
 ///
@@ -48,7 +67,7 @@ unsafe impl Sync for Region {}
 impl Region {
     /// New memory of `length` bytes, zeroed, page-aligned, present (no lcore faults on it) and backed by a memfd, so
     /// that it can be handed to another process; sealed against resizing, so that nobody it is handed to can take it
-    /// away. Its device address is its virtual address.
+    /// away. Its device address is one that no other region of this process has had.
     pub fn shared(length: usize) -> Result<Arc<Region>, Error> {
         if length == 0 || length > isize::MAX as usize {
             return Err(Error::Length(length));
@@ -84,7 +103,7 @@ impl Region {
         Ok(Arc::new(Region {
             base,
             length,
-            iova: base.as_ptr() as u64,
+            iova: fresh_iova(length),
             writable: true,
             owner: Owner::Mapping { length, file: Some(file) },
         }))
@@ -100,8 +119,12 @@ impl Region {
     /// A region of [`Region::shared`] that another process made and handed over, mapped here. Devices go on seeing it at
     /// `iova`, where they were told that it is.
     pub fn handed_over(file: impl AsFd, length: usize, iova: u64) -> Result<Arc<Region>, Error> {
-        if iova.checked_add(length as u64).is_none() {
+        // Guard page included.
+        if iova.checked_add(length as u64).is_none_or(|end| end > u64::MAX - 2 * PAGE_MIN as u64) {
             return Err(Error::Length(length));
+        }
+        if iova >= IOVA_BASE {
+            NEXT_IOVA.fetch_max(behind(iova, length), Ordering::Relaxed);
         }
         Self::mapped(file, length, true, Some(iova))
     }
@@ -126,7 +149,7 @@ impl Region {
         Ok(Arc::new(Region {
             base,
             length,
-            iova: iova.unwrap_or(base.as_ptr() as u64),
+            iova: iova.unwrap_or_else(|| fresh_iova(length)),
             writable,
             owner: Owner::Mapping { length, file: Some(kept) },
         }))

@@ -135,3 +135,24 @@ fn memory_handed_over_keeps_its_device_address() {
     assert!(space.write(old.iova(0), &[1]).is_err());
     assert!(Region::handed_over(old.fd().unwrap(), 8192, u64::MAX - 100).is_err());
 }
+
+/// The kernel gives its virtual address to the next that asks, while the device still reaches the memory that was there.
+#[test]
+fn no_device_address_is_given_out_while_memory_that_was_handed_over_has_it() {
+    let space = AddressSpace::new();
+    let mut handed = Vec::new();
+    for _ in 0..16 {
+        let old = Region::shared(73_728).unwrap();
+        let new = Region::handed_over(old.fd().unwrap(), 73_728, old.iova(0)).unwrap();
+        drop(old);
+        for region in [new, Region::shared(73_728).unwrap()] {
+            space.map(region.clone()).expect("an address of its own");
+            handed.push(region);
+        }
+    }
+    // A successor is another process, which has given out none: what it is handed is taken.
+    let far = handed[31].iova(0) + (1 << 32);
+    let told = Region::handed_over(handed[0].fd().unwrap(), 73_728, far).unwrap();
+    space.map(told).unwrap();
+    assert!(Region::shared(4096).unwrap().iova(0) >= far + 73_728 + 4096);
+}

@@ -157,12 +157,11 @@ mod mapped {
     use super::*;
 
     #[test]
-    fn shared_memory_is_zeroed_present_aligned_and_its_own_address() {
+    fn shared_memory_is_zeroed_present_and_aligned_for_core_and_device() {
         let region = Region::shared(3 * 4096 + 5).unwrap();
         assert_eq!(region.length(), 3 * 4096 + 5);
         assert!(region.compare(0, &vec![0; region.length()]));
-        assert_eq!(region.base() as usize % 4096, 0);
-        assert_eq!(region.iova(7), region.base() as u64 + 7);
+        assert_eq!((region.base() as usize % 4096, region.iova(0) % 4096), (0, 0));
         assert!(refuses(|| region.write(3 * 4096 + 5, &[0])));
     }
 
