@@ -10,6 +10,7 @@ use gantry_wire::ib::{NakCode, Psn, Qpn, Rkey, Syndrome};
 use serde::{Deserialize, Serialize};
 
 use crate::qp::{Path, Qp, State};
+use crate::reading::Reading;
 use crate::requester::Requester;
 use crate::responder::Responder;
 use crate::timer::Timer;
@@ -71,12 +72,17 @@ impl QpState {
             link(works, list, slots)?;
         }
         let in_flight = link(works, &mut self.requester.in_flight, &self.in_flight)?;
-        self.requester.cursor = match self.cursor {
-            None => NIL,
-            Some(at) => *in_flight.get(at as usize).ok_or(Inconsistent("work to send from is not in flight"))?,
-        };
-        if !self.requester.reading.find_again(works, &in_flight) {
-            return Err(Inconsistent("READs in flight are not those that are counted"));
+        if self.state == State::Ready {
+            self.requester.cursor = match self.cursor {
+                None => NIL,
+                Some(at) => *in_flight.get(at as usize).ok_or(Inconsistent("work to send from is not in flight"))?,
+            };
+            if !self.requester.reading.find_again(works, &in_flight) {
+                return Err(Inconsistent("READs in flight are not those that are counted"));
+            }
+        } else {
+            self.requester.cursor = NIL;
+            self.requester.reading = Reading::new(1);
         }
         let Self { qpn, state, path, requester_first, responder, requester, timer, .. } = self;
         Ok(Qp { qpn, state, path, requester_first, responder, requester, timer })
@@ -104,6 +110,10 @@ impl QpState {
                 "packets of a READ's data",
             )?;
         }
+        if self.state != State::Ready {
+            // It sends nothing more: the work that is left is given back, and what it took of PSNs and window no longer counts.
+            return Ok(());
+        }
         // Work in flight takes PSNs without a gap.
         let first = self.in_flight.first().map_or(requester.end_psn, |slot| slot.first_psn);
         must(requester.base == first, "the oldest PSN in flight")?;
@@ -115,7 +125,7 @@ impl QpState {
         });
         must(requester.window_used == unacknowledged.sum(), "the window is not what is unacknowledged")?;
         let at = match self.cursor {
-            None => return must(requester.send_psn == requester.end_psn || self.state != State::Ready, "the next PSN"),
+            None => return must(requester.send_psn == requester.end_psn, "the next PSN"),
             Some(at) => self.in_flight.get(at as usize).ok_or(Inconsistent("work to send from is not in flight"))?,
         };
         let next = requester.send_psn.distance_from(at.first_psn);
@@ -326,6 +336,37 @@ mod tests {
         }
         assert_eq!((sent, successor.poll_transmit(1, &mut others)), (4, None), "SEND, WRITE, two of the READ's data");
         assert_eq!(successor.deadline_ns(), qp.deadline_ns());
+    }
+
+    /// At any moment of giving back what it had.
+    #[test]
+    fn a_queue_pair_that_has_ended_is_taken_up_with_the_work_that_is_left() {
+        let mut works = WorkPool::new(8);
+        let mut failed = busy(&mut works);
+        failed.state = State::Failed(crate::qp::Failure::RetryExceeded);
+        let mut given = Vec::new();
+        loop {
+            let mut others = WorkPool::new(8);
+            let mut successor = failed.tell(&works).take_up(&mut others).unwrap();
+            assert_eq!(successor.poll_transmit(1, &mut others).is_some(), failed.wants_transmit());
+            let mut left = core::iter::from_fn(|| successor.poll_completion(&mut others));
+            let Some(next) = failed.poll_completion(&mut works) else {
+                assert_eq!(left.next(), None);
+                break;
+            };
+            assert_eq!(left.next(), Some(next));
+            assert_eq!(given.len() + 1 + left.count(), 4);
+            given.push(next.cookie);
+        }
+        assert_eq!(given, [0, 1, 2, 3]);
+
+        let mut works = WorkPool::new(8);
+        let mut closed = busy(&mut works);
+        closed.abort(&mut works, |_| {});
+        let mut others = WorkPool::new(8);
+        let mut successor = closed.tell(&works).take_up(&mut others).unwrap();
+        assert_eq!(successor.poll_transmit(1, &mut others), None);
+        assert_eq!((successor.poll_completion(&mut others), others.available()), (None, 8));
     }
 
     #[test]
