@@ -3,25 +3,13 @@
 
 use core::sync::atomic::Ordering;
 use gantry_dma::Region;
-use gantry_wire::nvme::prp_sgl::{PAGE, PRPS_PER_PAGE};
-
-/// Bytes of PRP list that `length` bytes starting `offset` bytes into a page can need, wherever the list
-/// starts: a pointer a page, and one to the next page of the list for each page of it.
-#[must_use]
-pub const fn list_bytes(offset: usize, length: usize) -> usize {
-    let pages = gantry_wire::nvme::prp_sgl::pages(offset, length);
-    if pages <= 2 {
-        return 0;
-    }
-    // The first page of the list may hold its chain pointer only; after it each page carries 511.
-    (pages - 1 + 1 + (pages - 1).div_ceil(PRPS_PER_PAGE - 1)) * 8
-}
+use gantry_wire::nvme::prp_sgl::PAGE;
 
 /// The PRP entries of `length` bytes.
 ///
 /// `pages` gives a device address for each 4 KiB page the data touches, the first with the offset into it
 /// (a multiple of 4). With more than two pages a list is written to `list` at `list_offset`, which must be
-/// a multiple of 8 in device addresses and have [`list_bytes`] of room.
+/// a multiple of 8 in device addresses and have room for a pointer a page and one for each page of the list.
 ///
 /// # Panics
 /// When `pages` gives too few, an address is not aligned as said, or the list does not fit: the caller's
@@ -81,7 +69,6 @@ mod tests {
         assert_eq!(describe(data(0x7_0ffc), 8, &list, 0), (0x7_0ffc, 0x7_1000));
         assert_eq!(describe(data(0x7_0000), 8192, &list, 0), (0x7_0000, 0x7_1000));
         assert_eq!(describe(data(0x7_0000), 512, &list, 0), (0x7_0000, 0));
-        assert_eq!((list_bytes(0, 8192), list_bytes(4092, 4100)), (0, 0));
     }
 
     #[test]
@@ -109,8 +96,6 @@ mod tests {
         // A list that starts near the end of a page chains at once.
         describe(data(0x10_0000), 4 * 4096, &list, 4096 - 8);
         assert_eq!(entries(&list, 4096 - 8, 4), [list.iova(4096), page(1), page(2), page(3)]);
-        assert!(list_bytes(0, 4 * 4096) >= 4 * 8);
-        assert!(list_bytes(0, 514 * 4096) >= 514 * 8);
     }
 
     #[test]

@@ -63,11 +63,6 @@ impl Asking {
 }
 
 impl Slot {
-    /// The first PSN that is missing of a READ.
-    fn missing(&self) -> Psn {
-        self.first_psn.add(self.progress)
-    }
-
     /// A READ is to be asked for when its turn comes.
     pub(crate) fn is_in_turn(&self) -> bool {
         matches!(self.asking.due, Due::InTurn | Due::Late)
@@ -207,11 +202,9 @@ impl Reading {
         self.mark_all(works, Due::Lost, |read| (read.asking.order.wrapping_sub(order) as i32) < 0);
     }
 
-    /// The peer acknowledges `psn`.
+    /// The peer acknowledges `psn`, of which an answer has not told before.
     pub(crate) fn acknowledged(&mut self, works: &mut WorkPool, psn: Psn) {
-        self.mark_all(works, Due::Lost, |read| {
-            psn.distance_from(read.missing()) >= 0 && psn.distance_from(read.asking.frontier) >= 0
-        });
+        self.mark_all(works, Due::Lost, |read| psn.distance_from(read.asking.frontier) >= 0);
     }
 
     /// The peer has executed nothing from `psn` on.

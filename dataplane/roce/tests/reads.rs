@@ -259,6 +259,19 @@ fn an_ack_asks_for_the_reads_before_it_only() {
 }
 
 #[test]
+fn an_ack_of_what_a_read_was_answered_asks_for_nothing() {
+    let [mut end, _] = Pair::new(&config(), no_fault()).ends;
+    end.read(0, 2048);
+    assert_eq!(requests(&mut end, 0), [0]);
+    end.receive(0, &Transport { opcode: Opcode::ReadResponseFirst, ..answer(0) }, &[1; 1024]);
+    let ack = |nth| Transport { opcode: Opcode::Acknowledge, ..answer(nth) };
+    end.receive(0, &ack(0), &[]);
+    assert_eq!(requests(&mut end, 0), [], "the rest may be on its way");
+    end.receive(0, &ack(1), &[]);
+    assert_eq!(requests(&mut end, 0), [1], "the rest is lost");
+}
+
+#[test]
 fn what_the_peer_refused_is_asked_for_in_its_turn() {
     let [mut end, _] = Pair::new(&config(), no_fault()).ends;
     end.send(vec![1; 8]);
