@@ -160,6 +160,29 @@ fn a_drive_pulled_out_while_it_runs() {
     assert_eq!(rig.event(), Event::Failed(Failure { reason: Reason::Removed, stopped: false }));
 }
 
+/// As many as one list shows, and one more: the driver asks on, and says what it leaves out.
+#[test]
+fn more_namespaces_than_are_kept_are_left_out_and_named() {
+    let most = gantry_nvme::Inventory::NAMESPACES_MAX as u32;
+    for (count, left_out) in [(most, vec![]), (most + 1, vec![(Nsid(most + 1), gantry_nvme::Unusable::TooMany)])] {
+        let identity = gantry_drive::Identity::of_name("mem", "many");
+        let bytes = u64::from(count) * 512;
+        let shape = Shape::equal_parts(identity, bytes, count, 9, 5).unwrap();
+        let mut model = Model::new(shape, Box::new(MemoryMedia::new(bytes))).unwrap();
+        let needed = Controller::memory_needed(CONFIG.io_queues, CONFIG.io_entries);
+        let memory = Region::shared(needed).unwrap();
+        model.space().map(Arc::clone(&memory)).unwrap();
+        let mut controller = Controller::new(model.bar(), memory, 0, needed, CONFIG);
+        let ready = (0..1_000_000).find_map(|now| {
+            model.step(now);
+            controller.poll(now)
+        });
+        assert_eq!(ready, Some(Event::Ready));
+        let inventory = controller.inventory();
+        assert_eq!((inventory.namespaces.len(), &inventory.left_out), (most as usize, &left_out), "of {count}");
+    }
+}
+
 #[test]
 fn a_model_without_namespaces_is_ready_too() {
     let identity = gantry_drive::Identity::of_name("mem", "none");
