@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("gantry", &[]),
     ("gantry-wire", &[]),
+    ("gantry-p4-proto", &[]),
+    ("gantry-p4c", &["gantry-p4-proto"]),
+    ("gantry-table", &[]),
+    ("gantry-api", &["gantry-p4-proto"]),
     ("gantry-cpu", &[]),
     ("gantry-dma", &["gantry-cpu"]),
     ("gantry-roce", &["gantry-wire"]),

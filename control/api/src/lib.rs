@@ -1,0 +1,3 @@
+//! Management interfaces of control.
+
+#![forbid(unsafe_code)]

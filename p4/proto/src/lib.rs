@@ -1,0 +1,3 @@
+//! Messages of P4Info and P4Runtime (P4Runtime specification 1.5.0).
+
+#![forbid(unsafe_code)]
