@@ -235,6 +235,8 @@ pub enum ExprKind {
     },
     /// As many bits as the type has, from where the parser is, which stays there (P4_16 §12.8.3). Parsers only.
     Lookahead,
+    /// Bytes of the whole packet, 32 bits: `packet_in.length()` (P4_16 §12.8). Parsers only.
+    Length,
 }
 
 /// Operators.
