@@ -60,6 +60,10 @@ pub struct Program {
     pub headers: Vec<Header>,
     /// Errors by the value that represents them; `NoError` is 0 (P4_16 §7.1.2).
     pub errors: Vec<String>,
+    /// What comments and annotations say of the package's instance, `main`.
+    pub notes: Notes,
+    /// New types (`type`, P4_16 §7.2.8) that the control plane may have to know.
+    pub new_types: Vec<NewType>,
     /// Serializable and plain enums, which emitters may give names to.
     pub enums: Vec<Enum>,
     /// Named constants of the program's own files, folded, for emitters that show them.
@@ -150,6 +154,17 @@ pub struct Field {
     pub offset: u32,
     /// Its length in bits.
     pub bits: u8,
+}
+
+/// A new type: a name for bits that the control plane may write in another form (P4Runtime §8.4.6).
+#[derive(Clone, Debug)]
+pub struct NewType {
+    /// Its name.
+    pub name: String,
+    /// What represents it in the data plane.
+    pub ty: Type,
+    /// What its comments and annotations say: `@p4runtime_translation` is one of them.
+    pub notes: Notes,
 }
 
 /// An enum.
@@ -684,7 +699,7 @@ pub enum ExternKind {
 pub struct ControllerHeader {
     /// `packet_in` or `packet_out`.
     pub name: String,
-    /// Its P4Runtime id, prefix 0x11.
+    /// Its P4Runtime id, prefix 0x04 (P4Runtime §6.3).
     pub id: u32,
     /// Its fields' names and bits.
     pub fields: Vec<(String, u8)>,
@@ -699,6 +714,8 @@ pub struct Notes {
     pub description: String,
     /// Annotations that nothing else shows, as they were written: `@p4runtime_translation("…", 32)`.
     pub annotations: Vec<String>,
+    /// Of keys and parameters: the new type they were declared with, by its name; empty where there is none.
+    pub new_type: String,
 }
 
 impl Type {
