@@ -76,6 +76,8 @@ pub struct Program {
     pub externs: Vec<Extern>,
     /// The parser; a program whose architecture has none starts in its control.
     pub parser: Option<Parser>,
+    /// The metadata that tells the control how the parser ended (PNA's `parser_error`): the architecture sets it in between.
+    pub parser_error: Option<VarId>,
     /// The control.
     pub control: Option<Control>,
     /// The deparser.
@@ -156,7 +158,7 @@ pub struct Field {
     pub bits: u8,
 }
 
-/// A new type: a name for bits that the control plane may write in another form (P4Runtime §8.4.6).
+/// A new type: a name for bits that the control plane may write in another form (P4Runtime §8, user-defined types).
 #[derive(Clone, Debug)]
 pub struct NewType {
     /// Its name.
