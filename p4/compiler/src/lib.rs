@@ -6,5 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ast;
+pub mod diagnostics;
 pub mod ir;
 pub mod source;
