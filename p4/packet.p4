@@ -95,7 +95,8 @@ struct headers_t {
 struct metadata_t {
     /// The transport has made this packet: its BTH and what follows are valid, its lower headers are to be made.
     bool           outgoing;
-    /// The port's own Ethernet address.
+    /// The port that it leaves by, and the address of the port that it came or goes by.
+    PortId_t       port;
     bit<48>        port_mac;
     /// Tag of the packet, 0 for none.
     bit<12>        vid;
@@ -570,7 +571,7 @@ control PacketControl(
     /// Next hops set by hand.
     table neighbors {
         key = {
-            ostd.output_port: exact @name("port");
+            meta.port:        exact @name("port");
             meta.vid:         exact @name("vid");
             meta.remote_ip:   exact @name("address");
         }
