@@ -8,5 +8,7 @@
 
 pub mod ast;
 pub mod diagnostics;
+pub mod emit;
+pub mod interpret;
 pub mod ir;
 pub mod source;
