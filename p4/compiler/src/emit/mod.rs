@@ -1,1 +1,6 @@
 //! What the compiler writes: each form of output in a file of its own, all from the intermediate form.
+
+pub mod docs;
+pub mod graph;
+mod notation;
+pub mod p4info;
