@@ -4,3 +4,4 @@ pub mod docs;
 pub mod graph;
 mod notation;
 pub mod p4info;
+pub mod rust;

@@ -1,12 +1,11 @@
 //! Header types: the bytes of the wire with an accessor for each field.
 
 use proc_macro2::{Literal, TokenStream};
-use quote::{format_ident, quote};
+use quote::{ToTokens, format_ident, quote};
 
 use crate::ir::{Field, Header, Type};
 
-use super::names::ident;
-use super::plan::{Layout, Plan, doc, natural};
+use super::plan::{Layout, Plan, doc, natural, natural_bits};
 
 /// All header types of a program.
 pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
@@ -22,9 +21,11 @@ fn emit_type(plan: &Plan<'_>, layout: &Layout) -> TokenStream {
     let accessors = header.fields.iter().zip(&layout.fields).map(|(field, (reads, writes))| {
         let ty = natural(field_type(field));
         let shown = doc(&format!("`{}`: {}.", field.name, place(field)));
-        let write = format!("Sets `{}`; bits of the value beyond its {} do not count.", field.name, field.bits);
-        let write = doc(if is_natural(field.bits) { "" } else { &write });
-        let write = if is_natural(field.bits) { doc(&format!("Sets `{}`.", field.name)) } else { write };
+        let write = if is_natural(field.bits) {
+            doc(&format!("Sets `{}`.", field.name))
+        } else {
+            doc(&format!("Sets `{}` to the low bits of a value.", field.name))
+        };
         let (get, set) = (get(header, field), set(header, field));
         quote! {
             #shown
@@ -157,12 +158,13 @@ fn get_bits(header: &Header, offset: usize, bits: usize, ty: &proc_macro2::Ident
 
 fn set(header: &Header, field: &Field) -> TokenStream {
     let mut pieces = Vec::new();
-    set_bits(header, field.offset as usize, usize::from(field.bits), 0, &mut pieces);
+    set_bits(header, field, usize::from(field.bits), 0, &mut pieces);
     quote!(#(#pieces)*)
 }
 
-/// Statements that store `bits` bits of `value`, from its bit `from` on.
-fn set_bits(header: &Header, offset: usize, bits: usize, from: usize, pieces: &mut Vec<TokenStream>) {
+/// Statements that store `bits` bits of a field's `value`, from its bit `from` on.
+fn set_bits(header: &Header, field: &Field, bits: usize, from: usize, pieces: &mut Vec<TokenStream>) {
+    let offset = field.offset as usize + usize::from(field.bits) - bits - from;
     let value = if from == 0 {
         quote!(value)
     } else {
@@ -177,7 +179,7 @@ fn set_bits(header: &Header, offset: usize, bits: usize, from: usize, pieces: &m
         } else if is_natural(bits as u8) && from == 0 {
             quote!(self.0[#at..#to].copy_from_slice(&value.to_be_bytes());)
         } else {
-            let natural = (bits + from).next_power_of_two() / 8;
+            let natural = usize::from(natural_bits(field.bits)) / 8;
             let (skip, stop) = (Literal::usize_unsuffixed(natural - bits / 8), Literal::usize_unsuffixed(natural));
             quote!(self.0[#at..#to].copy_from_slice(&#value.to_be_bytes()[#skip..#stop]);)
         });
@@ -188,8 +190,8 @@ fn set_bits(header: &Header, offset: usize, bits: usize, from: usize, pieces: &m
             0 => PIECE,
             some => some,
         };
-        set_bits(header, offset, bits - low, from + low, pieces);
-        set_bits(header, offset + bits - low, low, from, pieces);
+        set_bits(header, field, bits - low, from + low, pieces);
+        set_bits(header, field, low, from, pieces);
         return;
     };
     let ty = format_ident!("u{}", length * 8);
@@ -213,15 +215,10 @@ fn set_bits(header: &Header, offset: usize, bits: usize, from: usize, pieces: &m
 /// So many ones, as Rust writes them.
 pub(super) fn mask(bits: usize) -> TokenStream {
     let mask = u128::MAX >> (128 - bits);
-    if mask < 10 { Literal::u128_unsuffixed(mask).into() } else { hex(mask) }
+    if mask < 10 { Literal::u128_unsuffixed(mask).to_token_stream() } else { hex(mask) }
 }
 
 /// A number in hexadecimal.
 pub(super) fn hex(value: u128) -> TokenStream {
     format!("{value:#x}").parse().expect("a number")
-}
-
-/// An integer type by its bits.
-pub(super) fn unsigned(bits: usize) -> proc_macro2::Ident {
-    ident(&format!("u{bits}"))
 }

@@ -142,8 +142,10 @@ impl<'p> Plan<'p> {
         let states = states.map(|state| items.take(&format!("state_{}", snake(&state.name)))).collect();
         let own = |name: &str| vec![snake(last(name)), snake(name)];
         let actions = program.actions.iter().map(|action| items.first(&own(&action.name))).collect();
-        let joins =
-            split.joins.iter().map(|j| items.take(&format!("after_{}", snake(last(&program.tables[j.table.index()].name)))));
+        let joins = split
+            .joins
+            .iter()
+            .map(|j| items.take(&format!("after_{}", snake(last(&program.tables[j.table.index()].name)))));
         let joins = joins.collect();
 
         let mut fields = Scope::default();
@@ -349,7 +351,11 @@ fn layouts(program: &Program, items: &mut Scope) -> (Vec<Layout>, Vec<usize>) {
                 (reads, writes)
             });
             let fields = fields.collect();
-            layouts.push(Layout { name: items.take(&camel(&header.type_name)), header: HeaderId(index as u32), fields });
+            layouts.push(Layout {
+                name: items.take(&camel(&header.type_name)),
+                header: HeaderId(index as u32),
+                fields,
+            });
         }
         of.push(layout);
     }

@@ -1,0 +1,180 @@
+//! What is known of a packet: which headers are valid and where, the values that the program changes, its metadata.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{format_ident, quote};
+
+use crate::ir::{HeaderId, Type, VarId};
+
+use super::plan::{Home, Plan, doc, natural};
+
+/// `Metadata`, `Packet` and what reads headers.
+pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
+    let metadata = metadata(plan);
+    let valid_type = plan.valid_type();
+    let bits = plan.headers.iter().enumerate().map(|(index, header)| {
+        let (name, bit) = (&header.valid, Literal::usize_unsuffixed(index));
+        let about = doc(&format!("`{}` is valid.", plan.program.headers[index].name));
+        quote!(#about pub const #name: #valid_type = 1 << #bit;)
+    });
+    let places = plan.headers.iter().enumerate().map(|(index, header)| {
+        let name = &header.at;
+        let about = doc(&format!("Where `{}` is in the frame.", plan.program.headers[index].name));
+        quote!(#about pub #name: u16,)
+    });
+    let absent = plan.headers.iter().map(|header| {
+        let name = &header.at;
+        quote!(#name: ABSENT,)
+    });
+    let stored = plan.stored().map(|(var, name, ty)| {
+        let (about, ty) = (about_var(plan, var), natural(ty));
+        quote!(#about pub #name: #ty,)
+    });
+    let zeros = plan.stored().map(|(_, name, ty)| {
+        let zero = zero(ty);
+        quote!(#name: #zero,)
+    });
+    let reads = (0..plan.headers.len() as u32).map(|index| reads(plan, HeaderId(index)));
+    quote! {
+        #metadata
+
+        #(#bits)*
+
+        /// Where a header is that is not in the frame.
+        const ABSENT: u16 = u16::MAX;
+
+        /// What is known of a packet. Fields that the program only reads are not here: they are read from the frame.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Packet {
+            /// The table that it comes to next, or [`DONE`].
+            at: u8,
+            /// Which headers are valid.
+            pub valid: #valid_type,
+            /// Bytes of the whole packet: what counters and meters count.
+            pub length: u32,
+            /// Where the frame's bytes begin that the parser did not look at.
+            pub payload_at: u16,
+            #(#places)*
+            #(#stored)*
+            /// The parameters of the program's blocks.
+            pub metadata: Metadata,
+        }
+
+        impl Default for Packet {
+            fn default() -> Self {
+                Self {
+                    at: DONE,
+                    valid: 0,
+                    length: 0,
+                    payload_at: 0,
+                    #(#absent)*
+                    #(#zeros)*
+                    metadata: Metadata::default(),
+                }
+            }
+        }
+
+        impl Packet {
+            /// Whether a header is valid.
+            #[inline]
+            #[must_use]
+            pub const fn is_valid(&self, header: #valid_type) -> bool {
+                self.valid & header != 0
+            }
+
+            #(#reads)*
+        }
+    }
+}
+
+/// Zero.
+pub(super) fn zero(ty: Type) -> TokenStream {
+    super::expression::plain(0, ty)
+}
+
+fn about_var(plan: &Plan<'_>, var: VarId) -> TokenStream {
+    let declared = &plan.program.vars[var.index()];
+    let of_enum = declared.of_enum.map(|of| format!(", a [`{}`]", plan.enums[of as usize])).unwrap_or_default();
+    let bits = match declared.ty {
+        Type::Bits(bits) if bits != super::plan::natural_bits(bits) => format!(", {bits} bits"),
+        _ => String::new(),
+    };
+    doc(&format!("`{}`{bits}{of_enum}.", declared.name))
+}
+
+fn metadata(plan: &Plan<'_>) -> TokenStream {
+    let fields = plan.homes.iter().enumerate().filter_map(|(index, home)| match home {
+        Home::Metadata(name) => {
+            let var = VarId(index as u32);
+            let (about, ty) = (about_var(plan, var), natural(plan.program.vars[index].ty));
+            Some(quote!(#about pub #name: #ty,))
+        }
+        _ => None,
+    });
+    quote! {
+        /// Parameters of the program's blocks other than headers: what the architecture tells and is told, and the program's own.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Metadata {
+            #(#fields)*
+        }
+    }
+}
+
+/// What reads a header from the frame, makes it valid, and gives it with what the program changed.
+fn reads(plan: &Plan<'_>, id: HeaderId) -> TokenStream {
+    let instance = &plan.headers[id.index()];
+    let layout = plan.layout(id);
+    let (name, ty, at, bit) = (&instance.name, &layout.name, &instance.at, &instance.valid);
+    let path = &plan.program.headers[id.index()].name;
+    let stored = plan.stored_fields(id);
+    let about = doc(&format!("`{path}` as it is in the frame; zeros if it is not there."));
+    let read = quote! {
+        #about
+        #[inline]
+        #[must_use]
+        pub fn #name<'f>(&self, frame: &'f [u8]) -> &'f #ty {
+            header(frame, usize::from(self.#at)).unwrap_or(&#ty::ZERO)
+        }
+    };
+    let sets = stored.iter().map(|(field, from)| {
+        let var = plan.program.headers[id.index()].fields[*field].var;
+        let set = &layout.fields[*field].1;
+        match plan.program.vars[var.index()].ty {
+            Type::Bool => quote!(header.#set(u8::from(self.#from));),
+            Type::Bits(_) => quote!(header.#set(self.#from);),
+        }
+    });
+    let whole_name = format_ident!("whole_{name}");
+    let about = doc(&format!("`{path}` with what the program changed in it."));
+    // Where all fields are here the frame's bytes do not matter.
+    let start = if instance.made { quote!(#ty::ZERO) } else { quote!(*self.#name(frame)) };
+    let header = if stored.is_empty() { quote!(header) } else { quote!(mut header) };
+    let whole = quote! {
+        #about
+        #[inline]
+        #[must_use]
+        pub fn #whole_name(&self, frame: &[u8]) -> #ty {
+            let #header = #start;
+            #(#sets)*
+            header
+        }
+    };
+    let make = instance.made.then(|| {
+        let make_name = format_ident!("make_{name}");
+        let about = doc(&format!("`setValid` of `{path}`: its fields are zero if it was not valid."));
+        let clears = stored.iter().map(|(field, to)| {
+            let var = plan.program.headers[id.index()].fields[*field].var;
+            let zero = zero(plan.program.vars[var.index()].ty);
+            quote!(self.#to = #zero;)
+        });
+        quote! {
+            #about
+            pub fn #make_name(&mut self) {
+                if !self.is_valid(#bit) {
+                    self.valid |= #bit;
+                    #(#clears)*
+                }
+            }
+        }
+    });
+    quote!(#read #whole #make)
+}
