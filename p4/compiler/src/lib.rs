@@ -11,4 +11,45 @@ pub mod diagnostics;
 pub mod emit;
 pub mod interpret;
 pub mod ir;
+mod lexer;
+mod parser;
+pub mod preprocess;
 pub mod source;
+
+use std::path::Path;
+
+use diagnostics::{Diagnostic, in_order};
+use preprocess::{Options, Preprocessed};
+use source::Sources;
+
+/// Reads a program's syntax tree from its main file and those that it includes, which are added to `sources`.
+///
+/// # Errors
+/// What is wrong with its text, in order.
+pub fn parse(file: &Path, options: &Options, sources: &mut Sources) -> Result<ast::Program, Vec<Diagnostic>> {
+    let preprocessed = preprocess::preprocess(file, options, sources);
+    parse_tokens(preprocessed, sources)
+}
+
+/// As [`parse`], for a main file that is in memory: `name` is what diagnostics call it.
+///
+/// # Errors
+/// What is wrong with its text, in order.
+pub fn parse_text(
+    name: &str,
+    text: &str,
+    options: &Options,
+    sources: &mut Sources,
+) -> Result<ast::Program, Vec<Diagnostic>> {
+    let preprocessed = preprocess::preprocess_text(name, text, options, sources);
+    parse_tokens(preprocessed, sources)
+}
+
+fn parse_tokens(preprocessed: Preprocessed, sources: &Sources) -> Result<ast::Program, Vec<Diagnostic>> {
+    let (program, mut mistakes) = parser::parse(&preprocessed.tokens, sources);
+    if !preprocessed.mistakes.is_empty() {
+        // What is missing because it could not be included is not a mistake of its own.
+        mistakes = preprocessed.mistakes;
+    }
+    if mistakes.is_empty() { Ok(program) } else { Err(in_order(mistakes)) }
+}

@@ -1,4 +1,4 @@
-//! What stands before a declaration: annotations (P4_16 §20) and comments.
+//! What stands before a declaration: annotations (P4_16, Annotations) and comments.
 
 use std::rc::Rc;
 

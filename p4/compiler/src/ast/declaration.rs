@@ -1,4 +1,4 @@
-//! Declarations: types (P4_16 §7.2), externs, parsers (§12), controls (§13), tables (§14), packages (§15).
+//! Declarations: types (P4_16 §7.2), externs, parsers (§13), controls and tables (§14), packages (§17).
 
 use super::{Argument, Expr, Name, Path, Preamble, Statement, Transition, TypeRef, Var};
 use crate::source::Span;
@@ -239,7 +239,7 @@ pub struct State {
     pub name: Name,
     /// What it does.
     pub body: Vec<Statement>,
-    /// Where it goes; to `reject` if it does not say (P4_16 §12.5).
+    /// Where it goes; to `reject` if it does not say (P4_16 §13.5).
     pub transition: Option<Transition>,
     /// Where it is written.
     pub span: Span,

@@ -1,4 +1,4 @@
-//! Statements (P4_16 §11) and transitions of parsers (§12.5).
+//! Statements (P4_16 §12) and transitions of parsers (§13.5).
 
 use super::{Block, Const, Expr, Name, Preamble, TypeRef};
 use crate::source::Span;
@@ -54,7 +54,7 @@ pub enum StatementKind {
     Var(Var),
 }
 
-/// A case of a `switch` (P4_16 §11.7).
+/// A case of a `switch` (P4_16 §12.7).
 #[derive(Clone, Debug)]
 pub struct SwitchCase {
     /// What it is for.
@@ -70,7 +70,7 @@ pub struct SwitchCase {
 pub enum Label {
     /// A value, or an action by its name.
     Value(Expr),
-    /// `default`, or `_`.
+    /// `default`.
     Default(Span),
 }
 
@@ -105,7 +105,7 @@ pub enum Transition {
     },
 }
 
-/// A case of a `select` (P4_16 §12.6).
+/// A case of a `select` (P4_16 §13.6).
 #[derive(Clone, Debug)]
 pub struct SelectCase {
     /// A match for each key; a single `default` or `_` stands for all of them.

@@ -1,0 +1,2 @@
+#error this part is wrong
+const string text = "without an end;
