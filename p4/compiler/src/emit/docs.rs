@@ -162,6 +162,10 @@ fn counted(unit: Unit) -> &'static str {
     }
 }
 
+fn cells(size: u32) -> String {
+    if size == 1 { "1 cell".to_owned() } else { format!("{size} cells") }
+}
+
 /// What a direct extern is, with its article.
 fn what(kind: &ExternKind) -> String {
     match kind {
@@ -191,21 +195,21 @@ fn instances(page: &mut String, program: &Program) {
     };
     let of_table = |table: &crate::ir::TableId| &program.tables[table.index()].name;
     list("Counters", &|each| match &each.kind {
-        ExternKind::Counter { size, unit } => Some(format!("{size} cells, {}", counted(*unit))),
+        ExternKind::Counter { size, unit } => Some(format!("{}, {}", cells(*size), counted(*unit))),
         ExternKind::DirectCounter { unit, table } => {
             Some(format!("one for each entry of `{}`, {}", of_table(table), counted(*unit)))
         }
         _ => None,
     });
     list("Meters", &|each| match &each.kind {
-        ExternKind::Meter { size, unit } => Some(format!("{size} cells, {}", counted(*unit))),
+        ExternKind::Meter { size, unit } => Some(format!("{}, {}", cells(*size), counted(*unit))),
         ExternKind::DirectMeter { unit, table } => {
             Some(format!("one for each entry of `{}`, {}", of_table(table), counted(*unit)))
         }
         _ => None,
     });
     list("Registers", &|each| match &each.kind {
-        ExternKind::Register { size, bits } => Some(format!("{size} cells of {bits} bits")),
+        ExternKind::Register { size, bits } => Some(format!("{} of {bits} bits", cells(*size))),
         _ => None,
     });
     list("Digests", &|each| match &each.kind {

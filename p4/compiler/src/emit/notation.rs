@@ -59,9 +59,9 @@ pub(super) fn matching(program: &Program, wanted: Match, key: &Expr) -> String {
     match wanted {
         Match::Any => "_".to_owned(),
         Match::Value(value) => one(value),
-        Match::Mask { value, mask } => format!("{} &&& {}", constant(value, key.ty), constant(mask, key.ty)),
+        Match::Mask { value, mask } => format!("{value:#x} &&& {mask:#x}"),
         Match::Range { low, high } => format!("{} .. {}", one(low), one(high)),
-        Match::Prefix { value, length } => format!("{}/{length}", constant(value, key.ty)),
+        Match::Prefix { value, length } => format!("{value:#x}/{length}"),
     }
 }
 
