@@ -5,11 +5,12 @@ use std::{env, fs};
 
 use prost::Message as _;
 
-const FILES: [&str; 2] = ["p4/config/v1/p4info.proto", "p4/v1/p4runtime.proto"];
+const FILES: [&str; 3] = ["p4/config/v1/p4info.proto", "p4/v1/p4runtime.proto", "gantry/p4runtime/role.proto"];
 
 fn main() {
     println!("cargo:rerun-if-changed=p4");
     println!("cargo:rerun-if-changed=google");
+    println!("cargo:rerun-if-changed=gantry");
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let descriptors = match protox::compile(FILES, [root]) {
         Ok(descriptors) => descriptors,

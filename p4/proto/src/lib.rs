@@ -33,9 +33,16 @@ pub mod p4 {
     }
 }
 
+/// `gantry.p4runtime`: what P4Runtime leaves to the device.
+#[allow(missing_docs, unreachable_pub)]
+pub mod role {
+    include!(concat!(env!("OUT_DIR"), "/gantry.p4runtime.rs"));
+}
+
 pub use google::rpc::Status;
 pub use p4::config::v1 as config;
 pub use p4::config::v1::P4Info;
 pub use p4::v1 as runtime;
 pub use prost::Message;
 pub use prost_types::Any;
+pub use role::RoleConfig;

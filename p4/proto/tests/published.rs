@@ -32,9 +32,14 @@ fn message(lines: &mut BTreeSet<String>, of: &MessageDescriptor) {
     }
 }
 
+/// `google.protobuf` is the library's, `gantry.` nobody else's.
+fn ours_to_publish(package: &str) -> bool {
+    package != "google.protobuf" && !package.starts_with("gantry.")
+}
+
 fn ours() -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
-    for file in text::pool().files().filter(|file| file.package_name() != "google.protobuf") {
+    for file in text::pool().files().filter(|file| ours_to_publish(file.package_name())) {
         assert_eq!(file.syntax(), prost_reflect::Syntax::Proto3, "{}", file.name());
         file.enums().for_each(|of| enumeration(&mut lines, &of));
         file.messages().for_each(|of| message(&mut lines, &of));
