@@ -75,12 +75,14 @@ fn render_one(diagnostic: &Diagnostic, sources: &Sources, colour: bool) -> Strin
         .with_index_type(IndexType::Byte)
         .with_compact(false);
     let id = |span: Span| -> FileSpan { (span.file, span.range()) };
-    let mut report = Report::build(ReportKind::Error, id(diagnostic.span))
-        .with_config(config)
-        .with_message(&diagnostic.message)
-        .with_label(Label::new(id(diagnostic.span)).with_message("here").with_color(Color::Red).with_order(-1));
-    for (span, text) in &diagnostic.marks {
-        report = report.with_label(Label::new(id(*span)).with_message(text).with_color(Color::Blue));
+    let mut marks: Vec<_> = diagnostic.marks.iter().map(|(span, text)| (*span, text.as_str(), Color::Blue)).collect();
+    marks.push((diagnostic.span, "here", Color::Red));
+    // One excerpt for each file, the mistake's first.
+    marks.sort_by_key(|(span, ..)| (span.file != diagnostic.span.file, *span));
+    let mut report =
+        Report::build(ReportKind::Error, id(diagnostic.span)).with_config(config).with_message(&diagnostic.message);
+    for (span, text, colour) in marks {
+        report = report.with_label(Label::new(id(span)).with_message(text).with_color(colour));
     }
     if let Some(remedy) = &diagnostic.remedy {
         report = report.with_help(remedy);

@@ -46,10 +46,11 @@ pub fn parse_text(
 }
 
 fn parse_tokens(preprocessed: Preprocessed, sources: &Sources) -> Result<ast::Program, Vec<Diagnostic>> {
-    let (program, mut mistakes) = parser::parse(&preprocessed.tokens, sources);
-    if !preprocessed.mistakes.is_empty() {
-        // What is missing because it could not be included is not a mistake of its own.
-        mistakes = preprocessed.mistakes;
+    let Preprocessed { tokens, mut mistakes, incomplete } = preprocessed;
+    if incomplete {
+        return Err(in_order(mistakes));
     }
+    let (program, more) = parser::parse(&tokens, sources);
+    mistakes.extend(more);
     if mistakes.is_empty() { Ok(program) } else { Err(in_order(mistakes)) }
 }

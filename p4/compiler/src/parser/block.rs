@@ -147,10 +147,12 @@ impl Reader<'_> {
         }
         let start = self.here();
         let ty = self.ty()?;
-        if let (false, TypeKind::Named(path)) = (in_control, &ty.kind) {
-            if self.scopes.known(&path.name.text, path.global) == Some(Known::Parser) {
-                return self.refuse(ty.span, "parsers inside of parsers are", "write its states into this parser");
-            }
+        let known = match &ty.kind {
+            TypeKind::Named(path) => self.scopes.known(&path.name.text, path.global),
+            _ => None,
+        };
+        if !in_control && known == Some(Known::Parser) {
+            return self.refuse(ty.span, "parsers inside of parsers are", "write its states into this parser");
         }
         Ok(Local::Instance(self.instance(preamble, ty, start)?))
     }
@@ -161,9 +163,12 @@ impl Reader<'_> {
         let arguments = self.arguments()?;
         let name = self.name("the instance's name")?;
         self.declare(&name, Known::Value);
-        if self.is("=") {
+        if self.eat("=") {
+            // Its block, and not the `;` behind it, would look like the end of the declaration.
+            let span = name.span.to(self.here());
+            self.at = self.closing[self.at] + 1;
             let remedy = "declare the extern without abstract methods";
-            return self.refuse(name.span.to(self.here()), "instances with methods of their own are", remedy);
+            return self.refuse(span, "instances with methods of their own are", remedy);
         }
         self.expect(";")?;
         Ok(Instance { preamble, ty, arguments, name, span: self.since(start) })

@@ -68,7 +68,7 @@ impl Reader<'_> {
             "action" | "table" | "state" | "parser" | "control" | "header" | "struct" | "enum" | "extern"
                 if self.is_name(self.ahead(1)) =>
             {
-                let message = format!("a {word} is not declared among statements");
+                let message = format!("`{word}` is not declared among statements");
                 return self.fail(token.span, message);
             }
             _ if token.is("{") => StatementKind::Block(self.block(preamble)?),

@@ -71,6 +71,7 @@ impl Preprocessor<'_> {
                 (false, true) => "it is not beside this file; say where else to search with -I".to_owned(),
                 (false, false) => format!("it is neither beside this file nor in {}", self.searched()),
             };
+            self.incomplete = true;
             return self.mistake(Diagnostic::new(whole, format!("there is no file {name}")).remedy(remedy));
         };
         let open = Open::new(&path);
@@ -92,6 +93,7 @@ impl Preprocessor<'_> {
                 self.open.pop();
             }
             Err(reason) => {
+                self.incomplete = true;
                 self.mistake(Diagnostic::new(whole, format!("{} cannot be read: {reason}", shown(&path))));
             }
         }

@@ -9,6 +9,7 @@ mod macros;
 
 use std::path::{Path, PathBuf};
 
+use crate::ast::Number;
 use crate::diagnostics::{DIAGNOSTICS_MAX, Diagnostic};
 use crate::lexer::{Kind, Token, lex};
 use crate::source::{Sources, Span};
@@ -20,6 +21,8 @@ const DEPTH_MAX: usize = 32;
 const FILES_MAX: usize = 512;
 /// Bytes of a file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of a line: diagnostics show whole lines.
+const LINE_BYTES_MAX: usize = 4096;
 /// Tokens of a program, and the uses of its macros.
 const TOKENS_MAX: usize = 1 << 20;
 
@@ -36,6 +39,8 @@ pub struct Options {
 pub(crate) struct Preprocessed {
     pub(crate) tokens: Vec<Token>,
     pub(crate) mistakes: Vec<Diagnostic>,
+    /// Parts are missing that could not be read: what the parser has to say about the rest may be their fault.
+    pub(crate) incomplete: bool,
 }
 
 /// Reads a program from its main file.
@@ -50,7 +55,7 @@ pub(crate) fn preprocess(main: &Path, options: &Options, sources: &mut Sources) 
             let file = sources.add(name.clone(), "", None, false);
             let span = Span { file, start: 0, end: 0 };
             let mistake = Diagnostic::new(span, format!("{name} cannot be read: {reason}"));
-            Preprocessed { tokens: vec![end(span)], mistakes: vec![mistake] }
+            Preprocessed { tokens: vec![end(span)], mistakes: vec![mistake], incomplete: true }
         }
     }
 }
@@ -71,13 +76,14 @@ fn run(file: u32, open: Vec<include::Open>, options: &Options, sources: &mut Sou
         mistakes: Vec::new(),
         files: 1,
         full: false,
+        incomplete: false,
     };
     preprocessor.define_all();
     preprocessor.file(file);
-    let Preprocessor { mut tokens, mistakes, sources, .. } = preprocessor;
+    let Preprocessor { mut tokens, mistakes, sources, incomplete, .. } = preprocessor;
     let length = u32::try_from(sources.files()[file as usize].text.len()).expect("sources are shorter than 4 GiB");
     tokens.push(end(Span { file, start: length, end: length }));
-    Preprocessed { tokens, mistakes }
+    Preprocessed { tokens, mistakes, incomplete }
 }
 
 fn end(span: Span) -> Token {
@@ -95,6 +101,7 @@ struct Preprocessor<'p> {
     files: usize,
     /// A bound was reached: nothing more is read.
     full: bool,
+    incomplete: bool,
 }
 
 /// An `#if` whose `#endif` has not come.
@@ -122,6 +129,7 @@ impl Preprocessor<'_> {
     fn stop(&mut self, diagnostic: Diagnostic) {
         if !self.full {
             self.full = true;
+            self.incomplete = true;
             self.mistakes.push(diagnostic);
         }
     }
@@ -138,6 +146,13 @@ impl Preprocessor<'_> {
 
     fn file(&mut self, file: u32) {
         let text = self.sources.files()[file as usize].text.clone();
+        if text.lines().any(|line| line.len() > LINE_BYTES_MAX) {
+            let this = &self.sources.files()[file as usize];
+            let message = format!("{} has a line of more than {LINE_BYTES_MAX} bytes", this.name);
+            // Where it is included; of the main file there is no better place than its beginning.
+            let place = this.included_by.unwrap_or(Span { file, start: 0, end: 0 });
+            return self.stop(Diagnostic::new(place, message));
+        }
         let lexed = lex(file, &text);
         let mut ifs: Vec<If> = Vec::new();
         let mut rest = &lexed.tokens[..];
@@ -167,6 +182,13 @@ impl Preprocessor<'_> {
     fn expand(&mut self, token: &Token, mistakes: &[Diagnostic]) {
         if let Kind::Bad(place) = token.kind {
             self.mistake(mistakes[place as usize].clone());
+            // What it was meant to be, so that the parser finds the rest in its place.
+            let kind = match self.sources.text(token.span).as_bytes().first() {
+                Some(b'0'..=b'9') => Kind::Number(Number { value: 0, width: None }),
+                Some(b'"') => Kind::String,
+                _ => return,
+            };
+            self.tokens.push(Token { kind, ..token.clone() });
             return;
         }
         let Self { macros, tokens, .. } = self;
@@ -219,6 +241,7 @@ impl Preprocessor<'_> {
             },
             (Kind::Word, "error") => {
                 let text = line.get(2).map_or("", |from| self.sources.text(from.span.to(line[line.len() - 1].span)));
+                self.incomplete = true;
                 self.mistake(Diagnostic::new(whole, format!("#error: {text}")));
             }
             _ => {
@@ -258,6 +281,7 @@ impl Preprocessor<'_> {
         if value.first().is_some_and(|token| token.glued && token.is("(")) {
             let message = "macros with parameters are outside of the subset: nothing checks what they are given";
             let remedy = "write a `const` for a value, or an action for statements";
+            self.incomplete = true;
             return self.mistake(Diagnostic::new(name.span.to(value[0].span), message).remedy(remedy));
         }
         if &*name.text == "defined" {

@@ -104,6 +104,13 @@ fn macros_that_double_are_stopped() {
 }
 
 #[test]
+fn a_line_is_not_longer_than_diagnostics_can_show() {
+    let line = |length: usize| shown(&format!("a{}", " ".repeat(length - 1)));
+    assert_eq!(line(4096), "a");
+    assert_eq!(line(4097), "! main.p4 has a line of more than 4096 bytes");
+}
+
+#[test]
 fn included_files_are_read_in_their_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| {
