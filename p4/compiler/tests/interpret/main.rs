@@ -5,6 +5,7 @@ mod documents;
 mod example;
 mod expressions;
 mod externs;
+mod from_text;
 mod p4info;
 mod parsing;
 mod random_expressions;
