@@ -290,6 +290,3 @@ impl<'t> Reader<'t> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
