@@ -12,6 +12,7 @@ pub mod emit;
 pub mod interpret;
 pub mod ir;
 mod lexer;
+pub mod lower;
 mod parser;
 pub mod preprocess;
 pub mod source;
