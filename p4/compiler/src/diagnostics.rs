@@ -66,15 +66,20 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources, colour: bool) -> St
     text
 }
 
+/// A file and characters of it.
 type FileSpan = (u32, std::ops::Range<usize>);
 
 fn render_one(diagnostic: &Diagnostic, sources: &Sources, colour: bool) -> String {
     let config = Config::new()
         .with_color(colour)
         .with_char_set(CharSet::Ascii)
-        .with_index_type(IndexType::Byte)
+        .with_index_type(IndexType::Char)
         .with_compact(false);
-    let id = |span: Span| -> FileSpan { (span.file, span.range()) };
+    // In characters: ariadne does not count bytes the same way everywhere.
+    let id = |span: Span| -> FileSpan {
+        let before = |at: u32| sources.file(span).text[..at as usize].chars().count();
+        (span.file, before(span.start)..before(span.end))
+    };
     let mut marks: Vec<_> = diagnostic.marks.iter().map(|(span, text)| (*span, text.as_str(), Color::Blue)).collect();
     marks.push((diagnostic.span, "here", Color::Red));
     // One excerpt for each file, the mistake's first.
@@ -139,5 +144,47 @@ impl<'s> ariadne::Cache<u32> for Files<'s> {
 
     fn display<'a>(&self, id: &'a u32) -> Option<impl std::fmt::Display + 'a> {
         Some(self.sources.files()[*id as usize].name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources() -> Sources {
+        let mut sources = Sources::default();
+        sources.add("main.p4", "#include \"part.p4\"\nüx = y;\n", None, false);
+        sources.add("part.p4", "// …\n// …\nbit y;\n", Some(Span { file: 0, start: 0, end: 18 }), false);
+        sources
+    }
+
+    #[test]
+    fn places_are_counted_in_characters_in_every_file() {
+        let sources = sources();
+        let (here, there) = (Span { file: 0, start: 25, end: 26 }, Span { file: 1, start: 18, end: 19 });
+        assert_eq!((sources.text(here), sources.text(there)), ("y", "y"));
+        let diagnostic = Diagnostic::new(here, "it is wrong").mark(there, "declared here").remedy("write it better");
+        let told = render(&[diagnostic], &sources, false);
+        for wanted in
+            ["Error: it is wrong", "[ main.p4:2:6 ]", "[ part.p4:3:5 ]", "declared here", "Help: write it better"]
+        {
+            assert!(told.contains(wanted), "{wanted}: {told}");
+        }
+        let diagnostic = Diagnostic::new(there, "it is wrong");
+        assert!(render(&[diagnostic], &sources, false).contains("Note: included by main.p4:1"));
+    }
+
+    #[test]
+    fn only_terminals_get_colours() {
+        let diagnostics = [Diagnostic::new(Span { file: 0, start: 0, end: 1 }, "it is wrong")];
+        assert!(!render(&diagnostics, &sources(), false).contains('\x1b'));
+        assert!(render(&diagnostics, &sources(), true).contains('\x1b'));
+    }
+
+    #[test]
+    fn mistakes_are_told_once_in_order_and_not_without_end() {
+        let at = |start: u32| Diagnostic::new(Span { file: 0, start, end: start + 1 }, "it is wrong");
+        assert_eq!(in_order(vec![at(2), at(1), at(2)]), [at(1), at(2)]);
+        assert_eq!(in_order((0..100).map(at).collect()).len(), DIAGNOSTICS_MAX);
     }
 }

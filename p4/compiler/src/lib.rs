@@ -23,6 +23,17 @@ use diagnostics::{Diagnostic, in_order};
 use preprocess::{Options, Preprocessed};
 use source::Sources;
 
+/// Compiles a program to its intermediate form. Its main file and those that it includes are added to `sources`, which
+/// [`diagnostics::render`] needs, and which list what a build depends on.
+///
+/// # Errors
+/// What is wrong with it, in the order of the text.
+pub fn compile(file: &Path, options: &Options, sources: &mut Sources) -> Result<ir::Program, Vec<Diagnostic>> {
+    let tree = parse(file, options, sources)?;
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    lower::lower(&tree, sources, &name)
+}
+
 /// Reads a program's syntax tree from its main file and those that it includes, which are added to `sources`.
 ///
 /// # Errors

@@ -16,6 +16,10 @@ fn parse(file: &Path, options: &Options, sources: &mut Sources) -> Result<(), Ve
     gantry_p4c::parse(file, options, sources).map(|_| ())
 }
 
+fn compile(file: &Path, options: &Options, sources: &mut Sources) -> Result<(), Vec<Diagnostic>> {
+    gantry_p4c::compile(file, options, sources).map(|_| ())
+}
+
 fn options() -> Options {
     Options { include_folders: vec![PathBuf::from("../include")], ..Options::default() }
 }
@@ -74,6 +78,16 @@ fn programs_that_the_grammar_refuses() {
 }
 
 #[test]
-fn the_cards_own_programs_are_read() {
-    accepted("..", parse);
+fn programs_that_are_compiled() {
+    accepted("tests/accepted", compile);
+}
+
+#[test]
+fn programs_that_are_refused() {
+    refused("tests/refused", compile);
+}
+
+#[test]
+fn the_cards_own_programs_are_compiled() {
+    accepted("..", compile);
 }

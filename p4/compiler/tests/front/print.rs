@@ -3,12 +3,12 @@
 use gantry_p4c::ast::*;
 
 /// Prints trees; how a number is written is the caller's choice.
-pub struct Printer<'f> {
-    pub number: &'f dyn Fn(&Expr, Number) -> String,
+pub(crate) struct Printer<'f> {
+    pub(crate) number: &'f dyn Fn(&Expr, Number) -> String,
 }
 
 impl Printer<'_> {
-    pub fn program(&self, program: &Program) -> String {
+    pub(crate) fn program(&self, program: &Program) -> String {
         program.declarations.iter().map(|declaration| self.declaration(declaration) + "\n").collect()
     }
 
@@ -246,7 +246,7 @@ impl Printer<'_> {
         }
     }
 
-    pub fn ty(&self, ty: &TypeRef) -> String {
+    pub(crate) fn ty(&self, ty: &TypeRef) -> String {
         match &ty.kind {
             TypeKind::Bool => "bool".to_owned(),
             TypeKind::Bits(None) => "bit".to_owned(),
@@ -273,7 +273,7 @@ impl Printer<'_> {
         })
     }
 
-    pub fn expr(&self, expr: &Expr) -> String {
+    pub(crate) fn expr(&self, expr: &Expr) -> String {
         match &expr.kind {
             ExprKind::Number(number) => (self.number)(expr, *number),
             ExprKind::Bool(value) => value.to_string(),
