@@ -61,7 +61,7 @@ pub(super) fn plain(value: u128, ty: Type) -> TokenStream {
     match ty {
         Type::Bool if value == 0 => quote!(false),
         Type::Bool => quote!(true),
-        Type::Bits(_) if value < 0x1_0000 => Literal::u128_unsuffixed(value).to_token_stream(),
+        Type::Bits(_) if value < 10_000 => Literal::u128_unsuffixed(value).to_token_stream(),
         Type::Bits(_) => hex(value),
     }
 }
@@ -218,8 +218,8 @@ impl<'a, 'p> Values<'a, 'p> {
             BinaryOp::And => sign(quote!(&)),
             BinaryOp::Or => sign(quote!(|)),
             BinaryOp::Xor => sign(quote!(^)),
-            BinaryOp::Shl => self.shift(quote!(<<), left, right, ty).cut(ty),
-            BinaryOp::Shr => self.shift(quote!(>>), left, right, ty),
+            BinaryOp::Shl => self.shift(true, left, right, ty).cut(ty),
+            BinaryOp::Shr => self.shift(false, left, right, ty),
             BinaryOp::Eq => sign(quote!(==)),
             BinaryOp::Ne => sign(quote!(!=)),
             BinaryOp::Lt => sign(quote!(<)),
@@ -232,7 +232,8 @@ impl<'a, 'p> Values<'a, 'p> {
     }
 
     /// By the width or more is zero (P4_16 §8.6), where Rust would panic.
-    fn shift(&self, sign: TokenStream, left: &Expr, right: &Expr, ty: Type) -> Rust {
+    fn shift(&self, left_shift: bool, left: &Expr, right: &Expr, ty: Type) -> Rust {
+        let sign = if left_shift { quote!(<<) } else { quote!(>>) };
         let bits = u128::from(ty.bits());
         match right.kind {
             ExprKind::Const(by) if by >= bits => Rust::atom(suffixed(0, ty)),
@@ -248,7 +249,8 @@ impl<'a, 'p> Values<'a, 'p> {
                     return Rust::open(quote!(#left #sign #by));
                 }
                 let bits = Literal::u128_unsuffixed(bits);
-                Rust::atom(quote!((match #by { by if by < #bits => #left #sign by, _ => 0 })))
+                let name = if left_shift { quote!(wrapping_shl) } else { quote!(wrapping_shr) };
+                Rust::atom(quote!((match #by { by if by < #bits => #left.#name(by as u32), _ => 0 })))
             }
         }
     }

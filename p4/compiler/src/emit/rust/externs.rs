@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::ir::{Argument, Expr, ExternId, ExternKind, Place, Stmt, Type};
+use crate::ir::{Argument, Expr, ExternId, ExternKind, Place, Stmt, Type, Unit};
 
 use super::function::Function;
 use super::names::{Scope, snake};
@@ -180,17 +180,17 @@ pub(super) fn call(
             ExternKind::InternetChecksum => return checksum(function, of, name, arguments, result),
             ExternKind::Counter { .. } => {
                 let cell = cell(function, given(0));
-                return quote!(run.tables.#field.count(run.bank, #cell, packet.length););
+                return quote!(run.banks.#field.count(#cell, u64::from(packet.length)););
             }
             ExternKind::DirectCounter { .. } => {
-                return quote!(run.tables.#field.count(run.bank, entry, packet.length););
+                return quote!(run.banks.#field.count(entry, u64::from(packet.length)););
             }
-            ExternKind::Meter { .. } => {
+            ExternKind::Meter { unit, .. } => {
                 let cell = cell(function, given(0));
-                return metered(function, field, &cell, arguments.get(1), result);
+                return metered(function, (field, *unit), &cell, arguments.get(1), result);
             }
-            ExternKind::DirectMeter { .. } => {
-                return metered(function, field, &quote!(entry), arguments.first(), result);
+            ExternKind::DirectMeter { unit, .. } => {
+                return metered(function, (field, *unit), &quote!(entry), arguments.first(), result);
             }
             _ => {}
         }
@@ -252,25 +252,33 @@ fn cell(function: &Function<'_, '_>, index: &Expr) -> TokenStream {
     }
 }
 
+/// A meter's colour of the packet, which may have one before.
 fn metered(
     function: &Function<'_, '_>,
-    field: &Ident,
+    (field, unit): (&Ident, Unit),
     cell: &TokenStream,
-    colour: Option<&Argument>,
+    before: Option<&Argument>,
     result: Option<Place>,
 ) -> TokenStream {
-    let before = match colour {
+    let units = if unit == Unit::Packets { quote!(1) } else { quote!(u64::from(packet.length)) };
+    let call = match before {
         Some(Argument::In(expr)) => {
             let value = function.values.rust(expr).tokens;
-            quote!(color_of(#value as u8))
+            quote!(run.tables.#field.execute_aware(#cell, color_of(#value), #units, run.now_ns))
         }
-        _ => quote!(gantry_table::Color::Green),
+        _ => quote!(run.tables.#field.execute(#cell, #units, run.now_ns)),
     };
-    let call = quote!(run.tables.#field.execute(#cell, packet.length, run.now_ns, #before));
     match result {
         Some(place) => {
-            let ty = natural(place_type(function.plan, place));
-            function.values.assign(place, quote!(value_of(#call) as #ty), false)
+            let value = quote!(value_of(#call));
+            let ty = place_type(function.plan, place);
+            let value = if natural(ty) == "u8" {
+                value
+            } else {
+                let ty = natural(ty);
+                quote!(#ty::from(#value))
+            };
+            function.values.assign(place, value, false)
         }
         None => quote!(#call;),
     }

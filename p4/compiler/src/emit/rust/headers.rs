@@ -207,7 +207,10 @@ fn set_bits(header: &Header, field: &Field, bits: usize, from: usize, pieces: &m
         quote!(self.0[#first] = (#old & !#hole) | #filled;)
     } else {
         let end = Literal::usize_unsuffixed(at + length);
-        quote!(self.0[#first..#end].copy_from_slice(&((#old & !#hole) | #filled).to_be_bytes());)
+        quote! {
+            let changed = (#old & !#hole) | #filled;
+            self.0[#first..#end].copy_from_slice(&changed.to_be_bytes());
+        }
     };
     pieces.push(write);
 }

@@ -5,6 +5,7 @@ use quote::{format_ident, quote};
 
 use crate::ir::{HeaderId, Type, VarId};
 
+use super::externs;
 use super::plan::{Home, Plan, doc, natural};
 
 /// `Metadata`, `Packet` and what reads headers.
@@ -33,6 +34,15 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         let zero = zero(ty);
         quote!(#name: #zero,)
     });
+    let sums = externs::checksums(plan).map(|of| {
+        let name = externs::sum(plan, of);
+        let about = doc(&format!("The sum of `{}`, in ones' complement.", plan.program.externs[of.index()].name));
+        quote!(#about pub #name: u16,)
+    });
+    let sum_zeros = externs::checksums(plan).map(|of| {
+        let name = externs::sum(plan, of);
+        quote!(#name: 0,)
+    });
     let reads = (0..plan.headers.len() as u32).map(|index| reads(plan, HeaderId(index)));
     quote! {
         #metadata
@@ -45,8 +55,6 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         /// What is known of a packet. Fields that the program only reads are not here: they are read from the frame.
         #[derive(Clone, Copy, Debug)]
         pub struct Packet {
-            /// The table that it comes to next, or [`DONE`].
-            at: u8,
             /// Which headers are valid.
             pub valid: #valid_type,
             /// Bytes of the whole packet: what counters and meters count.
@@ -55,6 +63,7 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
             pub payload_at: u16,
             #(#places)*
             #(#stored)*
+            #(#sums)*
             /// The parameters of the program's blocks.
             pub metadata: Metadata,
         }
@@ -62,12 +71,12 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         impl Default for Packet {
             fn default() -> Self {
                 Self {
-                    at: DONE,
                     valid: 0,
                     length: 0,
                     payload_at: 0,
                     #(#absent)*
                     #(#zeros)*
+                    #(#sum_zeros)*
                     metadata: Metadata::default(),
                 }
             }

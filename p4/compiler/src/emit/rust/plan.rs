@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::ir::{Expr, ExprKind, HeaderId, Program, Stmt, Type, VarId, VarKind};
+use crate::ir::{ActionId, Expr, ExprKind, HeaderId, Program, Stmt, Table, Type, VarId, VarKind};
 
 use super::names::{Scope, behind_first, camel, ident, last, snake, upper};
 use super::split::{self, After, Node, Split};
@@ -60,7 +60,7 @@ pub(super) struct Plan<'p> {
     pub(super) errors: Vec<Ident>,
     pub(super) states: Vec<Ident>,
     pub(super) actions: Vec<Ident>,
-    /// For each table its field of `Tables`, and the names of its key and of its entries' type.
+    /// For each table its field of `Tables`, and the names of its key and of what its entries do.
     pub(super) tables: Vec<(Ident, Ident, Ident)>,
     pub(super) joins: Vec<Ident>,
     pub(super) externs: Vec<Ident>,
@@ -103,6 +103,25 @@ const FIXED: &[&str] = &[
     "Externs",
     "Run",
     "ParserError",
+    "Match",
+    "EntryError",
+    "Sizes",
+    "Banks",
+    "TableInfo",
+    "KeyInfo",
+    "MatchKind",
+    "ActionInfo",
+    "ParameterInfo",
+    "fold",
+    "color_of",
+    "value_of",
+    "work",
+    "found",
+    "table",
+    "value",
+    "action",
+    "hit",
+    "key",
     "Option",
     "Some",
     "None",
@@ -152,7 +171,7 @@ impl<'p> Plan<'p> {
         let tables = program.tables.iter().map(|table| {
             let field = fields.first(&own(&table.name));
             let base = camel(last(&table.name));
-            (field, items.take(&format!("{base}Key")), items.take(&format!("{base}Entry")))
+            (field, items.take(&format!("{base}Key")), items.take(&format!("{base}Action")))
         });
         let tables = tables.collect();
         let externs = program.externs.iter().map(|of| fields.first(&own(&of.name))).collect();
@@ -242,7 +261,7 @@ impl<'p> Plan<'p> {
             }
             next(vars);
         }
-        program.actions.iter().for_each(|action| next(mentioned(&action.body)));
+        used_actions(program).iter().for_each(|id| next(mentioned(&program.actions[id.index()].body)));
         program.deparser.iter().for_each(|deparser| next(mentioned(&deparser.body)));
         next(mentioned_by(&self.split.start));
         for site in &self.split.sites {
@@ -367,7 +386,17 @@ pub(super) fn bodies(program: &Program) -> impl Iterator<Item = &[Stmt]> {
     let states = program.parser.iter().flat_map(|parser| &parser.states).map(|state| state.body.as_slice());
     let control = program.control.iter().map(|control| control.body.as_slice());
     let deparser = program.deparser.iter().map(|deparser| deparser.body.as_slice());
-    states.chain(control).chain(deparser).chain(program.actions.iter().map(|action| action.body.as_slice()))
+    states
+        .chain(control)
+        .chain(deparser)
+        .chain(used_actions(program).into_iter().map(|id| program.actions[id.index()].body.as_slice()))
+}
+
+/// Actions that a table may run; the others were put in where they are called.
+pub(super) fn used_actions(program: &Program) -> BTreeSet<ActionId> {
+    let listed =
+        |table: &Table| table.actions.iter().map(|of| of.action).chain([table.default_action.0]).collect::<Vec<_>>();
+    program.tables.iter().flat_map(listed).collect()
 }
 
 fn made_headers(program: &Program) -> BTreeSet<HeaderId> {

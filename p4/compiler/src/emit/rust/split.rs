@@ -57,6 +57,7 @@ pub(super) enum Node<'p> {
 enum Tail {
     Done,
     Join(usize),
+    Site(usize),
 }
 
 /// Cuts a control.
@@ -71,14 +72,13 @@ pub(super) fn split(control: &Control) -> Split<'_> {
     let mut cutter = Cutter { sites: order.iter().map(|_| None).collect(), order, joins: Vec::new() };
     let start = cutter.cut(&control.body, Tail::Done);
     let sites = cutter.sites.into_iter().map(|site| site.expect("every table was met")).collect();
-    let joins = cutter.joins.into_iter().map(|join| join.expect("every join was cut")).collect();
-    Split { start, sites, joins }
+    Split { start, sites, joins: cutter.joins }
 }
 
 struct Cutter<'p> {
     order: Vec<TableId>,
     sites: Vec<Option<Site<'p>>>,
-    joins: Vec<Option<Join<'p>>>,
+    joins: Vec<Join<'p>>,
 }
 
 impl<'p> Cutter<'p> {
@@ -120,6 +120,7 @@ impl<'p> Cutter<'p> {
         nodes.push(match tail {
             Tail::Done => Node::Done,
             Tail::Join(join) => Node::Join(join),
+            Tail::Site(site) => Node::Site(site),
         });
         nodes
     }
@@ -129,10 +130,16 @@ impl<'p> Cutter<'p> {
         if rest.is_empty() {
             return tail;
         }
-        let join = self.joins.len();
-        self.joins.push(None);
         let body = self.cut(rest, tail);
-        self.joins[join] = Some(Join { table, body });
+        // What only leads on needs no piece.
+        match body[..] {
+            [Node::Done] => return Tail::Done,
+            [Node::Join(join)] => return Tail::Join(join),
+            [Node::Site(site)] => return Tail::Site(site),
+            _ => {}
+        }
+        let join = self.joins.len();
+        self.joins.push(Join { table, body });
         Tail::Join(join)
     }
 }

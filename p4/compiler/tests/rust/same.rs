@@ -1,0 +1,237 @@
+//! The generated code and the interpreter on the same random packets and entries: everything that can be seen of both is the same.
+
+use std::fmt::Write as _;
+
+use gantry_p4c::interpret::{Call, Cell, EntryId, Externs, Machine, Recorder, Reply};
+use gantry_p4c::ir::{Entry, ExternId, ExternKind, Match, MatchKind, Program, TableId, VarId, VarKind};
+
+use crate::crates::{Driven, Package, short};
+use crate::dice::Dice;
+use crate::{expressions, programs};
+
+/// Records calls, and answers them as the driver of the generated code does.
+struct Answers {
+    recorder: Recorder,
+    calls: Vec<String>,
+}
+
+impl Externs for Answers {
+    fn start(&mut self) {
+        self.recorder.start();
+        self.calls.clear();
+    }
+
+    fn call(&mut self, call: &Call<'_>) -> Reply {
+        if call.instance.is_some() {
+            return self.recorder.call(call);
+        }
+        let values: Vec<_> = call.arguments.iter().map(|passed| passed.value).collect();
+        let shown: Vec<_> = values.iter().map(|value| format!("{value:x}")).collect();
+        self.calls.push(format!("{}({})", call.function, shown.join(",")));
+        let result = values.iter().fold(3_u128, |sum, value| sum.wrapping_mul(7).wrapping_add(*value));
+        let outs =
+            call.arguments.iter().filter(|passed| passed.out).map(|passed| (result ^ passed.value) & passed.ty.mask());
+        Reply { result, outs: outs.collect() }
+    }
+}
+
+/// An entry of the script.
+fn entry_line(program: &Program, table: usize, entry: &Entry) -> String {
+    let matches = entry.matches.iter().map(|wanted| match wanted {
+        Match::Any => "any".to_owned(),
+        Match::Value(value) => format!("value:{value:x}"),
+        Match::Mask { value, mask } => format!("mask:{value:x}:{mask:x}"),
+        Match::Range { low, high } => format!("range:{low:x}:{high:x}"),
+        Match::Prefix { value, length } => format!("prefix:{value:x}:{length:x}"),
+    });
+    let matches: Vec<_> = matches.collect();
+    let action = program.actions[entry.action.index()].id;
+    let arguments: Vec<_> = entry.arguments.iter().map(|value| format!("{value:x}")).collect();
+    let arguments = if arguments.is_empty() { "-".to_owned() } else { arguments.join(",") };
+    let id = program.tables[table].id;
+    format!("entry {id:x} {:x} {action:x} {arguments} {}\n", entry.priority, matches.join(" "))
+}
+
+/// Entries that random packets hit now and then: values are small, masks are short.
+fn random_entry(program: &Program, table: usize, dice: &mut Dice) -> Entry {
+    let of = &program.tables[table];
+    let matches = of.keys.iter().map(|key| {
+        let mask = key.expr.ty.mask();
+        let bits = key.expr.ty.bits();
+        let small = |dice: &mut Dice| (dice.below(6) as u128) & mask;
+        match key.kind {
+            MatchKind::Exact => Match::Value(small(dice)),
+            MatchKind::Optional if dice.below(2) == 0 => Match::Any,
+            MatchKind::Optional => Match::Value(small(dice)),
+            MatchKind::Lpm => {
+                let length = [0, 8, bits - 2, bits - 1, bits][dice.below(5)];
+                Match::Prefix { value: small(dice) & mask & !(mask.checked_shr(length.into()).unwrap_or(0)), length }
+            }
+            MatchKind::Ternary if dice.below(2) == 0 => Match::Any,
+            MatchKind::Ternary => {
+                let wanted = small(dice);
+                Match::Mask { value: small(dice) & wanted, mask: wanted }
+            }
+            MatchKind::Range => {
+                let (a, b) = (small(dice), small(dice) + 9);
+                Match::Range { low: a.min(b), high: a.max(b) & mask }
+            }
+        }
+    });
+    let matches = matches.collect();
+    let priorities = of.keys.iter().any(|key| !matches!(key.kind, MatchKind::Exact | MatchKind::Lpm));
+    let action = of.actions[dice.below(of.actions.len())].action;
+    let parameters = &program.actions[action.index()].parameters;
+    let arguments = parameters.iter().map(|var| dice.number(program.vars[var.index()].ty.mask())).collect();
+    Entry { matches, priority: if priorities { 1 + dice.below(5) as i32 } else { 0 }, action, arguments }
+}
+
+/// Runs both; entries are random unless the table brings its own.
+fn compare(package: &Package, program: &Program, frames: &[Vec<u8>], dice: &mut Dice, entries: usize) -> Vec<String> {
+    let mut machine = Machine::new(program);
+    let mut script = String::new();
+    let mut inserted: Vec<(usize, EntryId)> = Vec::new();
+    for table in 0..program.tables.len() {
+        for _ in 0..entries {
+            let entry = random_entry(program, table, dice);
+            if let Ok(id) = machine.entries(TableId(table as u32)).insert(&entry) {
+                script += &entry_line(program, table, &entry);
+                inserted.push((table, id));
+            }
+        }
+    }
+    let is_input = |kind: VarKind| matches!(kind, VarKind::Metadata { input: true, .. });
+    let inputs: Vec<VarId> = (0..program.vars.len() as u32)
+        .map(VarId)
+        .filter(|var| is_input(program.vars[var.index()].kind) && program.parser_error != Some(*var))
+        .collect();
+    let mut externs = Answers { recorder: Recorder::new(program), calls: Vec::new() };
+    let mut expected = Vec::new();
+    for frame in frames {
+        let values: Vec<_> = inputs
+            .iter()
+            .map(|var| {
+                let mask = program.vars[var.index()].ty.mask();
+                (*var, if mask == 0xff { dice.below(6) as u128 } else { dice.number(mask) })
+            })
+            .collect();
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        let shown: Vec<_> = values.iter().map(|(_, value)| format!("{value:x}")).collect();
+        writeln!(script, "packet x{hex} {}", shown.join(" ")).expect("text");
+        let outcome = machine.run(frame, &values, &mut externs);
+        let parsed = if outcome.accepted { "accepted" } else { program.errors[outcome.parser_error as usize].as_str() };
+        let valid = outcome.valid.iter().enumerate().fold(0_u128, |bits, (at, valid)| bits | u128::from(*valid) << at);
+        let metadata =
+            program.vars.iter().zip(&outcome.values).filter(|(var, _)| matches!(var.kind, VarKind::Metadata { .. }));
+        let metadata: Vec<_> = metadata.map(|(var, value)| format!("{}={value:x}", short(&var.name))).collect();
+        let out: String = outcome.emitted.iter().map(|byte| format!("{byte:02x}")).collect();
+        expected.push(format!(
+            "{parsed} valid={valid:x} payload={} [{}] out={out} calls={}",
+            if program.parser.is_some() { frame.len() - outcome.payload.len() } else { 0 },
+            metadata.join(" "),
+            externs.calls.join(";"),
+        ));
+    }
+    for (id, counter) in (0..).map(ExternId).zip(&program.externs) {
+        let field = short(&counter.name);
+        let shown = |cell| {
+            let count = externs.recorder.count(id, cell);
+            format!("CounterValue {{ packets: {}, bytes: {} }}", count.packets, count.bytes)
+        };
+        match counter.kind {
+            ExternKind::Counter { size, .. } => {
+                expected.extend((0..size).map(|cell| format!("{field} {cell} {}", shown(Cell::Index(cell.into())))));
+            }
+            ExternKind::DirectCounter { table, .. } => {
+                let of = inserted.iter().filter(|(at, _)| *at == table.index());
+                expected.extend(of.map(|(_, entry)| format!("{field} {}", shown(Cell::Entry(table, *entry)))));
+                expected.push(format!("{field} default {}", shown(Cell::Default(table))));
+            }
+            _ => {}
+        }
+    }
+    let told = package.run(&program.name, &script);
+    for (at, (told, expected)) in told.iter().zip(&expected).enumerate() {
+        assert_eq!(told, expected, "{} line {at} (generated, interpreted)", program.name);
+    }
+    assert_eq!(told.len(), expected.len());
+    told
+}
+
+/// Frames that come far: headers as the parser wants them, with small numbers where tables look, cut off somewhere at times.
+fn roce_frame(dice: &mut Dice) -> Vec<u8> {
+    let mut frame: Vec<u8> = (0..12).map(|_| dice.next() as u8).collect();
+    if dice.below(3) == 0 {
+        frame.extend([0x81, 0x00, dice.next() as u8, dice.next() as u8]);
+    }
+    frame.extend([[0x08, 0x00], [0x08, 0x00], [0x08, 0x00], [0x86, 0xdd], [0x12, 0x34]][dice.below(5)]);
+    let ihl = [5, 5, 5, 6, 15, 4][dice.below(6)];
+    let protocol = [17, 17, 17, 17, 210, 6][dice.below(6)];
+    frame.extend([0x40 | ihl, dice.next() as u8, 0, 99, 0, 1, 0x40, 0, dice.next() as u8, protocol, 0, 0]);
+    frame.extend([0, 0, 0, dice.below(6) as u8]);
+    frame.extend([0, 0, 0, dice.below(6) as u8]);
+    frame.extend((5..ihl.max(5)).flat_map(|_| [1, 2, 3, 4]));
+    frame.extend([1, 2, 0x12, [0xb7, 0xb7, 0xb7, 0xb8][dice.below(4)], 0, 50, 0, 0]);
+    frame.extend([
+        [0x0c, 0x06, 0x07, 0x04, dice.next() as u8][dice.below(5)],
+        dice.next() as u8,
+        0xff,
+        0xff,
+        0x40,
+        0,
+        0,
+    ]);
+    frame.push(dice.below(6) as u8);
+    frame.extend([0x80, 0, 0, dice.below(6) as u8]);
+    frame.extend((0..16 + dice.below(20)).map(|_| dice.next() as u8));
+    if dice.below(5) == 0 {
+        frame.truncate(dice.below(frame.len() + 1));
+    }
+    frame
+}
+
+/// What the driver's methods do: [`Answers`].
+const ROCE_METHODS: &str = "
+        fn mark(&mut self, index: usize, crossing: u32, class: &mut u8, one: u8) -> u8 {
+            let result = self.call(index, \"mark\", &[crossing.into(), (*class).into(), one.into()]);
+            *class = (result ^ u128::from(*class)) as u8;
+            result as u8
+        }";
+
+#[test]
+fn generated_code_does_what_the_interpreter_does() {
+    let roce = programs::roce();
+    let random: Vec<_> = (0..4).map(|seed| expressions::program(seed)).collect();
+    let mut driven = vec![Driven { program: roce.clone(), methods: ROCE_METHODS }];
+    driven.extend(random.iter().map(|program| Driven { program: program.clone(), methods: "" }));
+    let package = Package::build("same", &driven);
+    let mut dice = Dice(0x5eed);
+    let mut lines = Vec::new();
+    for round in 0..15 {
+        let frames: Vec<_> = (0..100).map(|_| roce_frame(&mut dice)).collect();
+        lines.extend(compare(&package, &roce, &frames, &mut dice, [0, 3, 24][round % 3]));
+    }
+    // The comparison means something only if packets went everywhere.
+    for (what, count) in [
+        ("accepted", 400),
+        ("PacketTooShort", 50),
+        ("NoMatch", 10),
+        ("OwnError", 50),
+        ("NoError", 10),
+        ("valid=3f", 20),
+        ("valid=3d", 20),
+        ("valid=1f", 20),
+        ("verdict=1", 50),
+        ("verdict=2", 20),
+        ("verdict=3", 10),
+        ("mark(", 50),
+        ("hop=abc", 20),
+    ] {
+        let found = lines.iter().filter(|line| line.contains(what)).count();
+        assert!(found >= count, "only {found} of {} lines have {what}", lines.len());
+    }
+    for program in &random {
+        let frames: Vec<_> = (0..60).map(|_| (0..64).map(|_| dice.next() as u8).collect()).collect();
+        compare(&package, program, &frames, &mut dice, 0);
+    }
+}
