@@ -1,11 +1,12 @@
 //! The reference of a program's tables, counters, meters, digests, parser and headers in Markdown, for operators.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::notation;
 use crate::ir::{
-    ActionId, ActionScope, Extern, ExternKind, Header, MatchKind, Notes, Parser, Program, Stmt, Table, Target,
-    Transition, Unit,
+    ActionId, ActionScope, ExprKind, Extern, ExternKind, Header, MatchKind, Notes, Parser, Program, Stmt, Table,
+    Target, Transition, Unit, Var,
 };
 
 /// The reference of one program.
@@ -34,6 +35,7 @@ fn section(page: &mut String, program: &Program) {
             table(page, program, each);
         }
     }
+    enums(page, program);
     instances(page, program);
     if let Some(parser) = &program.parser {
         states(page, program, parser);
@@ -103,7 +105,7 @@ fn table(page: &mut String, program: &Program, table: &Table) {
         };
         let parameters: Vec<_> = action.parameters.iter().map(|var| &program.vars[var.index()]).collect();
         let parameters: Vec<_> =
-            parameters.iter().map(|var| format!("`{} {}`", notation::ty(var.ty), short(&var.name))).collect();
+            parameters.iter().map(|var| format!("`{} {}`", typed(program, var), short(&var.name))).collect();
         let (name, does) = (cell(&action.name), cell(&action.notes.brief));
         line(page, &format!("| `{name}`{use_only} | {} | {does} |", parameters.join(", ")));
     }
@@ -113,11 +115,10 @@ fn table(page: &mut String, program: &Program, table: &Table) {
     let fixed = if table.const_default { ", which cannot be changed" } else { "" };
     line(page, &format!("- On a miss: `{}`{fixed}.", call(program, *default, arguments)));
     line(page, &format!("- Room for {} entries.", table.size));
-    if let Some(owner) = annotated(&table.notes, "owner") {
-        line(page, &format!("- Entries belong to {owner}."));
-    }
     if table.const_entries {
         line(page, "- Entries are the program's own and cannot be changed.");
+    } else if let Some(owner) = annotated(&table.notes, "owner") {
+        line(page, &format!("- Entries belong to {owner}."));
     }
     if table.idle_timeout {
         line(page, "- Entries may have an idle time, after which the controller is told.");
@@ -159,6 +160,30 @@ fn counted(unit: Unit) -> &'static str {
         Unit::Packets => "packets",
         Unit::Bytes => "bytes",
         Unit::PacketsAndBytes => "packets and bytes",
+    }
+}
+
+/// A variable's type: its enum's name where it has one.
+fn typed(program: &Program, var: &Var) -> String {
+    var.of_enum.map_or_else(|| notation::ty(var.ty), |place| program.enums[place as usize].name.clone())
+}
+
+/// What the members of enums are that keys and parameters of actions have.
+fn enums(page: &mut String, program: &Program) {
+    let keys = program.tables.iter().flat_map(|table| &table.keys).filter_map(|key| match key.expr.kind {
+        ExprKind::Var(var) => Some(var),
+        _ => None,
+    });
+    let parameters = program.tables.iter().flat_map(|table| &table.actions);
+    let parameters = parameters.flat_map(|listed| program.actions[listed.action.index()].parameters.iter().copied());
+    let used = keys.chain(parameters).filter_map(|var| program.vars[var.index()].of_enum);
+    for (index, place) in used.collect::<BTreeSet<_>>().into_iter().enumerate() {
+        if index == 0 {
+            line(page, "\n### Values\n");
+        }
+        let declared = &program.enums[place as usize];
+        let members: Vec<_> = declared.members.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        line(page, &format!("- `{}`, {} bits: {}.", declared.name, declared.bits, members.join(", ")));
     }
 }
 

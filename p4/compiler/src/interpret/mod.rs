@@ -90,6 +90,29 @@ impl<'p> Machine<'p> {
         externs.start();
         statement::Run::new(self, state, externs).whole()
     }
+
+    /// Runs the control and what follows over a packet that nobody parsed: one that this side makes, with `valid` headers whose
+    /// fields are among the `inputs`, and `payload` behind them.
+    ///
+    /// # Panics
+    /// As [`Machine::run`].
+    pub fn run_control(
+        &self,
+        payload: &[u8],
+        inputs: &[(VarId, u128)],
+        valid: &[HeaderId],
+        externs: &mut dyn Externs,
+    ) -> Outcome {
+        let mut state = State::new(self.program, payload);
+        for header in valid {
+            state.set_valid(*header, true);
+        }
+        for &(var, value) in inputs {
+            state.assign(var, value);
+        }
+        externs.start();
+        statement::Run::new(self, state, externs).behind_the_parser(true, 0)
+    }
 }
 
 impl Outcome {

@@ -44,6 +44,12 @@ impl<'m, 'p, 'x> Run<'m, 'p, 'x> {
                 self.state.assign(var, u128::from(parser_error));
             }
         }
+        self.behind_the_parser(accepted, parser_error)
+    }
+
+    /// The control and the deparser.
+    pub(super) fn behind_the_parser(mut self, accepted: bool, parser_error: u32) -> Outcome {
+        let program = self.machine.program;
         // `exit` ends a block and what it is called from; the architecture's next block runs all the same.
         if let Some(control) = &program.control {
             let _: Flow = self.block(&control.body);

@@ -8,6 +8,7 @@ mod externs;
 mod from_text;
 mod p4info;
 mod parsing;
+mod programs;
 mod random_expressions;
 mod statements;
 mod tables;
