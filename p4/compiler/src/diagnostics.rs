@@ -60,8 +60,9 @@ pub fn in_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 #[must_use]
 pub fn render(diagnostics: &[Diagnostic], sources: &Sources, colour: bool) -> String {
     let mut text = String::new();
+    let mut files = Files::new(sources);
     for diagnostic in diagnostics {
-        text.push_str(&render_one(diagnostic, sources, colour));
+        text.push_str(&render_one(diagnostic, &mut files, colour));
     }
     text
 }
@@ -69,7 +70,8 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources, colour: bool) -> St
 /// A file and characters of it.
 type FileSpan = (u32, std::ops::Range<usize>);
 
-fn render_one(diagnostic: &Diagnostic, sources: &Sources, colour: bool) -> String {
+fn render_one(diagnostic: &Diagnostic, files: &mut Files<'_>, colour: bool) -> String {
+    let sources = files.sources;
     let config = Config::new()
         .with_color(colour)
         .with_char_set(CharSet::Ascii)
@@ -96,7 +98,7 @@ fn render_one(diagnostic: &Diagnostic, sources: &Sources, colour: bool) -> Strin
         report = report.with_note(chain);
     }
     let mut bytes = Vec::new();
-    let written = report.finish().write(Files::new(sources), &mut bytes);
+    let written = report.finish().write(files, &mut bytes);
     written.expect("writing to memory does not fail");
     let text = String::from_utf8(bytes).expect("a report is text");
     text.lines().fold(String::new(), |mut all, line| {

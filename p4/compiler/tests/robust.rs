@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use gantry_p4c::diagnostics::{DIAGNOSTICS_MAX, render};
+use gantry_p4c::lower::lower;
 use gantry_p4c::parse_text;
 use gantry_p4c::preprocess::Options;
 use gantry_p4c::source::Sources;
 use proptest::prelude::*;
 
-const PROGRAMS: [&str; 4] = [
+const PROGRAMS: [&str; 5] = [
     include_str!("front/accepted/everything.p4"),
     include_str!("../../packet.p4"),
+    include_str!("../../command.p4"),
     include_str!("../../include/pna.p4"),
     include_str!("../../include/core.p4"),
 ];
@@ -91,16 +93,18 @@ const PIECES: [&str; 72] = [
     " ",
 ];
 
-/// Reads a text and what is wrong with it; gives back how many mistakes that are.
-fn read(text: &str) -> usize {
+/// Compiles a text as if it were beside the card's programs; gives back how many mistakes are in it.
+fn compile(text: &str) -> usize {
     let begun = Instant::now();
     let mut sources = Sources::default();
-    let count = match parse_text("program.p4", text, &Options::default(), &mut sources) {
+    let options = Options { include_folders: vec!["../include".into()], ..Options::default() };
+    let tree = parse_text("../program.p4", text, &options, &mut sources);
+    let count = match tree.and_then(|tree| lower(&tree, &sources, "program")) {
         Ok(_) => 0,
         Err(diagnostics) => {
             assert!(!diagnostics.is_empty() && diagnostics.len() <= DIAGNOSTICS_MAX);
             let told = render(&diagnostics, &sources, false);
-            assert!(told.is_ascii() || !text.is_ascii() || told.contains('…'), "no colours, no drawing characters");
+            assert!(told.lines().filter(|line| line.starts_with("Error: ")).count() >= diagnostics.len(), "{told}");
             diagnostics.len()
         }
     };
@@ -108,24 +112,54 @@ fn read(text: &str) -> usize {
     count
 }
 
+/// As [`compile`], as far as the syntax tree.
+fn read(text: &str) -> usize {
+    let begun = Instant::now();
+    let result = parse_text("program.p4", text, &Options::default(), &mut Sources::default());
+    assert!(begun.elapsed() < Duration::from_secs(20), "it takes {:?}", begun.elapsed());
+    result.err().map_or(0, |diagnostics| diagnostics.len())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn arbitrary_bytes_are_told_about(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        read(&String::from_utf8_lossy(&bytes));
+        compile(&String::from_utf8_lossy(&bytes));
     }
 
     #[test]
     fn arbitrary_characters_are_told_about(text in "\\PC{0,200}") {
-        read(&text);
+        compile(&text);
     }
 
     #[test]
     fn arbitrary_pieces_of_programs_are_told_about(pieces in proptest::collection::vec(0..PIECES.len(), 0..200)) {
         let words: Vec<_> = pieces.into_iter().map(|place| PIECES[place]).collect();
-        read(&words.join(" "));
-        read(&words.concat());
+        compile(&words.join(" "));
+        compile(&words.concat());
+    }
+
+    /// Names and numbers in each other's places: most of it is grammar still, little of it means anything.
+    #[test]
+    fn programs_of_the_wrong_names_are_told_about(
+        program in 0..PROGRAMS.len(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..4),
+    ) {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let text = PROGRAMS[program];
+        let mut pieces: Vec<&str> = Vec::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let end = rest.find(|c| is_word(c) != is_word(first)).unwrap_or(rest.len());
+            pieces.push(&rest[..end]);
+            rest = &rest[end..];
+        }
+        let words: Vec<usize> = (0..pieces.len()).filter(|&place| pieces[place].starts_with(is_word)).collect();
+        for (to, from) in changes {
+            pieces[words[to.index(words.len())]] = pieces[words[from.index(words.len())]];
+        }
+        compile(&pieces.concat());
     }
 
     #[test]
@@ -139,7 +173,7 @@ proptest! {
             let to = (from + removed).min(characters.len());
             characters.splice(from..to, PIECES[piece].chars());
         }
-        read(&characters.into_iter().collect::<String>());
+        compile(&characters.into_iter().collect::<String>());
     }
 }
 
@@ -171,7 +205,7 @@ fn text_without_end_of_nesting_or_of_operators_is_refused() {
         ("alternatives", in_apply(&format!("{};", lines("if (x) ; else")))),
     ];
     for (what, text) in cases {
-        assert!(read(&text) > 0, "{what} without end are taken");
+        assert!(compile(&text) > 0, "{what} without end are taken");
     }
 }
 
@@ -189,5 +223,24 @@ fn text_that_is_long_but_flat_is_taken() {
     ];
     for (what, text) in cases {
         assert_eq!(read(&text), 0, "{what}");
+    }
+}
+
+#[test]
+fn the_highest_trees_are_compiled() {
+    let program = include_str!("../../packet.p4");
+    let within = |statement: &str| {
+        let place = program.find("    apply {").expect("a control") + "    apply {".len();
+        format!("{}\n bit<32> x = 0; {statement}\n{}", &program[..place], &program[place..])
+    };
+    let cases = [
+        ("sums", within(&format!("x = x{};", "\n+ x".repeat(490)))),
+        ("choices", within(&format!("x = {}x;", "x == 1 ? x :\n".repeat(90)))),
+        ("brackets", within(&format!("x = {}x{};", "(x + ".repeat(85), ")".repeat(85)))),
+        ("conditions", within(&format!("{}x = 2;", "if (x == 1)\n".repeat(90)))),
+        ("blocks", within(&format!("{} x = 2; {}", "{".repeat(45), "}".repeat(45)))),
+    ];
+    for (what, text) in cases {
+        assert_eq!(compile(&text), 0, "{what}");
     }
 }
