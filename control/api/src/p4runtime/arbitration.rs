@@ -95,7 +95,7 @@ impl<P: Plane> Server<P> {
 
     /// A client says something on its stream.
     pub fn handle_stream(&mut self, id: StreamId, request: StreamMessageRequest) {
-        if !self.streams.get(&id).is_some_and(|stream| stream.end.is_none()) {
+        if self.streams.get(&id).is_none_or(|stream| stream.end.is_some()) {
             return;
         }
         match request.update {

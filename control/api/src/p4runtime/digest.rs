@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use gantry_p4_proto::runtime::{DigestList, DigestListAck, StreamMessageResponse, stream_message_response};
 
-use super::indirect::data;
 use super::pipeline::{DigestId, Pipeline};
 use super::plane::Plane;
 use super::server::Server;
@@ -158,7 +157,7 @@ impl List {
         let list = DigestList {
             digest_id: self.digest.0,
             list_id: self.list_id,
-            data: self.values.iter().map(|values| data(shape, &mut values.iter().copied())).collect(),
+            data: self.values.iter().map(|values| shape.data(&mut values.iter().copied())).collect(),
             timestamp: i64::try_from(now_ns).unwrap_or(i64::MAX),
         };
         StreamMessageResponse { update: Some(stream_message_response::Update::Digest(list)) }

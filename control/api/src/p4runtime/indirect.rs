@@ -1,14 +1,13 @@
 //! Counters, meters and registers by index, and which digests are wanted (P4Runtime 1.5.0 §9.3, §9.4, §9.7, §9.8).
 
-use gantry_p4_proto::runtime::{
-    CounterEntry, DigestEntry, MeterEntry, P4Data, RegisterEntry, digest_entry, p4_data::Data,
-};
+use gantry_p4_proto::runtime::{CounterEntry, DigestEntry, MeterEntry, RegisterEntry, digest_entry, p4_data::Data};
 
-use super::bytestring::{decode, encode};
+use super::bytestring::decode;
 use super::digest::DigestConfig;
 use super::message;
-use super::pipeline::{Array, CounterId, Digest, DigestId, MeterId, Pipeline, RegisterId, Shape};
+use super::pipeline::{Array, CounterId, Digest, DigestId, MeterId, Pipeline, RegisterId};
 use super::plane::Change;
+use super::shape::Shape;
 use super::status::{Refusal, exists, invalid, not_found, unsupported};
 use super::write::{Batch, Kind};
 
@@ -131,22 +130,4 @@ impl DigestConfig {
             _ => Err(invalid(format!("{of}: a negative timeout or list size"))),
         }
     }
-}
-
-/// Numbers as data of that shape; there are as many as the shape has.
-pub(super) fn data(shape: &Shape, values: &mut impl Iterator<Item = u128>) -> P4Data {
-    let mut one = || values.next().unwrap_or_default();
-    let data = match shape {
-        Shape::Bits(_) => Data::Bitstring(encode(one())),
-        Shape::Enum(_) => Data::EnumValue(encode(one())),
-        Shape::Bool => Data::Bool(one() != 0),
-        Shape::Struct(members) => Data::Struct(structure(members, values)),
-        Shape::Tuple(members) => Data::Tuple(structure(members, values)),
-    };
-    P4Data { data: Some(data) }
-}
-
-fn structure(members: &[Shape], values: &mut dyn Iterator<Item = u128>) -> gantry_p4_proto::runtime::P4StructLike {
-    let members = members.iter().map(|member| data(member, &mut &mut *values)).collect();
-    gantry_p4_proto::runtime::P4StructLike { members }
 }

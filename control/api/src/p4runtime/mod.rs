@@ -19,6 +19,7 @@ mod plane;
 mod read;
 mod role;
 mod server;
+mod shape;
 mod shell;
 mod status;
 mod store;

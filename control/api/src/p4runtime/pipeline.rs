@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gantry_p4_proto::P4Info;
-use gantry_p4_proto::config::{
-    self, CounterSpec, MeterSpec, P4DataTypeSpec, Preamble, action_ref, match_field, meter_spec,
-    p4_bitstring_like_type_spec, p4_data_type_spec, table,
-};
+use gantry_p4_proto::config::{self, CounterSpec, MeterSpec, Preamble, action_ref, match_field, meter_spec, table};
 
 use super::bytestring;
 use super::entry::{ActionCall, Key};
+use super::shape::Shape;
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident $prefix:literal)*) => {$(
@@ -43,7 +41,7 @@ ids! {
 /// Why P4Info cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("P4Info: {0}")]
-pub struct InvalidInfo(String);
+pub struct InvalidInfo(pub(super) String);
 
 /// How a field is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,17 +136,6 @@ pub(super) struct Array<S> {
     pub(super) spec: S,
 }
 
-/// How a register's or a digest's values are told (§8.4).
-#[derive(Clone, Debug)]
-pub(super) enum Shape {
-    Bits(u32),
-    Bool,
-    Struct(Vec<Shape>),
-    Tuple(Vec<Shape>),
-    /// A serializable enum: its underlying bits.
-    Enum(u32),
-}
-
 #[derive(Clone, Debug)]
 pub(super) struct Digest {
     pub(super) object: Object,
@@ -186,9 +173,9 @@ pub struct Pipeline {
     pub(super) initial: Vec<Initial>,
 }
 
-type Result<T> = std::result::Result<T, InvalidInfo>;
+pub(super) type Result<T> = std::result::Result<T, InvalidInfo>;
 
-fn bad<T>(message: impl Into<String>) -> Result<T> {
+pub(super) fn bad<T>(message: impl Into<String>) -> Result<T> {
     Err(InvalidInfo(message.into()))
 }
 
@@ -210,7 +197,7 @@ fn owner(annotation: &str) -> Option<String> {
     Some(body.trim().trim_matches('"').to_owned())
 }
 
-fn bits(name: &str, bitwidth: i32) -> Result<u32> {
+pub(super) fn bits(name: &str, bitwidth: i32) -> Result<u32> {
     match bitwidth {
         1..=128 => Ok(bitwidth.unsigned_abs()),
         0 => bad(format!("{name} is a string, or no width is given")),
@@ -461,7 +448,7 @@ impl Pipeline {
             let (id, object) = object(from.preamble.as_ref(), RegisterId::PREFIX)?;
             let name = object.name.clone();
             let size = cells(&name, i64::from(from.size))?;
-            let shape = shape(info, from.type_spec.as_ref(), &name, 0)?;
+            let shape = Shape::new(info, from.type_spec.as_ref(), &name, 0)?;
             if !matches!(shape, Shape::Bits(_) | Shape::Bool | Shape::Enum(_)) {
                 return bad(format!("{name} has cells of more than one value"));
             }
@@ -470,21 +457,11 @@ impl Pipeline {
         for from in &info.digests {
             let (id, object) = object(from.preamble.as_ref(), DigestId::PREFIX)?;
             let name = object.name.clone();
-            let shape = shape(info, from.type_spec.as_ref(), &name, 0)?;
+            let shape = Shape::new(info, from.type_spec.as_ref(), &name, 0)?;
             let values = shape.values();
             insert(&mut self.digests, DigestId(id), Digest { object, shape, values }, &name)?;
         }
         Ok(())
-    }
-}
-
-impl Shape {
-    /// How many numbers such a value is made of.
-    fn values(&self) -> usize {
-        match self {
-            Self::Struct(members) | Self::Tuple(members) => members.iter().map(Self::values).sum(),
-            _ => 1,
-        }
     }
 }
 
@@ -502,37 +479,4 @@ fn field(from: &config::MatchField) -> Result<Field<MatchKind>> {
         Ok(MatchType::Unspecified) | Err(_) => return bad(format!("how {} is matched is not said", from.name)),
     };
     Ok(Field { id: from.id, name: from.name.clone(), bits: bits(&from.name, from.bitwidth)?, kind })
-}
-
-/// The shape of a type; types inside types may go eight deep.
-fn shape(info: &P4Info, spec: Option<&P4DataTypeSpec>, of: &str, depth: u32) -> Result<Shape> {
-    use p4_data_type_spec::TypeSpec;
-    let unknown = || bad(format!("{of} has values of a type that is not served"));
-    let Some(spec) = spec.and_then(|spec| spec.type_spec.as_ref()).filter(|_| depth < 8) else { return unknown() };
-    let types = info.type_info.as_ref();
-    Ok(match spec {
-        TypeSpec::Bool(_) => Shape::Bool,
-        TypeSpec::Bitstring(bitstring) => match &bitstring.type_spec {
-            Some(p4_bitstring_like_type_spec::TypeSpec::Bit(bit)) => Shape::Bits(bits(of, bit.bitwidth)?),
-            _ => return unknown(),
-        },
-        TypeSpec::SerializableEnum(named) => {
-            let underlying = types.and_then(|types| types.serializable_enums.get(&named.name));
-            match underlying.and_then(|spec| spec.underlying_type.as_ref()) {
-                Some(bit) => Shape::Enum(bits(of, bit.bitwidth)?),
-                None => return unknown(),
-            }
-        }
-        TypeSpec::Struct(named) => match types.and_then(|types| types.structs.get(&named.name)) {
-            Some(spec) => {
-                let members = spec.members.iter().map(|member| shape(info, member.type_spec.as_ref(), of, depth + 1));
-                Shape::Struct(members.collect::<Result<_>>()?)
-            }
-            None => return unknown(),
-        },
-        TypeSpec::Tuple(tuple) => Shape::Tuple(
-            tuple.members.iter().map(|member| shape(info, Some(member), of, depth + 1)).collect::<Result<_>>()?,
-        ),
-        _ => return unknown(),
-    })
 }

@@ -12,7 +12,7 @@ use gantry_p4_proto::runtime::{
 use super::digest::DigestConfig;
 use super::direct::locate;
 use super::entry::Rates;
-use super::indirect::{counter_of, data, digest_of, meter_of, register_of};
+use super::indirect::{counter_of, digest_of, meter_of, register_of};
 use super::message;
 use super::pipeline::{CounterId, DigestId, MeterId, Pipeline, RegisterId, TableId};
 use super::plane::{At, Plane};
@@ -159,7 +159,7 @@ impl<P: Plane> Server<P> {
             }
             Item::Registers { register, next, end } => {
                 let value = self.plane.register(register, next).unwrap_or_default();
-                let data = data(&pipeline.registers[&register].spec, &mut std::iter::once(value));
+                let data = pipeline.registers[&register].spec.data(&mut std::iter::once(value));
                 let (index, data) = (message::index_message(next), Some(data));
                 let entry = RegisterEntry { register_id: register.0, index, data };
                 let rest = (next + 1 < end).then_some(Item::Registers { register, next: next + 1, end });
