@@ -104,6 +104,9 @@ impl<'a> Lowering<'a> {
         }
         let body = self.body(index, symbols, &written_back, span);
         self.code.extend(body);
+        if matches!(self.code.last(), Some(Stmt::Exit)) {
+            return;
+        }
         for (to, from) in written_back {
             let value = self.load(&from);
             self.assign(&to, value, span);

@@ -80,29 +80,10 @@ impl<'a> Lowering<'a> {
         let mut value = self.coerce(value, &storage.ty(), span);
         // Reading `{a.y, a.x}` into `a` field by field would read what was just written.
         let (vars, headers) = (storage.vars(), storage.headers());
-        if vars.len() > 1 && !self.is_copy_of(storage, &value) {
-            let mut scalars = Vec::new();
-            value.scalars_mut(&mut scalars);
-            if scalars.iter().any(|(expr, _)| reads(expr, &vars, &headers)) {
-                self.keep(&mut value, span);
-            }
+        if vars.len() > 1 && overwritten(&mut value, &vars, &headers) {
+            self.keep(&mut value, span);
         }
         self.assign_parts(storage, value);
-    }
-
-    /// Whether a value is just what some storage holds, so that its parts do not depend on one another's places.
-    fn is_copy_of(&self, storage: &Storage, value: &Value) -> bool {
-        match (storage, value) {
-            (Storage::Scalar { place, .. }, Value::Scalar { expr, .. }) => match &expr.kind {
-                ir::ExprKind::Const(_) => true,
-                ir::ExprKind::Var(var) => *var == place.var,
-                _ => false,
-            },
-            (Storage::Struct { fields, .. }, Value::Struct { fields: values, .. }) => {
-                fields.iter().zip(values).all(|(field, value)| self.is_copy_of(field, value))
-            }
-            _ => false,
-        }
     }
 
     fn assign_parts(&mut self, storage: &Storage, value: Value) {
@@ -128,6 +109,20 @@ impl<'a> Lowering<'a> {
             _ => {}
         }
     }
+}
+
+/// Whether a part of a value looks at what is written before it, these being written in order.
+fn overwritten(value: &mut Value, vars: &[VarId], headers: &[HeaderId]) -> bool {
+    let mut scalars = Vec::new();
+    value.scalars_mut(&mut scalars);
+    // A header's validity is written first, and with it all that it has.
+    let first = if headers.is_empty() { 0 } else { vars.len() };
+    let mut written = 0;
+    scalars.iter().any(|(expr, ty)| {
+        let before = &vars[..written.max(first).min(vars.len())];
+        written += usize::from(ty.is_some());
+        reads(expr, before, headers)
+    })
 }
 
 /// Whether an expression looks at one of these.

@@ -68,7 +68,8 @@ impl<'a> Lowering<'a> {
         let index = u32::try_from(self.composites.len()).expect("fewer types than bytes");
         let ty = if header { Ty::Header(index) } else { Ty::Struct(index) };
         let doc = declared.preamble.doc.clone();
-        self.composites.push(Composite { name, fields, doc, span: declared.name.span });
+        let bits = fields.iter().try_fold(0u32, |sum, (_, ty)| sum.checked_add(self.size(ty)?));
+        self.composites.push(Composite { name, fields, bits, doc, span: declared.name.span });
         if header && whole {
             self.header_size(declared, &ty);
         }

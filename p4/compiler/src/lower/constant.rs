@@ -94,6 +94,7 @@ pub(super) fn choice(condition: Expr, then: Expr, otherwise: Expr) -> Expr {
     match value(&condition) {
         Some(0) => otherwise,
         Some(_) => then,
+        None if value(&then).is_some() && value(&then) == value(&otherwise) => then,
         None => {
             let ty = then.ty;
             let (then, otherwise) = (Box::new(then), Box::new(otherwise));

@@ -47,6 +47,8 @@ pub(super) enum Ty {
 pub(super) struct Composite {
     pub(super) name: Rc<str>,
     pub(super) fields: Vec<(Rc<str>, Ty)>,
+    /// Bits of all its fields, if they have a size.
+    pub(super) bits: Option<u32>,
     pub(super) doc: Rc<str>,
     pub(super) span: Span,
 }
@@ -172,10 +174,7 @@ impl<'a> Lowering<'a> {
     /// Bits of a value, headers and structs with all their fields; none for what has no size.
     pub(super) fn size(&self, ty: &Ty) -> Option<u32> {
         match ty {
-            Ty::Struct(index) | Ty::Header(index) => {
-                let fields = &self.composites[*index as usize].fields;
-                fields.iter().try_fold(0u32, |sum, (_, ty)| sum.checked_add(self.size(ty)?))
-            }
+            Ty::Struct(index) | Ty::Header(index) => self.composites[*index as usize].bits,
             Ty::Tuple(parts) => parts.iter().try_fold(0u32, |sum, ty| sum.checked_add(self.size(ty)?)),
             _ => self.representation(ty).map(|ty| u32::from(ty.bits())),
         }
