@@ -189,3 +189,38 @@ pub(crate) fn bump(counter: &AtomicU32, up: bool) -> u32 {
     counter.store(n, Ordering::Relaxed);
     n
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What entries leave behind in the buckets that they passed goes with them, or lookups would grow longer for ever.
+    #[test]
+    fn an_emptied_table_is_as_new() {
+        let mut writer = Writer::new(0, 11);
+        let table = HashedTable::<[u64; 4], [u64; 1], ()>::with_capacity(&mut writer, 300, ());
+        let heads = |table: &Hashed<_, _, _>| -> u64 {
+            (0..table.slots.len()).map(|slot| table.slots.slot(slot).stamp().overflow()).sum()
+        };
+        for round in 0..5 {
+            for n in 0..300 {
+                table.insert_entry(&mut writer, &[n, round, 0, 0], &[n]).unwrap();
+            }
+            assert!(heads(&table.shared) > 0, "some entry was not at home");
+            for n in 0..300 {
+                table.modify_entry(&mut writer, &[n, round, 0, 0], &[n + 1]).unwrap();
+            }
+            if round % 2 == 0 {
+                writer.rollback();
+            } else {
+                writer.publish();
+                for n in 0..300 {
+                    table.remove_entry(&mut writer, &[n, round, 0, 0]).unwrap();
+                }
+                writer.publish();
+                writer.reclaim(usize::MAX);
+            }
+            assert_eq!(heads(&table.shared), 0);
+        }
+    }
+}

@@ -18,6 +18,11 @@
 
 extern crate alloc;
 
+/// What [`readers`] is made of. `tests/model.rs` compiles that file with a model of these.
+mod atomic {
+    pub(crate) use alloc::sync::Arc;
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+}
 mod counters;
 mod error;
 mod exact;

@@ -6,10 +6,9 @@
 //! next needs no fence: until its new number is seen, the old one holds back more than it must.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use crate::Generation;
+use crate::atomic::{Arc, AtomicBool, AtomicU64, Ordering, fence};
 
 /// What a seat holds while its lcore is in no generation.
 const QUIESCENT: u64 = 0;
@@ -52,10 +51,10 @@ impl Readers {
     }
 
     /// A seat that nobody has.
-    pub(crate) fn seat(self: &Arc<Self>) -> Option<Lcore> {
+    pub(crate) fn seat(readers: &Arc<Self>) -> Option<Lcore> {
         let free = |seat: &Seat| !seat.taken.swap(true, Ordering::AcqRel);
-        let seat = self.seats.iter().position(free)?;
-        Some(Lcore { readers: Arc::clone(self), seat, entered: QUIESCENT })
+        let seat = readers.seats.iter().position(free)?;
+        Some(Lcore { readers: Arc::clone(readers), seat, entered: QUIESCENT })
     }
 }
 

@@ -62,17 +62,17 @@ impl Writer {
     /// A writer with seats for so many readers. The seed goes into hashes: let it be random where keys come from others.
     #[must_use]
     pub fn new(readers: usize, seed: u64) -> Self {
-        Self::starting_at(Generation(1), readers, seed)
+        Self::starting_at(1, readers, seed)
     }
 
-    /// The same, counting on from a generation, which is not 0: a successor's numbers go on where its predecessor's ended.
+    /// The same, whose generations count on from a number, but not 0: a successor's go on where its predecessor's ended.
     #[must_use]
-    pub fn starting_at(first: Generation, readers: usize, seed: u64) -> Self {
+    pub fn starting_at(first: u64, readers: usize, seed: u64) -> Self {
         Self {
-            readers: Arc::new(Readers::new(first.0.max(1), readers)),
+            readers: Arc::new(Readers::new(first.max(1), readers)),
             members: Vec::new(),
             seed,
-            current: first.0.max(1),
+            current: first.max(1),
             transaction: 0,
             log: VecDeque::new(),
             published: VecDeque::new(),
@@ -83,7 +83,7 @@ impl Writer {
     /// A seat for a reader; none when all are taken. A dropped one's can be taken again.
     #[must_use]
     pub fn lcore(&self) -> Option<Lcore> {
-        self.readers.seat()
+        Readers::seat(&self.readers)
     }
 
     /// The generation that was published last. The writer reads in it without a seat.

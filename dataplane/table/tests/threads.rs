@@ -35,7 +35,7 @@ fn nobody_sees_half_of_a_transaction() {
     let table = ExactTable::<[u64; 1], [u64; 2]>::new(&mut writer, 2 * PAIRS as usize);
     let twin = ExactTable::<[u64; 2], [u64; 1]>::new(&mut writer, 2 * PAIRS as usize);
     // Of each pair one key is there. A round takes every pair to its other key.
-    let key = |n: u64| 2 * (n % PAIRS) + (n / PAIRS & 1);
+    let key = |n: u64| 2 * (n % PAIRS) + ((n / PAIRS) & 1);
     for n in 0..PAIRS {
         table.insert(&mut writer, &[key(n)], &[n, !n]).unwrap();
         twin.insert(&mut writer, &[key(n), 9], &[n]).unwrap();

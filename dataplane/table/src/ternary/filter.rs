@@ -16,6 +16,8 @@ use crate::words::Payload;
 
 /// Four bits of each word.
 const NIBBLES: usize = 16;
+/// Slots that are not worth filtering.
+const FEW: u32 = 8;
 
 /// The rows.
 pub(crate) struct Filter {
@@ -24,7 +26,8 @@ pub(crate) struct Filter {
     row_lines: usize,
     /// For each word of the key the nibbles that a slot cares about.
     active: Box<[AtomicU64]>,
-    occupied: Box<[AtomicU64]>,
+    /// Slots in use, as a row.
+    occupied: Box<[Line]>,
     /// Groups of 64 slots beyond which none is occupied.
     groups: AtomicUsize,
     /// The writer's: slots that care, by nibble.
@@ -40,7 +43,7 @@ impl Filter {
             rows: (0..words * NIBBLES * 16 * row_lines).map(|_| Line::default()).collect(),
             row_lines,
             active: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            occupied: (0..groups).map(|_| AtomicU64::new(0)).collect(),
+            occupied: (0..row_lines).map(|_| Line::default()).collect(),
             groups: AtomicUsize::new(0),
             caring: Apart((0..words * NIBBLES).map(|_| AtomicU32::new(0)).collect()),
         }
@@ -59,26 +62,52 @@ impl Filter {
     /// Calls with each slot that may match a key whose words are given.
     #[inline]
     pub(crate) fn each(&self, key: impl Fn(usize) -> u64, mut slot: impl FnMut(usize)) {
-        for group in 0..self.groups.load(Ordering::Relaxed) {
-            let Some(occupied) = self.occupied.get(group) else { return };
-            let mut left = occupied.load(Ordering::Relaxed);
-            'words: for (word, active) in self.active.iter().enumerate() {
-                let (bits, mut nibbles) = (key(word), active.load(Ordering::Relaxed));
-                while nibbles != 0 {
-                    if left == 0 {
-                        break 'words;
-                    }
-                    let nibble = nibbles.trailing_zeros() as usize;
-                    nibbles &= nibbles - 1;
-                    let line = self.row_of(word, nibble, bits) + group / 8;
-                    left &= self.rows.get(line).map_or(0, |line| line.0[group % 8].load(Ordering::Relaxed));
+        let groups = self.groups.load(Ordering::Relaxed);
+        let mut group = 0;
+        while group < groups {
+            // A line of rows at a time costs hardly more than a word of it.
+            match groups - group {
+                1 => group += self.block::<1>(group, &key, &mut slot),
+                2..=4 => group += self.block::<4>(group, &key, &mut slot),
+                _ => group += self.block::<8>(group, &key, &mut slot),
+            }
+        }
+    }
+
+    /// The same for `W` groups, which lie in one line. Returns how many they are.
+    #[inline]
+    fn block<const W: usize>(&self, first: usize, key: &impl Fn(usize) -> u64, slot: &mut impl FnMut(usize)) -> usize {
+        let (in_row, at) = (first / 8, first % 8);
+        let load = |line: Option<&Line>, place: usize| {
+            line.and_then(|line| line.0.get(at + place)).map_or(0, |bits| bits.load(Ordering::Relaxed))
+        };
+        let mut left: [u64; W] = core::array::from_fn(|place| load(self.occupied.get(in_row), place));
+        // A few slots are compared sooner than filtered.
+        let few = W == 1 && left[0].count_ones() <= FEW;
+        let active = if few { &[] } else { &*self.active };
+        for (word, active) in active.iter().enumerate() {
+            let (bits, mut nibbles) = (key(word), active.load(Ordering::Relaxed));
+            while nibbles != 0 {
+                let nibble = nibbles.trailing_zeros() as usize;
+                nibbles &= nibbles - 1;
+                let line = self.rows.get(self.row_of(word, nibble, bits) + in_row);
+                let mut any = 0;
+                for (place, left) in left.iter_mut().enumerate() {
+                    *left &= load(line, place);
+                    any |= *left;
+                }
+                if any == 0 {
+                    return W;
                 }
             }
+        }
+        for (place, mut left) in left.into_iter().enumerate() {
             while left != 0 {
-                slot(group * 64 + left.trailing_zeros() as usize);
+                slot((first + place) * 64 + left.trailing_zeros() as usize);
                 left &= left - 1;
             }
         }
+        W
     }
 
     /// The first line of every row that a lookup of a key goes over.
@@ -98,8 +127,9 @@ impl Filter {
 
     /// Writer: the lowest free slot.
     pub(crate) fn free_slot(&self) -> Option<usize> {
-        let group = self.occupied.iter().position(|bits| bits.load(Ordering::Relaxed) != u64::MAX)?;
-        Some(group * 64 + self.occupied[group].load(Ordering::Relaxed).trailing_ones() as usize)
+        let mut groups = self.occupied.iter().flat_map(|line| &line.0).map(|bits| bits.load(Ordering::Relaxed));
+        let group = groups.position(|bits| bits != u64::MAX)?;
+        Some(group * 64 + self.occupied[group / 8].0[group % 8].load(Ordering::Relaxed).trailing_ones() as usize)
     }
 
     /// Writer: a slot is about to hold a match.
@@ -116,7 +146,7 @@ impl Filter {
                 }
             }
         }
-        alter(&self.occupied[group], |bits| bits | bit);
+        alter(&self.occupied[group / 8].0[group % 8], |bits| bits | bit);
         if group >= self.groups.load(Ordering::Relaxed) {
             self.groups.store(group + 1, Ordering::Relaxed);
         }
@@ -125,7 +155,7 @@ impl Filter {
     /// Writer: a slot no longer holds it.
     pub(crate) fn vacate<K: TernaryKey>(&self, slot: usize, matched: &Match<K>) {
         let (group, bit) = (slot / 64, 1_u64 << (slot % 64));
-        alter(&self.occupied[group], |bits| bits & !bit);
+        alter(&self.occupied[group / 8].0[group % 8], |bits| bits & !bit);
         for word in 0..<K as Payload>::N {
             for nibble in 0..NIBBLES {
                 let set = accepted(matched, word, nibble as u32);
@@ -137,8 +167,12 @@ impl Filter {
                 }
             }
         }
-        let used = self.occupied.iter().rposition(|bits| bits.load(Ordering::Relaxed) != 0);
-        self.groups.store(used.map_or(0, |group| group + 1), Ordering::Relaxed);
+        let is_free = |group: usize| self.occupied[group / 8].0[group % 8].load(Ordering::Relaxed) == 0;
+        let mut groups = self.groups.load(Ordering::Relaxed);
+        while groups > 0 && is_free(groups - 1) {
+            groups -= 1;
+        }
+        self.groups.store(groups, Ordering::Relaxed);
     }
 
     fn alter(&self, word: usize, nibble: usize, value: u64, group: usize, with: impl FnOnce(u64) -> u64) {
