@@ -61,14 +61,14 @@ fn a_meter_is_configured_and_not_any_more() {
     let meters = Meters::new(1);
     assert_eq!((meters.config(0), meters.execute(0, u64::MAX, 5)), (None, Color::Green));
     let config = MeterConfig { cir: 1, cburst: 10, pir: 1, pburst: 20 };
-    for now in [0, 1 << 60] {
-        meters.configure(0, Some(&config), now);
-        let colors: Vec<_> = (0..3).map(|_| meters.execute(0, 10, now)).collect();
+    for at_ns in [0, 1 << 60] {
+        meters.configure(0, Some(&config), at_ns);
+        let colors: Vec<_> = (0..3).map(|_| meters.execute(0, 10, at_ns)).collect();
         assert_eq!(colors, [Color::Green, Color::Yellow, Color::Red]);
-        meters.configure(0, Some(&config), now);
-        assert_eq!(meters.execute(0, 10, now), Color::Green, "buckets are full again");
-        meters.configure(0, None, now);
-        assert_eq!((meters.config(0), meters.execute(0, 1 << 40, now)), (None, Color::Green));
+        meters.configure(0, Some(&config), at_ns);
+        assert_eq!(meters.execute(0, 10, at_ns), Color::Green, "buckets are full again");
+        meters.configure(0, None, at_ns);
+        assert_eq!((meters.config(0), meters.execute(0, 1 << 40, at_ns)), (None, Color::Green));
     }
     assert!(!meters.configure(1, None, 0));
 }
