@@ -58,8 +58,14 @@ pub(super) fn not(of: Expr) -> Expr {
     match of.kind {
         ExprKind::Const(value) => truth(value == 0),
         ExprKind::Not(inner) => *inner,
+        ExprKind::Binary { op: BinaryOp::Eq, left, right } => compare(BinaryOp::Ne, left, right),
+        ExprKind::Binary { op: BinaryOp::Ne, left, right } => compare(BinaryOp::Eq, left, right),
         _ => Expr { kind: ExprKind::Not(Box::new(of)), ty: Type::Bool },
     }
+}
+
+fn compare(op: BinaryOp, left: Box<Expr>, right: Box<Expr>) -> Expr {
+    Expr { kind: ExprKind::Binary { op, left, right }, ty: Type::Bool }
 }
 
 /// `~`.

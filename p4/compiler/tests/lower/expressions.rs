@@ -115,6 +115,14 @@ fn choices_are_made_part_by_part() {
 }
 
 #[test]
+fn negations_of_comparisons_are_comparisons() {
+    assert_eq!(
+        body("", "m.f = m.x != 1; m.f = !(m.x == 1); m.f = !(m.x != 1);"),
+        "m.f = (m.x != 8w1)\nm.f = (m.x != 8w1)\nm.f = (m.x == 8w1)\n"
+    );
+}
+
+#[test]
 fn sizes_are_known_to_the_compiler() {
     assert_eq!(body("", "m.x = m.h.minSizeInBytes(); m.y = m.one.minSizeInBits();"), "m.x = 8w2\nm.y = 8w32\n");
 }
