@@ -207,7 +207,7 @@ fn controller_header(header: &ControllerHeader) -> ControllerPacketMetadata {
     }
 }
 
-/// §6.4.4, §6.4.5, §6.4.8 to §6.4.10: each kind in its own list, aliases unique in it.
+/// §6.4.4, §6.4.5, §6.4.8, §6.4.9: each kind in its own list, aliases unique in it.
 fn externs(program: &Program, info: &mut P4Info) {
     let shown = || program.externs.iter().filter(|each| each.id != 0 && !hidden(&each.notes));
     let mut kinds: Vec<(u32, Vec<&str>)> = Vec::new();
@@ -256,7 +256,7 @@ fn externs(program: &Program, info: &mut P4Info) {
     }
 }
 
-/// §6.4.11: instances of one type are together.
+/// §6.4.10: instances of one type are together.
 fn instance(info: &mut P4Info, id: u32, type_name: &str, preamble: Option<Preamble>) {
     let instance = ExternInstance { preamble, info: None };
     match info.externs.iter_mut().find(|each| each.extern_type_name == type_name) {

@@ -1,7 +1,7 @@
 //! An interpreter of the intermediate form: what a program means, said as plainly as possible, for tests to hold faster engines to.
 //!
 //! ```text
-//! parser (P4_16 §13) -> control (§14) -> deparser (§15), calls of externs handed to [`Externs`]
+//! parser (P4_16 §13) -> control (§14) -> deparser (§16), calls of externs handed to [`Externs`]
 //! ```
 //!
 //! What P4_16 leaves open is settled here, and every engine must do the same:

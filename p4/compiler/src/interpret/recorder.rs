@@ -29,7 +29,8 @@ pub struct Recorded {
 /// An answer by script.
 type Answer = Box<dyn FnMut(&Call<'_>) -> Reply>;
 
-/// The externs of the Portable NIC Architecture (0.7 §7) as a test wants them.
+/// The externs of the Portable NIC Architecture (0.7 §7) as a test wants them. Of `Hash` there is CRC-32 in its form with data alone:
+/// flattened, the form with base and limit looks the same.
 #[derive(Default)]
 pub struct Recorder {
     /// Counters' cells.

@@ -175,7 +175,7 @@ impl<'m, 'p, 'x> Run<'m, 'p, 'x> {
         Ok(())
     }
 
-    /// P4_16 §15: nothing if the header is not valid.
+    /// P4_16 §16: nothing if the header is not valid.
     fn emit(&mut self, header: HeaderId) {
         if !self.state.valid[header.index()] {
             return;
