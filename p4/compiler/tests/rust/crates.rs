@@ -1,12 +1,13 @@
 //! A small package with generated modules in it, built offline with the workspace's own lockfile.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gantry_p4c::emit::rust;
-use gantry_p4c::ir::{ExternKind, Program, TableId, VarKind};
+use gantry_p4c::ir::{ExternKind, Program, TableId, Type, VarId, VarKind};
 
 /// A program, and the methods of its externs as the driver has them.
 pub(crate) struct Driven {
@@ -73,23 +74,44 @@ impl Package {
     }
 }
 
-/// A variable's last name: the programs here have no two alike.
+/// The last part of a name.
 pub(crate) fn short(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(_, last)| last)
 }
 
+/// Metadata by the names of their fields in Rust: without the parameter's name where that is enough.
+pub(crate) fn metadata(program: &Program) -> Vec<(VarId, String)> {
+    let mut taken = BTreeSet::new();
+    let vars = (0..).map(VarId).zip(&program.vars);
+    let metadata = vars.filter(|(_, var)| matches!(var.kind, VarKind::Metadata { .. }));
+    let named = metadata.map(|(id, var)| {
+        let last = var.name.split_once('.').map_or(var.name.as_str(), |(_, rest)| rest).replace('.', "_");
+        let name = if taken.contains(&last) { var.name.replace('.', "_") } else { last };
+        assert!(taken.insert(name.clone()), "two fields called {name}");
+        (id, name)
+    });
+    named.collect()
+}
+
+/// Those of them that the architecture sets before the first block.
+pub(crate) fn inputs(program: &Program) -> Vec<(VarId, String)> {
+    let is_input = |id: VarId| matches!(program.vars[id.index()].kind, VarKind::Metadata { input: true, .. });
+    let inputs = metadata(program).into_iter().filter(|(id, _)| is_input(*id) && program.parser_error != Some(*id));
+    inputs.collect()
+}
+
 fn drive(driven: &Driven) -> String {
     let program = &driven.program;
-    let metadata = program.vars.iter().filter(|var| matches!(var.kind, VarKind::Metadata { .. }));
-    let shown = metadata.clone().map(|var| {
-        let name = short(&var.name);
-        format!("format!(\"{name}={{:x}}\", u128::from(packet.metadata.{name}))")
-    });
+    let shown = metadata(program)
+        .into_iter()
+        .map(|(_, name)| format!("format!(\"{name}={{:x}}\", u128::from(packet.metadata.{name}))"));
     let shown: Vec<_> = shown.collect();
-    let inputs = metadata.filter(|var| matches!(var.kind, VarKind::Metadata { input: true, .. }));
-    let inputs = inputs.filter(|var| short(&var.name) != "parser_error").enumerate().map(|(at, var)| {
-        let (name, ty) = (short(&var.name), natural(var.ty.bits()));
-        format!("packet.metadata.{name} = hex(words[{}]) as {ty};", at + 2)
+    let inputs = inputs(program).into_iter().enumerate().map(|(at, (var, name))| {
+        let value = match program.vars[var.index()].ty {
+            Type::Bool => "!= 0".to_owned(),
+            Type::Bits(bits) => format!("as {}", natural(bits)),
+        };
+        format!("packet.metadata.{name} = hex(words[{}]) {value};", at + 2)
     });
     let inputs: Vec<_> = inputs.collect();
     let mut counters = String::new();

@@ -29,7 +29,7 @@ pub(crate) fn program(seed: u64) -> Program {
         fields.push((format!("f{}", fields.len()), width));
         total += u32::from(width);
     }
-    if total % 8 != 0 {
+    if !total.is_multiple_of(8) {
         fields.push(("rest".into(), 8 - (total % 8) as u8));
     }
     let named: Vec<_> = fields.iter().map(|(name, width)| (name.as_str(), *width)).collect();

@@ -1,11 +1,15 @@
 //! The generated code and the interpreter on the same random packets and entries: everything that can be seen of both is the same.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
+use gantry_p4c::diagnostics::render;
 use gantry_p4c::interpret::{Call, Cell, EntryId, Externs, Machine, Recorder, Reply};
-use gantry_p4c::ir::{Entry, ExternId, ExternKind, Match, MatchKind, Program, TableId, VarId, VarKind};
+use gantry_p4c::ir::{Entry, ExternId, ExternKind, Match, MatchKind, Program, TableId};
+use gantry_p4c::preprocess::Options;
+use gantry_p4c::source::Sources;
 
-use crate::crates::{Driven, Package, short};
+use crate::crates::{Driven, Package, inputs, metadata, short};
 use crate::dice::Dice;
 use crate::{expressions, programs};
 
@@ -22,12 +26,17 @@ impl Externs for Answers {
     }
 
     fn call(&mut self, call: &Call<'_>) -> Reply {
-        if call.instance.is_some() {
-            return self.recorder.call(call);
+        let mut name = call.function.to_owned();
+        match call.instance {
+            Some((_, of)) if matches!(of.kind, ExternKind::Digest { .. }) => {
+                name = format!("{}_{name}", short(&of.name));
+            }
+            Some(_) => return self.recorder.call(call),
+            None => {}
         }
         let values: Vec<_> = call.arguments.iter().map(|passed| passed.value).collect();
         let shown: Vec<_> = values.iter().map(|value| format!("{value:x}")).collect();
-        self.calls.push(format!("{}({})", call.function, shown.join(",")));
+        self.calls.push(format!("{name}({})", shown.join(",")));
         let result = values.iter().fold(3_u128, |sum, value| sum.wrapping_mul(7).wrapping_add(*value));
         let outs =
             call.arguments.iter().filter(|passed| passed.out).map(|passed| (result ^ passed.value) & passed.ty.mask());
@@ -52,13 +61,17 @@ fn entry_line(program: &Program, table: usize, entry: &Entry) -> String {
     format!("entry {id:x} {:x} {action:x} {arguments} {}\n", entry.priority, matches.join(" "))
 }
 
+const MAPPED: u128 = 0xffff_0000_0000;
+
 /// Entries that random packets hit now and then: values are small, masks are short.
 fn random_entry(program: &Program, table: usize, dice: &mut Dice) -> Entry {
     let of = &program.tables[table];
     let matches = of.keys.iter().map(|key| {
         let mask = key.expr.ty.mask();
         let bits = key.expr.ty.bits();
-        let small = |dice: &mut Dice| (dice.below(6) as u128) & mask;
+        // An IPv4 address in an IPv6 one.
+        let above = if bits == 128 { MAPPED } else { 0 };
+        let small = |dice: &mut Dice| (dice.below(6) as u128 | above) & mask;
         match key.kind {
             MatchKind::Exact => Match::Value(small(dice)),
             MatchKind::Optional if dice.below(2) == 0 => Match::Any,
@@ -87,7 +100,14 @@ fn random_entry(program: &Program, table: usize, dice: &mut Dice) -> Entry {
 }
 
 /// Runs both; entries are random unless the table brings its own.
-fn compare(package: &Package, program: &Program, frames: &[Vec<u8>], dice: &mut Dice, entries: usize) -> Vec<String> {
+fn compare(
+    package: &Package,
+    program: &Program,
+    frames: &[Vec<u8>],
+    dice: &mut Dice,
+    entries: usize,
+    choose: impl Fn(&str, &mut Dice) -> Option<u128>,
+) -> Vec<String> {
     let mut machine = Machine::new(program);
     let mut script = String::new();
     let mut inserted: Vec<(usize, EntryId)> = Vec::new();
@@ -100,19 +120,21 @@ fn compare(package: &Package, program: &Program, frames: &[Vec<u8>], dice: &mut 
             }
         }
     }
-    let is_input = |kind: VarKind| matches!(kind, VarKind::Metadata { input: true, .. });
-    let inputs: Vec<VarId> = (0..program.vars.len() as u32)
-        .map(VarId)
-        .filter(|var| is_input(program.vars[var.index()].kind) && program.parser_error != Some(*var))
-        .collect();
+    let inputs = inputs(program);
     let mut externs = Answers { recorder: Recorder::new(program), calls: Vec::new() };
+    let named = metadata(program);
     let mut expected = Vec::new();
     for frame in frames {
         let values: Vec<_> = inputs
             .iter()
-            .map(|var| {
+            .map(|(var, name)| {
                 let mask = program.vars[var.index()].ty.mask();
-                (*var, if mask == 0xff { dice.below(6) as u128 } else { dice.number(mask) })
+                // What tables look up is small; the rest is anything.
+                let value = match choose(name, dice) {
+                    Some(value) => value,
+                    None => dice.number(mask),
+                };
+                (*var, value & mask)
             })
             .collect();
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -121,9 +143,7 @@ fn compare(package: &Package, program: &Program, frames: &[Vec<u8>], dice: &mut 
         let outcome = machine.run(frame, &values, &mut externs);
         let parsed = if outcome.accepted { "accepted" } else { program.errors[outcome.parser_error as usize].as_str() };
         let valid = outcome.valid.iter().enumerate().fold(0_u128, |bits, (at, valid)| bits | u128::from(*valid) << at);
-        let metadata =
-            program.vars.iter().zip(&outcome.values).filter(|(var, _)| matches!(var.kind, VarKind::Metadata { .. }));
-        let metadata: Vec<_> = metadata.map(|(var, value)| format!("{}={value:x}", short(&var.name))).collect();
+        let metadata: Vec<_> = named.iter().map(|(var, name)| format!("{name}={:x}", outcome.value(*var))).collect();
         let out: String = outcome.emitted.iter().map(|byte| format!("{byte:02x}")).collect();
         expected.push(format!(
             "{parsed} valid={valid:x} payload={} [{}] out={out} calls={}",
@@ -190,6 +210,11 @@ fn roce_frame(dice: &mut Dice) -> Vec<u8> {
     frame
 }
 
+/// Port numbers and the like.
+fn small(_: &str, dice: &mut Dice) -> Option<u128> {
+    Some(dice.below(6) as u128)
+}
+
 /// What the driver's methods do: [`Answers`].
 const ROCE_METHODS: &str = "
         fn mark(&mut self, index: usize, crossing: u32, class: &mut u8, one: u8) -> u8 {
@@ -201,15 +226,15 @@ const ROCE_METHODS: &str = "
 #[test]
 fn generated_code_does_what_the_interpreter_does() {
     let roce = programs::roce();
-    let random: Vec<_> = (0..4).map(|seed| expressions::program(seed)).collect();
+    let random: Vec<_> = (0..4).map(expressions::program).collect();
     let mut driven = vec![Driven { program: roce.clone(), methods: ROCE_METHODS }];
     driven.extend(random.iter().map(|program| Driven { program: program.clone(), methods: "" }));
     let package = Package::build("same", &driven);
     let mut dice = Dice(0x5eed);
     let mut lines = Vec::new();
     for round in 0..15 {
-        let frames: Vec<_> = (0..100).map(|_| roce_frame(&mut dice)).collect();
-        lines.extend(compare(&package, &roce, &frames, &mut dice, [0, 3, 24][round % 3]));
+        let frames: Vec<_> = (0..300).map(|_| roce_frame(&mut dice)).collect();
+        lines.extend(compare(&package, &roce, &frames, &mut dice, [0, 3, 24][round % 3], small));
     }
     // The comparison means something only if packets went everywhere.
     for (what, count) in [
@@ -232,6 +257,149 @@ fn generated_code_does_what_the_interpreter_does() {
     }
     for program in &random {
         let frames: Vec<_> = (0..60).map(|_| (0..64).map(|_| dice.next() as u8).collect()).collect();
-        compare(&package, program, &frames, &mut dice, 0);
+        compare(&package, program, &frames, &mut dice, 0, |_, _| None);
+    }
+}
+
+/// One of the card's own programs.
+fn own(name: &str) -> Program {
+    let file = Path::new("..").join(name);
+    let options = Options { include_folders: vec![PathBuf::from("../include")], ..Options::default() };
+    let mut sources = Sources::default();
+    gantry_p4c::compile(&file, &options, &mut sources)
+        .unwrap_or_else(|diagnostics| panic!("{}", render(&diagnostics, &sources, false)))
+}
+
+/// A frame that the card's parser takes, or one with a mistake.
+fn card_frame(dice: &mut Dice) -> Vec<u8> {
+    let mut frame: Vec<u8> = (0..12).map(|_| dice.next() as u8).collect();
+    if dice.below(3) == 0 {
+        frame.extend([0x81, 0x00, 0x20, dice.below(6) as u8]);
+    }
+    let opcode = [0x04, 0x06, 0x0c, 0x0b, 0x11, 0x12, 0x10, 0x17, 0x64, 0x81, 0x03, 0x55][dice.below(12)];
+    let mut transport = vec![opcode, [0, 0, 0x10, 0x01][dice.below(4)], 0xff, 0xff, 0x40, 0, 0, dice.below(9) as u8];
+    transport.extend((0..4 + dice.below(60)).map(|_| dice.next() as u8));
+    let mut udp = vec![0, dice.below(8) as u8, 0x12, 0xb7];
+    udp.extend((transport.len() as u16 + 8).to_be_bytes());
+    udp.extend([0, 0]);
+    udp.extend(&transport);
+    let ip = dice.below(9);
+    if ip < 5 {
+        let echo = [8, 0, 0x12, 0x34, 1, 2, 3, 4, 9, 9];
+        let (protocol, behind) = if dice.below(5) == 0 { (1, echo.to_vec()) } else { (17, udp) };
+        let mut header = vec![0x45, dice.next() as u8];
+        header.extend((20 + behind.len() as u16).to_be_bytes());
+        header.extend([dice.next() as u8, 3, 0x40, 0, 64, protocol, 0, 0, 0, 0, 0, dice.below(6) as u8]);
+        header.extend([0, 0, 0, dice.below(6) as u8]);
+        if dice.below(12) == 0 {
+            header[dice.below(20)] ^= 1;
+        }
+        let sum: u32 = header.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+        let sum = !((sum >> 16) + (sum & 0xffff)) as u16;
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        frame.extend([0x08, 0x00]);
+        frame.extend(header);
+        frame.extend(behind);
+    } else if ip < 8 {
+        let address = |dice: &mut Dice| (MAPPED | dice.below(6) as u128).to_be_bytes();
+        let (source, destination) = (address(dice), address(dice));
+        let (next, mut behind) = (17, udp);
+        let mut next_header = next;
+        let asks = dice.below(4);
+        if asks == 0 {
+            // A neighbour solicitation with a right sum.
+            next_header = 58;
+            behind = vec![135, 0, 0, 0, 0, 0, 0, 0];
+            behind.extend(address(dice));
+            if dice.below(2) == 0 {
+                behind.extend([1, 1, 2, 3, 4, 5, 6, 7]);
+            }
+            let pseudo = [&source[..], &destination, &[0, 0, 0, behind.len() as u8, 0, 0, 0, 58], &behind].concat();
+            let sum: u32 = pseudo.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+            let sum = !((sum >> 16) + (sum & 0xffff)) as u16;
+            behind[2..4].copy_from_slice(&sum.to_be_bytes());
+        } else if asks == 1 {
+            next_header = 58;
+            behind = vec![128, 0, 0, 9, 1, 2, 3, 4];
+        }
+        frame.extend([0x86, 0xdd, 0x60 | dice.below(16) as u8, dice.next() as u8, 1, 2]);
+        frame.extend((behind.len() as u16).to_be_bytes());
+        frame.extend([next_header, 255]);
+        frame.extend(source);
+        frame.extend(destination);
+        frame.extend(behind);
+    } else {
+        frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1 + dice.below(2) as u8]);
+        frame.extend([2, 3, 4, 5, 6, 7, 0, 0, 0, dice.below(6) as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, dice.below(6) as u8]);
+    }
+    if dice.below(12) == 0 {
+        frame.truncate(dice.below(frame.len() + 1));
+    }
+    frame
+}
+
+const PACKET_METHODS: &str = "
+        fn congestion_experienced(&mut self, index: usize, lcore: u16, qp: u32) {
+            self.call(index, \"congestion_experienced\", &[lcore.into(), qp.into()]);
+        }
+
+        fn denials_pack(&mut self, index: usize, tenant: u16, source: u128, qpn: u32) {
+            self.call(index, \"denials_pack\", &[tenant.into(), source, qpn.into()]);
+        }";
+
+const COMMAND_METHODS: &str = "
+        fn block_shift(&mut self, index: usize, drive: u16, nsid: u32) -> u8 {
+            self.call(index, \"block_shift\", &[drive.into(), nsid.into()]) as u8
+        }";
+
+#[test]
+fn the_cards_programs_do_what_the_interpreter_does() {
+    let (packet, command) = (own("packet.p4"), own("command.p4"));
+    let driven = [
+        Driven { program: packet.clone(), methods: PACKET_METHODS },
+        Driven { program: command.clone(), methods: COMMAND_METHODS },
+    ];
+    let package = Package::build("own", &driven);
+    let mut dice = Dice(0xca4d);
+    let choose = |name: &str, dice: &mut Dice| match name {
+        "outgoing" => Some(u128::from(dice.below(6) == 0)),
+        "vid" | "pcp" | "class" | "verdict" | "tenant" => Some(0),
+        "local_ip" | "remote_ip" => Some(MAPPED | dice.below(6) as u128),
+        name if name.ends_with("port") => Some(dice.below(3) as u128),
+        _ => None,
+    };
+    let mut lines = Vec::new();
+    for round in 0..12 {
+        let frames: Vec<_> = (0..500).map(|_| card_frame(&mut dice)).collect();
+        lines.extend(compare(&package, &packet, &frames, &mut dice, [200, 10, 60][round % 3], choose));
+    }
+    let choose = |name: &str, dice: &mut Dice| match name {
+        "admin" | "fuse" => Some(u128::from(dice.below(8) == 0)),
+        "opcode" => Some([0, 1, 2, 5, 8, 9, 0x7f, 0x44][dice.below(8)]),
+        "cntlid" | "nsid" => Some(dice.below(4) as u128),
+        "slba" | "blocks" | "ranges" => Some(dice.below(300) as u128),
+        _ => None,
+    };
+    for _ in 0..6 {
+        lines.extend(compare(&package, &command, &vec![Vec::new(); 200], &mut dice, 40, choose));
+    }
+    for (what, count) in [
+        (" verdict=1 ", 50),
+        (" verdict=2 ", 50),
+        (" verdict=4 ", 50),
+        (" reason=2 ", 20),
+        (" reason=3 ", 10),
+        (" reason=4 ", 10),
+        (" punt=1 ", 5),
+        (" punt=2 ", 5),
+        (" congestion=1 ", 5),
+        ("denials_pack(", 5),
+        ("congestion_experienced(", 5),
+        ("block_shift(", 50),
+        (" status=80 ", 20),
+        (" refusal=1 ", 20),
+    ] {
+        let found = lines.iter().filter(|line| line.contains(what)).count();
+        assert!(found >= count, "only {found} of {} lines have {what}", lines.len());
     }
 }

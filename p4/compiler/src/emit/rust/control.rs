@@ -202,7 +202,9 @@ fn nodes(function: &mut Function<'_, '_>, list: &[Node<'_>]) -> TokenStream {
 /// Nodes whose locals are declared.
 fn inner(function: &mut Function<'_, '_>, list: &[Node<'_>]) -> TokenStream {
     let plan = function.plan;
-    list.iter()
+    let changed = function.values.changed.borrow().clone();
+    let tokens = list
+        .iter()
         .map(|node| match node {
             Node::Plain(stmt) => function.statement(stmt),
             Node::If { condition, then, otherwise } => {
@@ -220,7 +222,10 @@ fn inner(function: &mut Function<'_, '_>, list: &[Node<'_>]) -> TokenStream {
             }
             Node::Done => quote!(DONE),
         })
-        .collect()
+        .collect();
+    // What is known only on this way ends there.
+    function.values.changed.replace(changed);
+    tokens
 }
 
 fn exits(plan: &Plan<'_>, action: ActionId) -> bool {

@@ -1,7 +1,9 @@
 //! Expressions: each of them has the smallest integer of Rust that holds its bits, and no bits above those.
 
+use std::cell::RefCell;
+
 use proc_macro2::{Literal, TokenStream};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, format_ident, quote};
 
 use crate::ir::{BinaryOp, Expr, ExprKind, HeaderId, Place, Type, VarId};
 
@@ -12,8 +14,10 @@ use super::plan::{Home, Plan, natural, natural_bits};
 /// Writes expressions for one function.
 pub(super) struct Values<'a, 'p> {
     pub(super) plan: &'a Plan<'p>,
-    /// Headers that the function has a binding of.
+    /// Headers that the function has a binding of, as they are in the frame.
     pub(super) bound: Vec<HeaderId>,
+    /// Headers whose values are known to be in the packet's state here.
+    pub(super) changed: RefCell<Vec<HeaderId>>,
 }
 
 /// Rust for an expression.
@@ -79,7 +83,7 @@ fn suffixed(value: u128, ty: Type) -> TokenStream {
 
 impl<'a, 'p> Values<'a, 'p> {
     pub(super) fn new(plan: &'a Plan<'p>) -> Self {
-        Self { plan, bound: Vec::new() }
+        Self { plan, bound: Vec::new(), changed: RefCell::new(Vec::new()) }
     }
 
     /// Where the type is known from what is around it: a constant needs no suffix.
@@ -98,9 +102,17 @@ impl<'a, 'p> Values<'a, 'p> {
     /// A variable's value.
     pub(super) fn variable(&self, var: VarId) -> TokenStream {
         match &self.plan.homes[var.index()] {
-            Home::Packet(name) => quote!(packet.#name),
             Home::Metadata(name) => quote!(packet.metadata.#name),
             Home::Local(name) => quote!(#name),
+            Home::Packet(name) => match self.plan.field_of(var) {
+                Some((header, field)) if self.bound.contains(&header) => {
+                    let field = &self.plan.layout(header).fields[field].0;
+                    let header = &self.plan.headers[header.index()].name;
+                    self.as_declared(var, quote!(#header.#field()))
+                }
+                Some((header, _)) if !self.changed.borrow().contains(&header) => quote!(packet.#name(frame)),
+                _ => quote!(packet.#name),
+            },
             Home::Frame(header, field) => {
                 let name = &self.plan.headers[header.index()].name;
                 let value = if self.bound.contains(header) {
@@ -255,10 +267,32 @@ impl<'a, 'p> Values<'a, 'p> {
         }
     }
 
+    /// What a variable's value is stored to, and what has to be done before: a header that is changed has its values in the
+    /// packet's state from then on.
+    fn target(&self, var: VarId) -> (TokenStream, TokenStream) {
+        let mut change = TokenStream::new();
+        let target = match &self.plan.homes[var.index()] {
+            Home::Packet(name) => {
+                if let Some((header, _)) = self.plan.field_of(var)
+                    && !self.changed.borrow().contains(&header)
+                {
+                    let method = format_ident!("change_{}", self.plan.headers[header.index()].name);
+                    change = quote!(packet.#method(frame););
+                    self.changed.borrow_mut().push(header);
+                }
+                quote!(packet.#name)
+            }
+            Home::Metadata(name) => quote!(packet.metadata.#name),
+            Home::Local(name) => quote!(#name),
+            Home::Frame(..) => unreachable!("what is assigned to has a place in the packet's state"),
+        };
+        (change, target)
+    }
+
     /// `place = value`.
     pub(super) fn assign(&self, place: Place, value: TokenStream, constant: bool) -> TokenStream {
-        let target = self.variable(place.var);
-        let Some((hi, lo)) = place.slice else { return quote!(#target = #value;) };
+        let (change, target) = self.target(place.var);
+        let Some((hi, lo)) = place.slice else { return quote!(#change #target = #value;) };
         let ty = self.plan.program.vars[place.var.index()].ty;
         let whole = natural(ty);
         let bits = usize::from(hi - lo) + 1;
@@ -271,7 +305,7 @@ impl<'a, 'p> Values<'a, 'p> {
             let lo = Literal::u8_unsuffixed(lo);
             quote!(((#value) << #lo))
         };
-        quote!(#target = (#target & !#hole) | #value;)
+        quote!(#change #target = (#target & !#hole) | #value;)
     }
 
     /// [`Self::assign`] of an expression.

@@ -213,21 +213,19 @@ pub(super) fn call(
         }
     }
     let call = quote!(run.externs.#method(index #(, #passed)*));
-    let call = match result {
-        Some(place) => function.values.assign(place, within(place_type(plan, place), call), false),
-        None => quote!(#call;),
-    };
     if before.is_empty() {
-        return call;
+        return match result {
+            Some(place) => function.values.assign(place, within(place_type(plan, place), call), false),
+            None => quote!(#call;),
+        };
     }
     // The result is stored last (P4_16 §6.8).
     match result {
         Some(place) => {
-            let call = quote!(run.externs.#method(index #(, #passed)*));
             let store = function.values.assign(place, within(place_type(plan, place), quote!(value)), false);
             quote!({ #before let value = #call; #after #store })
         }
-        None => quote!({ #before #call #after }),
+        None => quote!({ #before #call; #after }),
     }
 }
 

@@ -98,10 +98,11 @@ impl<'a, 'p> Function<'a, 'p> {
 
     /// Statements of a nested block.
     pub(super) fn statements(&mut self, stmts: &[Stmt]) -> TokenStream {
-        let bound = self.values.bound.clone();
+        let (bound, changed) = (self.values.bound.clone(), self.values.changed.borrow().clone());
         let tokens = stmts.iter().map(|stmt| self.statement(stmt)).collect();
-        // Bindings made inside end there.
+        // What is known only inside ends there.
         self.values.bound = bound;
+        self.values.changed.replace(changed);
         tokens
     }
 
@@ -158,13 +159,15 @@ impl<'a, 'p> Function<'a, 'p> {
         }
     }
 
-    fn set_valid(&self, header: HeaderId, valid: bool) -> TokenStream {
+    fn set_valid(&mut self, header: HeaderId, valid: bool) -> TokenStream {
         let instance = &self.plan.headers[header.index()];
         let bit = &instance.valid;
         if !valid {
             return quote!(packet.valid &= !#bit;);
         }
         let make = quote::format_ident!("make_{}", instance.name);
+        // A binding shows the header that is in the frame.
+        self.values.bound.retain(|of| *of != header);
         quote!(packet.#make();)
     }
 
@@ -172,19 +175,17 @@ impl<'a, 'p> Function<'a, 'p> {
         let instance = &self.plan.headers[header.index()];
         let layout = self.plan.layout(header);
         let (name, ty, bit, place) = (&instance.name, &layout.name, &instance.valid, &instance.at);
-        let stored = self.plan.stored_fields(header).into_iter().map(|(field, to)| {
-            let reads = &layout.fields[field].0;
-            let var = self.plan.program.headers[header.index()].fields[field].var;
-            let value = self.values.as_declared(var, quote!(#name.#reads()));
-            quote!(packet.#to = #value;)
-        });
-        let stored: TokenStream = stored.collect();
-        self.values.bound.push(header);
+        let unchanged = (!self.plan.stored_fields(header).is_empty()).then(|| quote!(packet.changed &= !#bit;));
+        self.values.changed.borrow_mut().retain(|of| *of != header);
+        // A parser that assigns to fields has to look where they are.
+        if !self.plan.written_in_parser(header) {
+            self.values.bound.push(header);
+        }
         quote! {
             let #name: &#ty = header(frame, at)?;
             packet.valid |= #bit;
             packet.#place = at as u16;
-            #stored
+            #unchanged
             at += #ty::LENGTH;
             packet.payload_at = at as u16;
         }

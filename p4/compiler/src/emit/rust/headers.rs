@@ -74,7 +74,7 @@ fn place(field: &Field) -> String {
     let (first, last) = (field.offset / 8, (field.offset + u32::from(field.bits) - 1) / 8);
     let bytes = if first == last { format!("byte {first}") } else { format!("bytes {first} to {last}") };
     let bits = if field.bits == 1 { "1 bit".to_owned() } else { format!("{} bits", field.bits) };
-    if field.offset % 8 == 0 && field.bits % 8 == 0 {
+    if field.offset.is_multiple_of(8) && field.bits.is_multiple_of(8) {
         bytes
     } else {
         format!("{bits} from bit {} on, {bytes}", field.offset)
@@ -95,13 +95,11 @@ struct Window {
 fn window(offset: usize, bits: usize, header: usize) -> Option<Window> {
     let (first, end) = (offset / 8, (offset + bits).div_ceil(8));
     let length = (end - first).next_power_of_two();
-    let at = if length > 16 || length > header {
+    if length > 16 || length > header {
         return None;
-    } else if end >= length {
-        end - length
-    } else {
-        0
-    };
+    }
+    // One that ends with the field where there is room for it, else the first of the header.
+    let at = end.saturating_sub(length);
     Some(Window { at, length, shift: (at + length) * 8 - offset - bits })
 }
 
@@ -171,7 +169,7 @@ fn set_bits(header: &Header, field: &Field, bits: usize, from: usize, pieces: &m
         let from = Literal::usize_unsuffixed(from);
         quote!((value >> #from))
     };
-    if offset % 8 == 0 && bits % 8 == 0 {
+    if offset.is_multiple_of(8) && bits.is_multiple_of(8) {
         let (first, end) = (offset / 8, (offset + bits) / 8);
         let (at, to) = (Literal::usize_unsuffixed(first), Literal::usize_unsuffixed(end));
         pieces.push(if bits == 8 {

@@ -57,6 +57,8 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         pub struct Packet {
             /// Which headers are valid.
             pub valid: #valid_type,
+            /// Which headers have values here that count instead of those in the frame.
+            pub changed: #valid_type,
             /// Bytes of the whole packet: what counters and meters count.
             pub length: u32,
             /// Where the frame's bytes begin that the parser did not look at.
@@ -72,6 +74,7 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
             fn default() -> Self {
                 Self {
                     valid: 0,
+                    changed: 0,
                     length: 0,
                     payload_at: 0,
                     #(#absent)*
@@ -88,6 +91,13 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
             #[must_use]
             pub const fn is_valid(&self, header: #valid_type) -> bool {
                 self.valid & header != 0
+            }
+
+            /// Whether the program changed a header.
+            #[inline]
+            #[must_use]
+            pub const fn is_changed(&self, header: #valid_type) -> bool {
+                self.changed & header != 0
             }
 
             #(#reads)*
@@ -154,19 +164,56 @@ fn reads(plan: &Plan<'_>, id: HeaderId) -> TokenStream {
     });
     let whole_name = format_ident!("whole_{name}");
     let about = doc(&format!("`{path}` with what the program changed in it."));
-    // Where all fields are here the frame's bytes do not matter.
-    let start = if instance.made { quote!(#ty::ZERO) } else { quote!(*self.#name(frame)) };
-    let header = if stored.is_empty() { quote!(header) } else { quote!(mut header) };
+    let (header, changes) = if stored.is_empty() {
+        (quote!(header), quote!())
+    } else {
+        (quote!(mut header), quote!(if self.is_changed(#bit) { #(#sets)* }))
+    };
     let whole = quote! {
         #about
         #[inline]
         #[must_use]
         pub fn #whole_name(&self, frame: &[u8]) -> #ty {
-            let #header = #start;
-            #(#sets)*
+            let #header = *self.#name(frame);
+            #changes
             header
         }
     };
+    let getters = stored.iter().map(|(field, from)| {
+        let declared = &plan.program.headers[id.index()].fields[*field];
+        let ty = natural(plan.program.vars[declared.var.index()].ty);
+        let reads = &layout.fields[*field].0;
+        let about = doc(&format!("`{path}.{}` as it is now.", declared.name));
+        let value = match plan.program.vars[declared.var.index()].ty {
+            Type::Bool => quote!(self.#name(frame).#reads() != 0),
+            Type::Bits(_) => quote!(self.#name(frame).#reads()),
+        };
+        quote! {
+            #about
+            #[inline]
+            #[must_use]
+            pub fn #from(&self, frame: &[u8]) -> #ty {
+                if self.is_changed(#bit) { self.#from } else { #value }
+            }
+        }
+    });
+    let getters: TokenStream = getters.collect();
+    let change = (!stored.is_empty()).then(|| {
+        let change_name = format_ident!("change_{name}");
+        let about = doc(&format!(
+            "Takes the fields of `{path}` that the program changes out of the frame, if they are there still."
+        ));
+        let loads = stored.iter().map(|(_, to)| quote!(self.#to = self.#to(frame);));
+        quote! {
+            #about
+            pub fn #change_name(&mut self, frame: &[u8]) {
+                if !self.is_changed(#bit) {
+                    #(#loads)*
+                    self.changed |= #bit;
+                }
+            }
+        }
+    });
     let make = instance.made.then(|| {
         let make_name = format_ident!("make_{name}");
         let about = doc(&format!("`setValid` of `{path}`: its fields are zero if it was not valid."));
@@ -180,10 +227,12 @@ fn reads(plan: &Plan<'_>, id: HeaderId) -> TokenStream {
             pub fn #make_name(&mut self) {
                 if !self.is_valid(#bit) {
                     self.valid |= #bit;
+                    self.changed |= #bit;
+                    self.#at = ABSENT;
                     #(#clears)*
                 }
             }
         }
     });
-    quote!(#read #whole #make)
+    quote!(#read #getters #whole #change #make)
 }

@@ -44,7 +44,7 @@ pub(super) struct Instance {
     pub(super) at: Ident,
     /// Its type, of [`Plan::layouts`].
     pub(super) layout: usize,
-    /// The program makes it valid, so all its fields live in the packet's state.
+    /// The program makes it valid somewhere.
     pub(super) made: bool,
 }
 
@@ -176,7 +176,8 @@ impl<'p> Plan<'p> {
         let tables = tables.collect();
         let externs = program.externs.iter().map(|of| fields.first(&own(&of.name))).collect();
 
-        let mut state = Scope::with(&["at", "valid", "length", "payload_at", "metadata"]);
+        let mut state =
+            Scope::with(&["valid", "changed", "is_valid", "is_changed", "length", "payload_at", "metadata"]);
         let mut headers = Vec::new();
         for (index, header) in program.headers.iter().enumerate() {
             let name = snake(behind_first(&header.name));
@@ -220,7 +221,7 @@ impl<'p> Plan<'p> {
             homes.push(match var.kind {
                 VarKind::Field { header, field } => {
                     let instance = &self.headers[header.index()];
-                    if instance.made || self.written.contains(&id) {
+                    if self.written.contains(&id) {
                         Home::Packet(state.take(&short))
                     } else {
                         Home::Frame(header, self.layouts[instance.layout].fields[field as usize].0.clone())
@@ -308,6 +309,26 @@ impl<'p> Plan<'p> {
             _ => None,
         });
         stored.collect()
+    }
+
+    /// Whether the parser changes a header in other ways than by `extract`.
+    pub(super) fn written_in_parser(&self, header: HeaderId) -> bool {
+        let mut written = false;
+        for state in self.program.parser.iter().flat_map(|parser| &parser.states) {
+            let of = |var: VarId| self.field_of(var).is_some_and(|(of, _)| of == header);
+            walk::statements(&state.body, &mut |_| {}, &mut |var| written |= of(var));
+            written |=
+                walk::any(&state.body, |stmt| matches!(stmt, Stmt::SetValid { header: of, .. } if *of == header));
+        }
+        written
+    }
+
+    /// The header and the place there of a field's variable.
+    pub(super) fn field_of(&self, var: VarId) -> Option<(HeaderId, usize)> {
+        match self.program.vars[var.index()].kind {
+            VarKind::Field { header, field } => Some((header, field as usize)),
+            _ => None,
+        }
     }
 
     /// The layout of a header.
