@@ -35,10 +35,17 @@ impl Package {
         fs::write(folder.join("Cargo.toml"), manifest).expect("a manifest");
         fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lockfile");
         let mut main = String::from("#![forbid(unsafe_code)]\n");
+        // The modules in a crate of their own, which shows that they need nothing of std.
+        let mut library = String::from("#![no_std]\n#![forbid(unsafe_code)]\n#![deny(missing_docs)]\n//! Modules.\n");
         let mut calls = String::new();
         for driven in programs {
             let name = &driven.program.name;
             fs::write(folder.join(format!("src/{name}_module.rs")), rust::emit(&driven.program)).expect("a module");
+            writeln!(
+                library,
+                "#[allow(unused, clippy::all)]\n/// One.\npub mod {name} {{ include!(\"{name}_module.rs\"); }}"
+            )
+            .expect("text");
             main += &drive(driven);
             writeln!(calls, "        {name:?} => {name}_drive::run(&script),").expect("text");
         }
@@ -49,6 +56,7 @@ impl Package {
              other => panic!(\"{{other}}\"),\n    }}\n}}\n"
         )
         .expect("text");
+        fs::write(folder.join("src/lib.rs"), library).expect("a library");
         fs::write(folder.join("src/main.rs"), main).expect("a main file");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("driven-target");
         let built = Command::new(env!("CARGO"))

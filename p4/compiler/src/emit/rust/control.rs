@@ -4,11 +4,12 @@
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::ir::{ActionId, ExternKind, Stmt, TableId, Type};
+use crate::ir::{ActionId, ExternKind, Match, Stmt, Table, TableId, Type};
 
-use super::expression::Values;
+use super::expression::{Values, plain};
 use super::function::{Block, Function};
 use super::names::{last, snake, upper};
+use super::parser::tuple;
 use super::plan::{Plan, doc, mentioned_by, natural, used_actions};
 use super::split::{After, Node, Site};
 use super::tables::{Engine, beside, engine, struct_fields, variants};
@@ -303,6 +304,32 @@ fn emit_visit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
         };
     }
 
+    if is_constant(table) {
+        let (find, found) = emit_find(plan, site.table);
+        let (pattern, all) = each(plan, false);
+        return quote! {
+            #find
+
+            #applied
+
+            #about
+            fn #visit<X: Externs>(at: &mut [u8; BURST], packets: &mut [Packet], #frames run: &mut Run<'_, X>, from: usize) {
+                if !at.contains(&#at) {
+                    return;
+                }
+                let miss = run.tables.#default.read(run.generation);
+                for (place, #pattern) in #all.enumerate() {
+                    if *at == #at {
+                        *at = match #found(packet, #frame) {
+                            Some(action) => #after(packet, #frame run, from + place, 0, true, action),
+                            None => #after(packet, #frame run, from + place, 0, false, miss),
+                        };
+                    }
+                }
+            }
+        };
+    }
+
     let fields = struct_fields(table);
     let values = Values::new(plan);
     let parts = fields.iter().map(|(at, name, _)| {
@@ -394,6 +421,49 @@ fn emit_visit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
             }
         }
     }
+}
+
+/// A table whose entries are known when it is compiled, and of which nothing is counted by entry: a `match` finds them.
+fn is_constant(table: &Table) -> bool {
+    engine(table) == Engine::Exact && table.const_entries && table.direct.is_empty() && !table.idle_timeout
+}
+
+/// The lookup in such a table as a function, and its name.
+fn emit_find(plan: &Plan<'_>, id: TableId) -> (TokenStream, Ident) {
+    let table = &plan.program.tables[id.index()];
+    let (field, _, action_type) = &plan.tables[id.index()];
+    let (name, variants, values) = (format_ident!("find_{field}"), variants(plan, table), Values::new(plan));
+    let arms = table.entries.iter().map(|entry| {
+        let wanted = entry.matches.iter().zip(&table.keys).map(|(wanted, key)| match wanted {
+            Match::Value(value) => plain(*value, key.expr.ty),
+            other => unreachable!("an exact key with {other:?}"),
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let variant =
+            variants.iter().find(|variant| variant.action == entry.action.index()).expect("an action of the table");
+        let fields = variant.parameters.iter().zip(&entry.arguments).map(|((name, var), value)| {
+            let value = plain(*value, plan.program.vars[var.index()].ty);
+            quote!(#name: #value)
+        });
+        let fields: Vec<_> = fields.collect();
+        let (case, pattern) = (&variant.name, tuple(&wanted));
+        let with = (!fields.is_empty()).then(|| quote!({ #(#fields),* }));
+        quote!(#pattern => Some(#action_type::#case #with),)
+    });
+    let keys: Vec<_> = table.keys.iter().map(|key| values.rust(&key.expr).tokens).collect();
+    let (key, frame) = (tuple(&keys), framed(plan, quote!(frame: &[u8],)));
+    let about = doc(&format!("The entry of `{}`, all of which the program brings.", table.name));
+    let find = quote! {
+        #about
+        #[inline]
+        fn #name(packet: &Packet, #frame) -> Option<#action_type> {
+            match #key {
+                #(#arms)*
+                _ => None,
+            }
+        }
+    };
+    (find, name)
 }
 
 /// The action that a table found, and what depends on the outcome.

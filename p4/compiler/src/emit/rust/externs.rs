@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::ir::{Argument, Expr, ExternId, ExternKind, Place, Stmt, Type, Unit};
+use crate::ir::{Argument, Expr, ExprKind, ExternId, ExternKind, Place, Stmt, Type, Unit};
 
 use super::function::Function;
 use super::names::{Scope, snake};
@@ -338,20 +338,29 @@ fn words(function: &Function<'_, '_>, values: &[&Expr]) -> Vec<TokenStream> {
     for expr in values {
         let bits = usize::from(expr.ty.bits());
         let end = from + bits;
+        if matches!(expr.kind, ExprKind::Const(0)) {
+            from = end;
+            continue;
+        }
         let value = function.values.operand(expr);
         for word in from / 16..end.div_ceil(16) {
             let (first, last) = (from.max(word * 16), end.min(word * 16 + 16));
             let (right, left) = (end - last, word * 16 + 16 - last);
-            let mut part = value.clone();
+            let (mut part, mut open) = (value.clone(), false);
             if right > 0 {
                 let right = Literal::usize_unsuffixed(right);
-                part = quote!((#part >> #right));
+                (part, open) = (quote!(#part >> #right), true);
             }
             if last - first < bits {
                 let mask = super::headers::mask(last - first);
-                part = quote!((#part & #mask));
+                part = if open { quote!((#part) & #mask) } else { quote!(#part & #mask) };
+                open = true;
             }
-            part = if bits > 64 { quote!((#part as u64)) } else { quote!(u64::from(#part)) };
+            part = match (bits > 64, open) {
+                (true, true) => quote!(((#part) as u64)),
+                (true, false) => quote!((#part as u64)),
+                (false, _) => quote!(u64::from(#part)),
+            };
             if left > 0 {
                 let left = Literal::usize_unsuffixed(left);
                 part = quote!((#part << #left));

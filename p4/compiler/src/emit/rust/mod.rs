@@ -4,7 +4,8 @@
 //! frame -> parse -> Packet -> control, a table at a time over the whole burst -> Packet -> deparse -> headers
 //! ```
 //!
-//! The text is a module without inner attributes, to be included in one: `pub mod packet { include!(..) }`. It needs the crates
+//! The text is a module without inner attributes, to be included in one: `#[allow(unused, clippy::all)] pub mod packet {
+//! include!(..) }` (an action that needs neither frame nor externs is handed both all the same). It needs the crates
 //! `gantry-table` and `zerocopy` and nothing of `std`; it allocates only when tables are made, takes no lock, holds no unsafe
 //! code, and no byte of a frame makes it panic.
 //!

@@ -177,7 +177,7 @@ fn masked(ty: Type, value: u128, mask: u128, name: &proc_macro2::Ident, guards: 
 }
 
 /// One thing is itself, several are a tuple.
-fn tuple(parts: &[TokenStream]) -> TokenStream {
+pub(super) fn tuple(parts: &[TokenStream]) -> TokenStream {
     match parts {
         [one] => one.clone(),
         several => quote!((#(#several),*)),
