@@ -224,4 +224,5 @@ control Command(inout command_t command) {
     }
 }
 
+@pkginfo(name = "gantry.command", version = "0.1.0", arch = "gantry_command")
 CommandPipeline(Command()) main;

@@ -329,6 +329,7 @@ parser PacketParser(
             opcode_t.COMPARE_SWAP:           atomic;
             opcode_t.FETCH_ADD:              atomic;
             opcode_t.UD_SEND_ONLY:           deth;
+            opcode_t.UD_SEND_ONLY_IMMEDIATE: deth;
             opcode_t.CNP:                    accept;
             default:                         unknown;
         }
@@ -343,7 +344,10 @@ parser PacketParser(
         packet.extract(hdr.deth);
         verify(meta.payload_bytes >= 8, error.TransportLength);
         meta.payload_bytes = meta.payload_bytes - 8;
-        transition accept;
+        transition select(hdr.bth.opcode) {
+            opcode_t.UD_SEND_ONLY_IMMEDIATE: immediate;
+            default:                         accept;
+        }
     }
 
     state reth {
@@ -518,6 +522,7 @@ control PacketControl(
             opcode_t.READ_RESPONSE_ONLY:     classify(class_t.RESPONSE);
             opcode_t.ACKNOWLEDGE:            classify(class_t.ACKNOWLEDGE);
             opcode_t.UD_SEND_ONLY:           classify(class_t.DATAGRAM);
+            opcode_t.UD_SEND_ONLY_IMMEDIATE: classify(class_t.DATAGRAM);
             opcode_t.CNP:                    classify(class_t.CONGESTION);
         }
         size = 32;
@@ -804,4 +809,5 @@ control PacketDeparser(
     }
 }
 
+@pkginfo(name = "gantry.packet", version = "0.1.0", arch = "pna")
 PNA_NIC(PacketParser(), PacketControl(), PacketDeparser()) main;

@@ -96,6 +96,7 @@ enum bit<8> opcode_t {
     SEND_LAST_INVALIDATE    = 0x16,
     SEND_ONLY_INVALIDATE    = 0x17,
     UD_SEND_ONLY            = 0x64,
+    UD_SEND_ONLY_IMMEDIATE  = 0x65,
     CNP                     = 0x81
 }
 

@@ -4,7 +4,7 @@
 use super::constant::truth;
 use super::expression::Value;
 use super::identifier::ACTION;
-use super::notes::notes;
+use super::notes::{asked_id, notes};
 use super::returns::{may_return, without_returns};
 use super::scope::Symbol;
 use super::storage::Storage;
@@ -297,11 +297,16 @@ impl<'a> Lowering<'a> {
 
     /// Notes of a key or a parameter, with those of its type.
     pub(super) fn typed_notes(&mut self, preamble: &ast::Preamble, ty: &Ty) -> ir::Notes {
-        let Ty::New(index) = ty else { return notes(preamble, &[]) };
-        let declared = &self.new_types[*index as usize];
-        let new_type = declared.name.to_string();
-        let made = ir::Notes { new_type: new_type.clone(), ..notes(preamble, &declared.notes.annotations) };
-        self.kept_new_types.insert(new_type);
+        let mut made = match ty {
+            Ty::New(index) => {
+                let declared = &self.new_types[*index as usize];
+                let new_type = declared.name.to_string();
+                self.kept_new_types.insert(new_type.clone());
+                ir::Notes { new_type, ..notes(preamble, &declared.notes.annotations) }
+            }
+            _ => notes(preamble, &[]),
+        };
+        made.annotations.extend(asked_id(preamble));
         made
     }
 

@@ -23,6 +23,11 @@ pub(super) fn notes(preamble: &Preamble, from_type: &[String]) -> Notes {
     }
 }
 
+/// The number that is asked for a part of an object, a key or a parameter, whose own number is told nowhere else.
+pub(super) fn asked_id(preamble: &Preamble) -> Option<String> {
+    preamble.annotation("id").map(|it| it.text.to_string())
+}
+
 /// The first paragraph of a comment on one line, and the others.
 fn paragraphs(doc: &str) -> (String, String) {
     let mut lines = doc.trim().lines();

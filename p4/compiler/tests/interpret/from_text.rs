@@ -128,7 +128,7 @@ fn p4info_says_what_the_text_says() {
     assert_eq!(preamble.name, "SmallControl.vlans");
     assert_eq!(preamble.doc.as_ref().map(|doc| doc.brief.as_str()), Some("Where each VLAN goes."));
     let field = &vlans.match_fields[0];
-    assert_eq!((field.id, field.name.as_str(), field.bitwidth), (1, "vid", 12));
+    assert_eq!((field.id, field.name.as_str(), field.bitwidth), (5, "vid", 12));
     assert_eq!(field.r#match, Some(match_field::Match::MatchType(match_field::MatchType::Exact.into())));
     assert_eq!((vlans.size, vlans.idle_timeout_behavior()), (64, table::IdleTimeoutBehavior::NotifyControl));
 
@@ -140,7 +140,7 @@ fn p4info_says_what_the_text_says() {
     let forward =
         info.actions.iter().find(|action| action.preamble.as_ref().is_some_and(|each| each.alias == "forward"));
     let port = &forward.expect("it is there").params[0];
-    assert_eq!((port.id, port.name.as_str(), port.bitwidth), (1, "port", 32));
+    assert_eq!((port.id, port.name.as_str(), port.bitwidth), (9, "port", 32));
     assert_eq!(port.type_name.as_ref().map(|each| each.name.as_str()), Some("PortId_t"));
     let types = info.type_info.as_ref().expect("there are some");
     assert!(types.new_types.contains_key("PortId_t"));

@@ -79,7 +79,7 @@ control SmallControl(
         unknown_vlan(1);
     }
 
-    action forward(PortId_t port) {
+    action forward(@id(9) PortId_t port) {
         hdr.ethernet.kind = hdr.vlan.kind;
         hdr.vlan.setInvalid();
         send_to_port(port);
@@ -89,7 +89,7 @@ control SmallControl(
     @id(0xabc)
     @owner("control")
     table vlans {
-        key = { hdr.vlan.vid: exact @name("vid"); }
+        key = { hdr.vlan.vid: exact @name("vid") @id(5); }
         actions = { forward; @defaultonly drop; }
         const default_action = drop();
         size = 64;
