@@ -27,6 +27,7 @@ mod parser;
 mod plan;
 mod split;
 mod tables;
+mod visit;
 mod walk;
 
 use proc_macro2::TokenStream;

@@ -43,6 +43,15 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         let name = externs::sum(plan, of);
         quote!(#name: 0,)
     });
+    let places_again = plan.headers.iter().map(|header| &header.at);
+    let local_zeros = plan.stored().filter(|(var, _, _)| plan.field_of(*var).is_none()).map(|(_, name, ty)| {
+        let zero = zero(ty);
+        quote!(self.#name = #zero;)
+    });
+    let sum_resets = externs::checksums(plan).map(|of| {
+        let name = externs::sum(plan, of);
+        quote!(self.#name = 0;)
+    });
     let reads = (0..plan.headers.len() as u32).map(|index| reads(plan, HeaderId(index)));
     quote! {
         #metadata
@@ -86,6 +95,19 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         }
 
         impl Packet {
+            /// As [`Packet::default`], in place and without what counts only for headers that are changed.
+            #[inline]
+            pub fn reset(&mut self) {
+                self.valid = 0;
+                self.changed = 0;
+                self.length = 0;
+                self.payload_at = 0;
+                #(self.#places_again = ABSENT;)*
+                #(#local_zeros)*
+                #(#sum_resets)*
+                self.metadata = Metadata::default();
+            }
+
             /// Whether a header is valid.
             #[inline]
             #[must_use]

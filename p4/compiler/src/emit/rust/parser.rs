@@ -79,7 +79,7 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
 
         #about
         ///
-        /// `packet` is as [`Packet::default`] makes it, with the inputs of the architecture in its metadata.
+        /// `packet` is as [`Packet::default`] or [`Packet::reset`] makes it, with the inputs of the architecture in its metadata.
         ///
         /// # Errors
         /// Why the parser rejects the frame; [`ParserError::NoError`] where a state leads to `reject` itself. What it found until then

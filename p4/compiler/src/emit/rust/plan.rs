@@ -177,7 +177,7 @@ impl<'p> Plan<'p> {
         let externs = program.externs.iter().map(|of| fields.first(&own(&of.name))).collect();
 
         let mut state =
-            Scope::with(&["valid", "changed", "is_valid", "is_changed", "length", "payload_at", "metadata"]);
+            Scope::with(&["valid", "changed", "is_valid", "is_changed", "reset", "length", "payload_at", "metadata"]);
         let mut headers = Vec::new();
         for (index, header) in program.headers.iter().enumerate() {
             let name = snake(behind_first(&header.name));
