@@ -9,7 +9,7 @@ use super::arbitration::{RoleState, Stream, StreamId};
 use super::digest::Digests;
 use super::entry::{ActionCall, Key};
 use super::pipeline::{Pipeline, TableId};
-use super::plane::Plane;
+use super::plane::{Plane, Refused};
 use super::role::Authority;
 use super::status::{Refusal, denied, exhausted, invalid, not_found};
 use super::store::{Entry, Store};
@@ -84,6 +84,17 @@ impl<P: Plane> Server<P> {
         self.store = Store::new(&pipeline);
         self.pipeline = Some(Arc::new(pipeline));
         self.digests.follow(&self.store);
+    }
+
+    /// The data plane is another one that runs the same program and has none of what clients wrote: it gets all of that in one
+    /// transaction. Tables with an owner are their owner's business.
+    ///
+    /// # Errors
+    /// If the data plane does not take it; it then has nothing still.
+    pub fn refill(&mut self) -> Result<(), Refused> {
+        let Some(pipeline) = self.pipeline.clone() else { return Ok(()) };
+        let changes = self.store.filling(&pipeline);
+        if changes.is_empty() { Ok(()) } else { self.plane.commit(&changes) }
     }
 
     /// The program.

@@ -161,6 +161,25 @@ impl Store {
         }
     }
 
+    /// The changes that bring a data plane that runs the program and nothing else to this, where clients may write. Counts and
+    /// registers are the data plane's own and not among them.
+    pub(super) fn filling(&self, pipeline: &Pipeline) -> Vec<Change> {
+        let fresh = Self::new(pipeline);
+        let mut changes = Vec::new();
+        for (id, of) in &self.tables {
+            if pipeline.tables[id].object.owner.is_none() {
+                fill_table(*id, of, &fresh.tables[id], &mut changes);
+            }
+        }
+        for (meter, cells) in &self.meters {
+            let cell = |(index, rates): (&u32, &Rates)| (Some(*index), Some(*rates));
+            let cells = cells.iter().map(cell);
+            changes.extend(cells.map(|(index, rates)| Change::Meter { meter: *meter, index, rates }));
+        }
+        changes.extend(self.digests.keys().map(|digest| Change::Digest { digest: *digest, wanted: true }));
+        changes
+    }
+
     /// The changes that bring a data plane from this to what the program brings, where clients may write.
     pub(super) fn clearing(&self, pipeline: &Pipeline) -> Vec<Change> {
         let fresh = Self::new(pipeline);
@@ -221,4 +240,31 @@ fn clear_table(table: TableId, now: &Entries, then: &Entries, changes: &mut Vec<
     if now.default.action != then.default.action {
         changes.push(Change::Default { table, action: None });
     }
+}
+
+fn fill_table(table: TableId, wanted: &Entries, fresh: &Entries, changes: &mut Vec<Change>) {
+    let meter = |changes: &mut Vec<Change>, at: At, rates: Option<Rates>| {
+        if rates.is_some() {
+            changes.push(Change::DirectMeter { table, at, rates });
+        }
+    };
+    for key in fresh.entries.keys().filter(|key| !wanted.entries.contains_key(key)) {
+        changes.push(Change::Delete { table, key: key.clone() });
+    }
+    for (key, entry) in &wanted.entries {
+        let action = entry.action.clone().expect("entries that are no defaults have an action");
+        let (key, idle_timeout_ns) = (key.clone(), entry.idle_timeout_ns);
+        match fresh.entries.get(&key) {
+            None => changes.push(Change::Insert { table, key: key.clone(), action, idle_timeout_ns }),
+            Some(own) if own.action != entry.action || own.idle_timeout_ns != idle_timeout_ns => {
+                changes.push(Change::Modify { table, key: key.clone(), action, idle_timeout_ns });
+            }
+            Some(_) => {}
+        }
+        meter(changes, At::Entry(key), entry.rates);
+    }
+    if wanted.default.action != fresh.default.action {
+        changes.push(Change::Default { table, action: wanted.default.action.clone() });
+    }
+    meter(changes, At::Default, wanted.default.rates);
 }
