@@ -1,5 +1,7 @@
 //! Compiles the .proto files beside it: messages, their descriptors, and with the feature `grpc` the service.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::{env, fs};
 

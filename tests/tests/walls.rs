@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-wire", &[]),
     ("gantry-p4-proto", &[]),
     ("gantry-p4c", &["gantry-p4-proto"]),
-    ("gantry-table", &[]),
+    ("gantry-table", &["gantry-cpu"]),
     ("gantry-api", &["gantry-p4-proto"]),
     ("gantry-cpu", &[]),
     ("gantry-dma", &["gantry-cpu"]),

@@ -120,7 +120,8 @@ fn table(program: &Program, declared: &ir::Table, aliases: &Aliases) -> Table {
             table::IdleTimeoutBehavior::NoTimeout
         }
         .into(),
-        is_const_table: declared.const_entries,
+        // Clients that delete all they find leave out what is constant to them.
+        is_const_table: declared.const_entries || annotation::parts(&declared.notes.annotations, "owner").is_some(),
         has_initial_entries: !declared.entries.is_empty(),
         ..Table::default()
     }

@@ -16,6 +16,9 @@ use crate::source::Span;
 /// Entries of a table that does not say for how many there is to be room.
 const SIZE_DEFAULT: u32 = 1024;
 
+/// Bits of a range key: the runtime keeps each of its ends in one word.
+const RANGE_BITS_MAX: u8 = 64;
+
 /// A table as it is declared.
 #[derive(Clone)]
 pub(super) struct TableDecl<'a> {
@@ -150,6 +153,12 @@ impl<'a> Lowering<'a> {
                 }
             };
             let Some(kind) = kind else { continue };
+            if kind == MatchKind::Range && expr.ty.bits() > RANGE_BITS_MAX {
+                let message = format!("a range key of {} bits: there are {RANGE_BITS_MAX} at most", expr.ty.bits());
+                self.tell(
+                    Diagnostic::new(key.expr.span, message).remedy("make it ternary, or take a slice of it as the key"),
+                );
+            }
             if keys.iter().any(|known| known.name == name) {
                 self.tell(
                     Diagnostic::new(key.span, format!("two keys have the name `{name}`"))

@@ -1,3 +1,5 @@
+//! What the preprocessor makes of small texts: tokens as words, messages behind `!`.
+
 use super::*;
 
 /// The tokens as words, then the messages behind `!`.

@@ -7,10 +7,10 @@ use gantry_p4c::emit::{docs, graph};
 
 use crate::example::router;
 
-/// Compares with a file beside this one. `UPDATE_GOLDEN=1` writes the files anew, to be read before they are committed.
+/// Compares with a file beside this one. `GANTRY_SNAPSHOT=update` writes the files anew, to be read before they are committed.
 fn is(made: &str, name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interpret/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var("GANTRY_SNAPSHOT").is_ok_and(|value| value == "update") {
         fs::write(&path, made).expect("the repository can be written to");
     }
     let wanted = fs::read_to_string(&path).expect("the golden file is there");
