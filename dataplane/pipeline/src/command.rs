@@ -143,7 +143,7 @@ pub struct Command {
 pub struct Commands {
     array: Box<[Command]>,
     /// The first free one; the others by [`Command::next`].
-    free: u32,
+    first_free: u32,
     free_count: u32,
 }
 
@@ -200,7 +200,7 @@ impl Commands {
     #[must_use]
     pub fn new(count: u32) -> Self {
         let array = (0..count).map(|_| Command::idle()).collect();
-        let mut commands = Self { array, free: NONE, free_count: 0 };
+        let mut commands = Self { array, first_free: NONE, free_count: 0 };
         for index in (0..count).rev() {
             commands.put_back(index);
         }
@@ -217,7 +217,7 @@ impl Commands {
             assert!(commands[index].state == State::Free && command.state != State::Free, "command {index} twice");
             commands[index] = command;
         }
-        (commands.free, commands.free_count) = (NONE, 0);
+        (commands.first_free, commands.free_count) = (NONE, 0);
         for index in (0..count).rev() {
             if commands[index].state == State::Free {
                 commands.put_back(index);
@@ -243,8 +243,8 @@ impl Commands {
         if self.free_count <= keep {
             return None;
         }
-        let index = self.free;
-        self.free = self[index].next;
+        let index = self.first_free;
+        self.first_free = self[index].next;
         self.free_count -= 1;
         let command = &mut self[index];
         command.state = State::Receiving;
@@ -277,8 +277,8 @@ impl Commands {
     fn put_back(&mut self, index: u32) {
         self[index].state = State::Free;
         // Last in, first out: the next command finds this one's memory warm.
-        self[index].next = self.free;
-        self.free = index;
+        self[index].next = self.first_free;
+        self.first_free = index;
         self.free_count += 1;
     }
 }
