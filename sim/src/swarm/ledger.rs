@@ -169,10 +169,11 @@ impl Ledger {
                 && begun_ns >= lost_ns
                 && let Some(write) = block.iter_mut().find(|write| write.id == first)
             {
+                // What was over before power was lost, and is read after it, has survived it. What was under way may have been
+                // executed only after it, into the cache.
+                write.durable |= write.shaken && write.settled_ns <= lost_ns;
                 write.certain_ns = write.certain_ns.min(now_ns);
                 write.settled_ns = write.settled_ns.min(now_ns);
-                // What is read after the loss of power has survived it.
-                write.durable |= write.shaken;
             }
         }
         Ok(())
@@ -297,6 +298,20 @@ mod tests {
         write(&mut ledger, 2, 30, DONE, 40);
         assert!(!read(&mut ledger, 1, 50, 51), "late");
         assert!(read(&mut ledger, 2, 52, 53));
+    }
+
+    #[test]
+    fn what_was_under_way_when_power_was_lost_may_have_come_into_the_cache_after_it() {
+        let mut ledger = Ledger::new(1, 1, true);
+        write(&mut ledger, 1, 10, DONE, 20);
+        ledger.flushed(25);
+        ledger.write_begins(2, 0, 1, false, 30);
+        ledger.power_lost(50);
+        ledger.write_ends(2, 0, 1, DONE, 60);
+        assert!(read(&mut ledger, 2, 70, 71));
+        ledger.power_lost(80);
+        assert!(read(&mut ledger, 1, 90, 91), "the cache is gone once more");
+        assert!(!read(&mut ledger, 0, 92, 93));
     }
 
     #[test]

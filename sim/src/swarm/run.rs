@@ -298,6 +298,9 @@ impl Run {
     /// What of a card's is still taken though no host is left.
     fn not_given_back(&mut self) -> Option<String> {
         for target in 0..self.plan.targets.len() {
+            if self.has_been_left(target) {
+                continue;
+            }
             let card = &mut self.world.target_at(target).card;
             for lcore in 0..card.lcores() {
                 let core = card.lcore(lcore).core();
@@ -314,6 +317,16 @@ impl Run {
             }
         }
         None
+    }
+
+    /// A host without keep alive has lost an association and perhaps taken leave of it unheard: the card keeps it for ever.
+    fn has_been_left(&mut self, target: usize) -> bool {
+        (0..self.guests.len()).any(|host| {
+            let drive = self.guests[host].drive();
+            self.plan.drives[drive].target == target
+                && self.plan.hosts[host].kato_ms == 0
+                && self.world.host(host).counters().reconnects > 0
+        })
     }
 
     fn completed(&self) -> Vec<u64> {
