@@ -111,14 +111,7 @@ pub(crate) fn ensure(needs: &[&[Need]]) -> Result<()> {
         println!("  {:<18} {}", need.package, need.why);
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
-    if !Path::new("/usr/bin/apt-get").exists() {
-        return Err("this is no Debian machine: install what these packages bring by other means".to_owned());
-    }
-    let install = format!("apt-get install --no-install-recommends {}", packages.join(" "));
-    if !root() {
-        return Err(format!("not root, so run this yourself:\n  sudo apt-get update && sudo {install}"));
-    }
-    println!("running apt-get update and {install}");
+    announce(&format!("apt-get update && apt-get install --no-install-recommends {}", packages.join(" ")))?;
     apt(&["-q", "update"])?;
     install_packages(&packages)?;
     match missing.iter().find(|need| !need.met()) {
@@ -127,20 +120,25 @@ pub(crate) fn ensure(needs: &[&[Need]]) -> Result<()> {
     }
 }
 
-/// Debian's compiler and its library for arm64, which is a package of another architecture.
-pub(crate) fn rust_for_arm64() -> Result<()> {
-    const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev:arm64"];
-    let command = format!(
-        "dpkg --add-architecture arm64 && apt-get update && apt-get install --no-install-recommends {}",
-        PACKAGES.join(" ")
-    );
+/// Says that `command` is about to be done; fails, with what to do instead, where it may not be.
+fn announce(command: &str) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() {
-        return Err("this is no Debian machine: give the compiler Rust's library for arm64 by other means".to_owned());
+        return Err("this is no Debian machine: install what these packages bring by other means".to_owned());
     }
     if !root() {
         return Err(format!("not root, so run this yourself:\n  sudo sh -c '{command}'"));
     }
     println!("running {command}");
+    Ok(())
+}
+
+/// Debian's compiler and its library for arm64, which is a package of another architecture.
+pub(crate) fn rust_for_arm64() -> Result<()> {
+    const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev:arm64"];
+    announce(&format!(
+        "dpkg --add-architecture arm64 && apt-get update && apt-get install --no-install-recommends {}",
+        PACKAGES.join(" ")
+    ))?;
     let status = programs::run(Command::new("dpkg").args(["--add-architecture", "arm64"]))?;
     if !status.success() {
         return Err(format!("dpkg --add-architecture arm64 failed ({status})"));

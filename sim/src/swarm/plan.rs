@@ -157,7 +157,7 @@ impl Plan {
     }
 
     fn check(&self) -> Result<(), String> {
-        use super::fault::Whom;
+        use super::fault::{What, Whom};
         let all = |ok: bool, what: &str| if ok { Ok(()) } else { Err(what.to_owned()) };
         let (targets, drives, hosts) = (self.targets.len(), self.drives.len(), self.hosts.len());
         all((1..=16).contains(&targets), "a plan has 1 to 16 targets")?;
@@ -178,6 +178,8 @@ impl Plan {
         all(self.hosts.iter().all(whole), "a host uses a drive of the plan, and 1 to all of its blocks at a time")?;
         all(self.hosts.iter().all(|h| (1..=256).contains(&h.queues)), "a host has 1 to 256 queues")?;
         all(self.hosts.iter().all(|h| (4..=4096).contains(&h.entries)), "a queue has 4 to 4096 entries")?;
+        let trespasses = self.faults.iter().filter(|fault| matches!(fault.what, What::Trespass { .. }));
+        all(trespasses.count() <= 200, "a plan has 200 hosts that are not admitted at most")?;
         for fault in &self.faults {
             let known = match fault.whom() {
                 Whom::Host(host) => host < hosts,

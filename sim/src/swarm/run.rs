@@ -84,7 +84,7 @@ pub struct Run {
     pub(super) plan: Plan,
     pub(super) world: World,
     pub(super) guests: Vec<Guest>,
-    /// Hosts after those of the plan, and the drives whose subsystems they are not admitted to.
+    /// For each host after those of the plan, the drive whose subsystem it is not admitted to.
     trespassers: Vec<usize>,
     /// Nothing is wrong any more.
     healed: bool,
@@ -413,7 +413,7 @@ impl Run {
         let mut config = HostConfig::new([10, 0, 2, 1 + number].into(), target.into());
         config.seed ^= self.plan.seed << 8;
         let host = self.world.plug(config);
-        debug_assert_eq!(host, self.guests.len() + self.trespassers.len());
+        assert_eq!(host, self.guests.len() + self.trespassers.len());
         self.trespassers.push(drive);
         self.world.host(host).connect(&nqn(drive), 2, 16, 5_000);
     }

@@ -3,9 +3,9 @@
 use super::features::{KEEP_ALIVE_GRANULARITY_MS, async_events};
 use super::property::version;
 use super::{Controller, MAXCMD, Reply, Request, Subsystem, events};
-use crate::Control;
 use crate::hash::fnv1a;
 use crate::plan::Geometry;
+use crate::{Control, Namespace};
 use gantry_wire::fabrics::nqn_field;
 use gantry_wire::nvme::identify::{self, IdentifyControllerNvm, NamespaceId, cns, oncs, set_text, sgls};
 use gantry_wire::nvme::{IdentifyController, IdentifyNamespace, Nsid, NsidList, Status};
@@ -100,10 +100,13 @@ impl Control {
         page.as_bytes().to_vec()
     }
 
+    fn configured(&self, at: usize, nsid: Nsid) -> Option<&Namespace> {
+        self.configuration.subsystems[at].namespaces.iter().find(|namespace| namespace.nsid == nsid.0)
+    }
+
     /// Where a namespace that the controller has lies, while its drive is up.
     pub(super) fn geometry_of(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<&Geometry, Status> {
-        let configured = self.configuration.subsystems[at].namespaces.iter().find(|n| n.nsid == nsid.0);
-        let configured = configured.filter(|n| controller.attached.contains_key(&n.nsid));
+        let configured = self.configured(at, nsid).filter(|n| controller.attached.contains_key(&n.nsid));
         let drive = self.configuration.drive_number(&configured.ok_or(Status::INVALID_NAMESPACE)?.drive);
         self.plan.geometry(drive).ok_or(Status::INTERNAL_PATH_ERROR)
     }
@@ -124,8 +127,7 @@ impl Control {
             page.nmic = 1;
             // Deallocated blocks read as zeroes, if the drive says so.
             page.dlfeat = namespace.flags & 1;
-            let configured = self.configuration.subsystems[at].namespaces.iter().find(|n| n.nsid == nsid.0);
-            page.nsattr = u8::from(configured.is_some_and(|n| n.read_only));
+            page.nsattr = u8::from(self.configured(at, nsid).is_some_and(|n| n.read_only));
             page.nguid = namespace.nguid;
             page.eui64 = namespace.eui64;
             page.lbaf[0].lbads = namespace.block_shift;
@@ -138,7 +140,6 @@ impl Control {
     /// CNS 03.
     fn descriptors(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<Vec<u8>, Status> {
         let namespace = &self.geometry_of(controller, at, nsid)?.namespace;
-        let configured = self.configuration.subsystems[at].namespaces.iter().find(|n| n.nsid == nsid.0);
         let mut ids = Vec::new();
         if namespace.eui64 != [0; 8] {
             ids.push(NamespaceId::Eui64(namespace.eui64));
@@ -146,7 +147,7 @@ impl Control {
         if namespace.nguid != [0; 16] {
             ids.push(NamespaceId::Nguid(namespace.nguid));
         }
-        ids.push(NamespaceId::Uuid(configured.expect("it has a geometry").uuid));
+        ids.push(NamespaceId::Uuid(self.configured(at, nsid).expect("it has a geometry").uuid));
         ids.push(NamespaceId::Csi(CSI_NVM));
         let mut page = vec![0; identify::LEN];
         NamespaceId::emit_list(&ids, &mut page);

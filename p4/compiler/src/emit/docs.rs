@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::notation;
+use super::{annotation, notation};
 use crate::ir::{
     ActionId, ActionScope, ExprKind, Extern, ExternKind, Header, MatchKind, Notes, Parser, Program, Stmt, Table,
     Target, Transition, Unit, Var,
@@ -67,12 +67,6 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// What is in the quotes of an annotation with one string: `@owner("control")`.
-fn annotated<'n>(notes: &'n Notes, name: &str) -> Option<&'n str> {
-    let start = format!("@{name}(\"");
-    notes.annotations.iter().find_map(|each| each.strip_prefix(&start)?.strip_suffix("\")"))
-}
-
 fn table(page: &mut String, program: &Program, table: &Table) {
     line(page, &format!("\n#### `{}`", table.name));
     told(page, &table.notes);
@@ -117,7 +111,7 @@ fn table(page: &mut String, program: &Program, table: &Table) {
     line(page, &format!("- Room for {} entries.", table.size));
     if table.const_entries {
         line(page, "- Entries are the program's own and cannot be changed.");
-    } else if let Some(owner) = annotated(&table.notes, "owner") {
+    } else if let Some(owner) = annotation::string(&table.notes.annotations, "owner") {
         line(page, &format!("- Entries belong to {owner}."));
     }
     if table.idle_timeout {

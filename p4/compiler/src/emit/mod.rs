@@ -1,5 +1,6 @@
 //! What the compiler writes: each form of output in a file of its own, all from the intermediate form.
 
+mod annotation;
 pub mod docs;
 pub mod graph;
 mod notation;

@@ -1,7 +1,6 @@
 //! P4Info: what a P4Runtime controller has to know about a program (P4Runtime 1.5.0 §6), as a message, its bytes and its text.
 
 mod alias;
-mod annotation;
 mod types;
 
 use gantry_p4_proto::config::{
@@ -11,6 +10,7 @@ use gantry_p4_proto::config::{
 };
 use gantry_p4_proto::{Message as _, config, text};
 
+use super::annotation;
 use crate::ir::{self, ActionId, ActionScope, ControllerHeader, ExternKind, MatchKind, Notes, Program, TableId, Unit};
 use alias::Aliases;
 

@@ -50,6 +50,11 @@ pub(super) fn unquoted(text: &str) -> Option<String> {
     Some(plain)
 }
 
+/// What an annotation with one string says: `@owner("control")`.
+pub(super) fn string(annotations: &[String], wanted: &str) -> Option<String> {
+    unquoted(parts(annotations, wanted)?.first()?)
+}
+
 /// What `@id` says, in decimal or hexadecimal.
 pub(super) fn id(annotations: &[String]) -> Option<u32> {
     let parts = parts(annotations, "id")?;
