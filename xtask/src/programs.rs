@@ -1,5 +1,6 @@
 //! Running other programs: cargo, and what it has built.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -54,12 +55,24 @@ fn build(arguments: &[&str]) -> Result<()> {
     }
 }
 
+/// Where what `run` starts writes to, if not in sight of the user.
+static LOG: Mutex<Option<File>> = Mutex::new(None);
+
+/// From now on what `run` starts writes to `log`, or, without one, in sight of the user.
+pub(crate) fn write_to(log: Option<File>) {
+    *LOG.lock().unwrap_or_else(PoisonError::into_inner) = log;
+}
+
 /// The child that a signal has to reach.
 static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
 
-/// Runs `command` to its end, in sight of the user.
+/// Runs `command` to its end, in sight of the user or, after `write_to`, into its log.
 pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
     let named = format!("{}", command.get_program().display());
+    if let Some(log) = &*LOG.lock().unwrap_or_else(PoisonError::into_inner) {
+        let again = || log.try_clone().map_err(|error| format!("opening the log of {named} again: {error}"));
+        command.stdout(again()?).stderr(again()?);
+    }
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let spawned = command.stdin(Stdio::null()).spawn();
     let mut child: Child = spawned.map_err(|error| format!("starting {named}: {error}"))?;

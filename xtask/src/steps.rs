@@ -1,11 +1,14 @@
 //! `cargo xtask test`: every check as a named step, with its time, and a count at the end.
 
+use std::fs::{self, File, OpenOptions};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::digest;
 use crate::install::{self, Need};
-use crate::programs::{cargo, machines, machines_with_gantry, pass_signals_on, run};
+use crate::programs::{cargo, machines, machines_with_gantry, pass_signals_on, run, target, write_to};
 
 /// What the host in the virtual machine connects to.
 #[derive(Clone, Copy)]
@@ -176,7 +179,11 @@ pub(crate) fn list() {
     }
 }
 
-/// Runs the steps that `only` names, or all; true if none failed.
+/// Of a failed step's log, as many lines are shown: more than any test's own words and backtrace.
+const SHOWN_LINES: usize = 150;
+
+/// Runs the steps that `only` names, or all; true if none failed. At a terminal all they print is seen; elsewhere it goes
+/// to a log a step, and its end is shown if the step fails, so that the reason is not lost among what went well.
 pub(crate) fn run_steps(only: &[String]) -> Result<bool> {
     let unknown = only.iter().find(|name| !STEPS.iter().any(|step| step.name == split(name).0));
     if let Some(name) = unknown {
@@ -184,14 +191,20 @@ pub(crate) fn run_steps(only: &[String]) -> Result<bool> {
     }
     pass_signals_on()?;
     let chosen = STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| split(name).0 == step.name));
+    let watched = std::io::stdout().is_terminal();
     let mut told: Vec<(&str, bool, Duration)> = Vec::new();
     for step in chosen {
         println!("\n=== {}: {}", step.name, step.shows);
         let begun = Instant::now();
+        let log = if watched { None } else { Some(new_log(step.name)?) };
         let passed = step.run(only).unwrap_or_else(|error| {
             eprintln!("{error}");
             false
         });
+        write_to(None);
+        if let Some(log) = log.filter(|_| !passed) {
+            show_end(&log);
+        }
         let took = begun.elapsed();
         println!("=== {} {} in {:.1} s", step.name, if passed { "passed" } else { "FAILED" }, took.as_secs_f32());
         told.push((step.name, passed, took));
@@ -203,6 +216,26 @@ pub(crate) fn run_steps(only: &[String]) -> Result<bool> {
     let failed = told.iter().filter(|(_, passed, _)| !passed).count();
     println!("{} passed, {failed} failed", told.len() - failed);
     Ok(failed == 0)
+}
+
+/// An empty `<target>/test-logs/<step>.log`, which takes what the step prints from now on.
+fn new_log(step: &str) -> Result<PathBuf> {
+    let path = target()?.join("test-logs").join(step).with_extension("log");
+    let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
+    fs::create_dir_all(path.parent().expect("it lies in a folder")).map_err(failed)?;
+    File::create(&path).map_err(failed)?;
+    // Several programs write to it, one after the other and at once.
+    write_to(Some(OpenOptions::new().append(true).open(&path).map_err(failed)?));
+    Ok(path)
+}
+
+fn show_end(log: &Path) {
+    let bytes = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(SHOWN_LINES);
+    println!("the last {} of {} lines of {}:", lines.len() - from, lines.len(), log.display());
+    lines[from..].iter().for_each(|line| println!("{line}"));
 }
 
 /// "interop/random" is the step interop and its scenario random.

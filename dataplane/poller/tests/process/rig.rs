@@ -62,9 +62,15 @@ fn eal() -> &'static Eal {
     EAL.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let anywhere = format!("--lcores=0@(0-{})", cores - 1);
-        let prefix = format!("--file-prefix=gantry-process-{}", std::process::id());
+        let own = format!("gantry-process-{}", std::process::id());
+        let prefix = format!("--file-prefix={own}");
         let list = ["--no-huge", "--no-shconf", "--no-pci", "--no-telemetry", "-m", "64", &prefix, &anywhere];
-        Eal::init(&list.map(String::from)).unwrap()
+        let eal = Eal::init(&list.map(String::from)).unwrap();
+        // It makes a folder of this name although it is asked for no files.
+        for runtime in ["/run/dpdk", "/tmp/dpdk"] {
+            let _ = std::fs::remove_dir(Path::new(runtime).join(&own));
+        }
+        eal
     })
 }
 
