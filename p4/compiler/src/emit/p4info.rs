@@ -1,7 +1,10 @@
 //! P4Info: what a P4Runtime controller has to know about a program (P4Runtime 1.5.0 §6), as a message, its bytes and its text.
 
 mod alias;
+mod merged;
 mod types;
+
+pub use merged::{merged, merged_binary};
 
 use gantry_p4_proto::config::{
     ActionRef, ControllerPacketMetadata, Counter, CounterSpec, Digest, DirectCounter, DirectMeter, Documentation,
