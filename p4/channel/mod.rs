@@ -7,7 +7,8 @@
 //! control                                     data plane
 //!   Hello ----------------------------------->  epoch check
 //!   <------------------------------- Welcome
-//!   <---- PortUp, DriveReady, QpState, ControllerState, NamespaceState, Capsule (unanswered), Punt (recent)
+//!   <---- PortUp, DriveReady, QpState, ControllerState, NamespaceState, TableState, MeterState, DigestState,
+//!         Capsule (unanswered), Punt (recent)
 //!   <-------------------------- Synchronized
 //!   Begin, operations..., Prepare ----------->  validate, reserve
 //!   <--------------------- Prepared | Refused
@@ -27,13 +28,14 @@ pub mod operation;
 pub mod session;
 pub mod slow_path;
 pub mod state;
+pub mod table;
 
 use alloc::vec::Vec;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Version of the frames in this crate: `(major, minor)`. A minor adds kinds or appends to tails.
-pub const VERSION: (u16, u16) = (1, 1);
+pub const VERSION: (u16, u16) = (1, 2);
 
 /// Largest frame, in bytes, header and tail included.
 pub const FRAME_MAX: usize = 8192;
@@ -88,6 +90,24 @@ pub enum Kind {
     /// [`operation::Abort`].
     Abort = 0x2f,
 
+    /// No body + [`table::Entry`]s.
+    TableWrite = 0x30,
+    /// [`table::MeterWrite`] + the entry of a direct one.
+    MeterWrite = 0x31,
+    /// [`table::CounterWrite`] + the entry of a direct one.
+    CounterWrite = 0x32,
+    /// [`table::DigestWrite`] + a note.
+    DigestWrite = 0x33,
+
+    /// [`table::CounterRead`] + entries of direct ones. Asked outside of transactions, under a number of its own.
+    CounterRead = 0x38,
+    /// No body + entries of one table, of which the keys count: when they were last hit. Asked likewise.
+    SinceHit = 0x39,
+    /// [`table::TableDump`]. Asked likewise.
+    TableDump = 0x3a,
+    /// [`table::PacketOut`] + a frame. Answered only when it is refused, under its number.
+    PacketOut = 0x3b,
+
     /// [`session::Welcome`]: the data plane's side of the session.
     Welcome = 0x81,
     /// No body + [`session::Reservation`]s: what PREPARE set aside.
@@ -110,6 +130,25 @@ pub enum Kind {
     NamespaceState = 0x8a,
     /// No body: control knows now all that runs.
     Synchronized = 0x8b,
+
+    /// No body + [`table::Entry`]s that control has written.
+    TableState = 0x90,
+    /// [`table::MeterWrite`] as control has written it.
+    MeterState = 0x91,
+    /// [`table::DigestWrite`] as control has written it.
+    DigestState = 0x92,
+    /// No body + [`table::CounterValue`]s.
+    Counters = 0x93,
+    /// No body + nanoseconds since the last hit of each entry, eight bytes each; [`table::ABSENT`] of one that is not there.
+    Hits = 0x94,
+    /// [`table::TableEntries`] + entries.
+    TableEntries = 0x95,
+    /// [`table::PacketIn`] + the frame.
+    PacketIn = 0x96,
+    /// [`table::DigestData`] + values.
+    DigestData = 0x97,
+    /// No body + entries that were not hit for their idle timeout.
+    Idle = 0x98,
 }
 
 impl Kind {
@@ -147,6 +186,23 @@ impl Kind {
             ControllerState,
             NamespaceState,
             Synchronized,
+            TableWrite,
+            MeterWrite,
+            CounterWrite,
+            DigestWrite,
+            CounterRead,
+            SinceHit,
+            TableDump,
+            PacketOut,
+            TableState,
+            MeterState,
+            DigestState,
+            Counters,
+            Hits,
+            TableEntries,
+            PacketIn,
+            DigestData,
+            Idle,
         ]
         .into_iter()
         .find(|k| *k as u16 == n)
@@ -348,7 +404,7 @@ mod tests {
     #[test]
     fn kinds_round_trip() {
         let known = (0..=u16::MAX).filter_map(Kind::from_u16).count();
-        assert_eq!(known, 29);
+        assert_eq!(known, 46);
         assert!((0..=u16::MAX).filter_map(|n| Some((n, Kind::from_u16(n)?))).all(|(n, k)| k as u16 == n));
     }
 

@@ -57,7 +57,8 @@ pub struct Reservation {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct Refused {
-    /// The operation's place in the transaction; `u32::MAX` when no single one is at fault.
+    /// The operation's place in the transaction, each entry of a TableWrite being one; `u32::MAX` when no single one is at
+    /// fault.
     pub operation: U32,
     /// A [`Reason`].
     pub reason: U16,
