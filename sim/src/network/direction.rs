@@ -13,6 +13,8 @@ use super::weather::{Queue, Weather};
 const OVERHEAD: u64 = 24;
 /// Shortest frame on a line, without its FCS; shorter ones are padded.
 const SHORTEST: u64 = 60;
+/// Longest burst of losses: what makes one (a port that flaps, a full buffer) is over by then, however few frames pass.
+const BURST_MAX_NS: u64 = 1_000_000_000;
 /// Least range of the time that a frame is held back for.
 const HELD_NS: u64 = 1_000;
 
@@ -81,7 +83,8 @@ pub struct Direction {
     seed: u64,
     /// Frames judged so far: what draws are made for.
     frames: u64,
-    in_burst: bool,
+    /// A burst of losses is under way, and is over by then.
+    burst_ends_ns: Option<u64>,
     /// Arrival of the frame before, which none overtakes but by [`Weather::reordering`].
     last_arrival_ns: u64,
     waiting: VecDeque<Frame>,
@@ -105,7 +108,7 @@ impl Direction {
             counters: Counters::default(),
             seed,
             frames: 0,
-            in_burst: false,
+            burst_ends_ns: None,
             last_arrival_ns: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -186,7 +189,7 @@ impl Direction {
     pub(super) fn judge(&mut self, frame: &[u8], left_ns: u64) -> Verdict {
         self.counters.sent += 1;
         self.frames += 1;
-        if let Some(trouble) = self.drop_reason(frame) {
+        if let Some(trouble) = self.drop_reason(frame, left_ns) {
             self.counters.count(trouble);
             return Verdict { fate: Fate::PLAIN.with(trouble), copies: [None; 2] };
         }
@@ -202,7 +205,7 @@ impl Direction {
         verdict
     }
 
-    fn drop_reason(&mut self, frame: &[u8]) -> Option<Trouble> {
+    fn drop_reason(&mut self, frame: &[u8], now_ns: u64) -> Option<Trouble> {
         let weather = self.weather;
         if weather.cut {
             return Some(Trouble::Cut);
@@ -210,9 +213,12 @@ impl Direction {
         if weather.mtu > 0 && ip::packet_len(frame) > weather.mtu {
             return Some(Trouble::OverMtu);
         }
-        self.in_burst &= weather.burst_loss > 0;
-        if self.in_burst || self.chance(weather.burst_loss, Draw::BurstBegins, 0) {
-            self.in_burst = !self.draw(Draw::BurstEnds, 0).is_multiple_of(u64::from(weather.burst_length.max(1)));
+        let lasts = |ends_ns: &u64| weather.burst_loss > 0 && now_ns < *ends_ns;
+        let begun = self.burst_ends_ns.take().filter(lasts);
+        if begun.is_some() || self.chance(weather.burst_loss, Draw::BurstBegins, 0) {
+            if !self.draw(Draw::BurstEnds, 0).is_multiple_of(u64::from(weather.burst_length.max(1))) {
+                self.burst_ends_ns = begun.or(Some(now_ns + BURST_MAX_NS));
+            }
             return Some(Trouble::BurstLost);
         }
         self.chance(weather.loss, Draw::Loss, 0).then_some(Trouble::Lost)

@@ -11,7 +11,7 @@ pub struct Weather {
     pub loss: u32,
     /// Chance that a frame is the first of a burst of lost ones (Gilbert and Elliott's model).
     pub burst_loss: u32,
-    /// Mean length of such a burst in frames; 0 counts as 1.
+    /// Mean length of such a burst in frames, 0 counts as 1; where few frames pass, it ends after a second.
     pub burst_length: u32,
     /// Frames that arrive twice.
     pub duplication: u32,

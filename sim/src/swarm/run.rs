@@ -468,7 +468,7 @@ impl Run {
                 Whom::Target(target) => self.plan.drives[drive].target == target,
             };
             if hit {
-                // A burst lasts for so many frames, be they ever so few: on a quiet link longer than a short keep-alive timeout.
+                // On a quiet link a burst may last as long as a short keep-alive timeout.
                 let burst = matches!(fault.what, What::Link { trouble: Trouble::BurstLoss, .. });
                 let brittle = burst && (1..BURST_PATIENCE_MS).contains(&self.plan.hosts[guest.number].kato_ms);
                 let excuse = if brittle { Excuse::Association } else { excuse };

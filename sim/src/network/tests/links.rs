@@ -218,3 +218,21 @@ fn trouble_on_one_link_or_of_one_kind_changes_no_other_draw() {
     assert!((calm.len() / 3..calm.len()).contains(&halved.len()));
     assert!(halved.iter().all(|(at, frame)| calm[at] == *frame), "another kind of trouble");
 }
+
+#[test]
+fn a_burst_on_a_quiet_link_is_over_after_a_second() {
+    let (mut network, stations) = network(2);
+    let up = network.link(stations[0]).0;
+    (up.weather.burst_loss, up.weather.burst_length) = (10_000, u32::MAX);
+    let sends = |network: &mut Network, at_ns| {
+        network.send(at_ns, StationId(0), &frame(mac(1), 0, 0, 64));
+        network.advance(at_ns + 2_000);
+        network.next_arrival(at_ns + 2_000).is_some()
+    };
+    assert!(!sends(&mut network, 0), "a burst begins");
+    // No frame from now on begins another.
+    network.link(stations[0]).0.weather.burst_loss = 1;
+    assert!(!sends(&mut network, 999_000_000), "it goes on");
+    assert!(sends(&mut network, 1_000_000_000));
+    assert!(sends(&mut network, 1_000_010_000));
+}
