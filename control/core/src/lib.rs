@@ -10,6 +10,7 @@
 //!     |  punt --> cm   (REQ, REP, RTU, DREQ, DREP, REJ)
 //!     |  capsule > nvmf (Connect, properties, Identify, logs, features)
 //!     |  event -> teardown, plan
+//!     |  table -> tables (what P4Runtime's clients write, ask and are told)
 //!                           |
 //!   transaction: Begin, operations, Prepare, Commit, one at a time ----> poll_frame
 //! ```
@@ -28,6 +29,7 @@ mod plan;
 mod random;
 mod session;
 mod status;
+mod tables;
 mod teardown;
 mod transaction;
 
@@ -37,6 +39,7 @@ pub use session::FrameRefused;
 pub use status::{
     ControllerStatus, Counters, DriveState, DriveStatus, PortStatus, QueueStatus, Status, SubsystemStatus,
 };
+pub use tables::{TableEvent, TableOperation, TablesClosed};
 
 use notice::Notices;
 use nvmf::{Controllers, HeldConnect};
@@ -67,6 +70,7 @@ pub struct Control {
     held: Vec<HeldConnect>,
     notices: Notices,
     counters: Counters,
+    tables: tables::Tables,
 }
 
 /// A QP of the data plane, from COMMIT of its creation to its retirement.
@@ -110,6 +114,7 @@ impl Control {
             held: Vec::new(),
             notices: Notices::default(),
             counters: Counters::default(),
+            tables: tables::Tables::default(),
             random,
             configuration,
         }

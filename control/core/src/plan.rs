@@ -258,6 +258,8 @@ impl Control {
                 self.notices.push(Notice::Refused { what, text: text.to_owned() });
             }
             Then::Ended => self.end_refused(transaction.operations, reason, text),
+            Then::Tables { ticket, .. } => self.tables_refused(ticket, operation, reason, text),
+            Then::TablesReplayed(operations) => self.replay_refused(&operations, operation, text),
         }
     }
 

@@ -26,7 +26,7 @@ pub enum FrameRefused {
     Transaction(Kind, u64),
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     #[default]
     Down,
@@ -73,6 +73,16 @@ impl Session {
     /// control left there, each thing ends when it shows itself.
     pub(crate) fn has_state(&self) -> bool {
         self.minor >= 1
+    }
+
+    /// Whether the data plane has tables that clients can program: contract 1.2.
+    pub(crate) fn has_tables(&self) -> bool {
+        self.minor >= 2
+    }
+
+    /// Minor version of the contract that both sides speak.
+    pub(crate) fn minor(&self) -> u16 {
+        self.minor
     }
 
     /// What runs is known.
@@ -122,6 +132,7 @@ impl Control {
         if let Some(connection) = self.transactions.interrupt() {
             self.connections.remove(connection);
         }
+        self.tables_interrupted();
     }
 
     /// Whether the data plane has refused the session: nothing more comes of this channel.
@@ -159,7 +170,7 @@ impl Control {
     pub(crate) fn dispatch(&mut self, datagram: &[u8]) -> Result<(), FrameRefused> {
         let frame = Frame::parse(datagram)?;
         let open = self.session.is_open();
-        match (&self.session.phase, frame.kind) {
+        match (self.session.phase, frame.kind) {
             (Phase::Greeting, Kind::Welcome) => self.welcome(frame.body::<Welcome>()?.0),
             (Phase::Greeting, Kind::Refused) => {
                 let (refused, text) = frame.body::<Refused>()?;
@@ -178,6 +189,9 @@ impl Control {
             (Phase::Adopting | Phase::Planning | Phase::Open, Kind::Prepared | Kind::Committed | Kind::Refused)
                 if self.transactions.is_interrupted(frame.transaction) => {}
             (Phase::Adopting, _) => return self.hear(&frame, datagram),
+            (_, Kind::Counters | Kind::Hits | Kind::TableEntries | Kind::Refused)
+                if open && self.handle_table_answer(&frame)? => {}
+            (_, Kind::PacketIn | Kind::DigestData | Kind::Idle) if open => self.handle_told(&frame),
             (Phase::Planning, Kind::Capsule) => {
                 frame.body::<Capsule>()?;
                 self.told.capsules.push(datagram.to_vec());
@@ -227,7 +241,11 @@ impl Control {
             in_capsule_data: welcome.in_capsule_data.get(),
             transfer_max: welcome.transfer_max.get(),
         };
-        let fresh = self.session.limits.is_none_or(|before| before.boot_id != limits.boot_id);
+        let before = self.session.limits.map(|before| before.boot_id);
+        let fresh = before != Some(limits.boot_id);
+        if before.is_some() && fresh {
+            self.tables_start_anew();
+        }
         self.session.limits = Some(limits);
         self.session.minor = welcome.minor.get().min(channel::VERSION.1);
         self.notices.push(Notice::SessionOpened { boot_id: limits.boot_id, fresh, lcores: limits.lcores });
@@ -237,6 +255,7 @@ impl Control {
             return;
         }
         self.session.phase = Phase::Open;
+        self.tables_too_old(self.session.minor);
         if fresh {
             // Nothing of the old data plane exists any more: its QPs, controllers and drives went with it.
             self.forget();
@@ -260,6 +279,7 @@ impl Control {
     fn refuse_session(&mut self, reason: u16, text: &[u8]) {
         let text = String::from_utf8_lossy(text).into_owned();
         self.notices.push(Notice::SessionRefused { text });
+        self.tables_interrupted();
         let fenced = reason == Reason::Fenced as u16;
         self.session.phase = if fenced { Phase::Fenced } else { Phase::Refused };
     }
@@ -311,6 +331,8 @@ impl Control {
             Then::Answered { .. } | Then::Remembered | Then::Ended => {}
             Then::Connected { qpn, .. } => self.connect_committed(qpn),
             Then::NamespacesChanged { cntlid, .. } => self.deliver(cntlid),
+            Then::Tables { ticket, operations } => self.tables_committed(ticket, operations),
+            Then::TablesReplayed(operations) => self.tables_replayed(operations),
         }
     }
 }

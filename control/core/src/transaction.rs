@@ -7,13 +7,14 @@ use crate::nvmf::Entry;
 use crate::plan::Item;
 use crate::random::Random;
 use crate::session::Session;
+use crate::tables::TableOperation;
 use gantry::channel::session::Reservation;
 use gantry::channel::{self, Kind, operation};
 use std::collections::VecDeque;
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{Immutable, IntoBytes};
 
-/// One operation as it goes on the channel.
+/// One frame of operations as it goes on the channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     pub(crate) kind: Kind,
@@ -29,6 +30,11 @@ impl Operation {
         Self { kind, bytes, qpn: None }
     }
 
+    /// One whose body and tail are bytes already.
+    pub(crate) fn of(kind: Kind, bytes: Vec<u8>) -> Self {
+        Self { kind, bytes, qpn: None }
+    }
+
     pub(crate) fn qp_destroy(qpn: u32) -> Self {
         let body = operation::QpDestroy { qpn: U32::new(qpn) };
         Self { qpn: Some(qpn), ..Self::new(Kind::QpDestroy, &body, &[]) }
@@ -41,7 +47,7 @@ impl Operation {
     }
 
     pub(crate) fn namespace_add(entry: &Entry) -> Self {
-        Self { kind: Kind::NamespaceAdd, bytes: entry.to_vec(), qpn: None }
+        Self::of(Kind::NamespaceAdd, entry.to_vec())
     }
 
     pub(crate) fn namespace_remove(cntlid: u16, nsid: u32) -> Self {
@@ -72,6 +78,16 @@ pub(crate) enum Then {
     Remembered,
     /// The end of QPs and controllers.
     Ended,
+    /// What P4Runtime's clients write.
+    Tables { ticket: u64, operations: Vec<TableOperation> },
+    /// What they had written to a data plane that is gone.
+    TablesReplayed(Vec<TableOperation>),
+}
+
+impl Then {
+    fn is_of_tables(&self) -> bool {
+        matches!(self, Self::Tables { .. } | Self::TablesReplayed(_))
+    }
 }
 
 #[derive(Debug)]
@@ -118,14 +134,26 @@ impl Transactions {
         self.pump(session);
     }
 
+    /// The same, before everything that waits.
+    pub(crate) fn submit_first(&mut self, session: &mut Session, operations: Vec<Operation>, then: Then) {
+        self.submitted += 1;
+        self.waiting.push_front(Transaction { operations, then, uncertain: false });
+        self.pump(session);
+    }
+
+    /// A number for a transaction or request, which no other has had.
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
     /// Opens the next one if none is open.
     pub(crate) fn pump(&mut self, session: &mut Session) {
         if self.open.is_some() || !session.is_open() {
             return;
         }
         let Some(transaction) = self.waiting.pop_front() else { return };
-        self.last_id += 1;
-        let id = self.last_id;
+        let id = self.next_id();
         session.send(channel::emit(Kind::Begin, id, &[], &[]));
         for operation in &transaction.operations {
             session.send(channel::emit(operation.kind, id, &operation.bytes, &[]));
@@ -174,6 +202,14 @@ impl Transactions {
         }
         self.waiting.push_front(transaction);
         None
+    }
+
+    /// Drops what P4Runtime's clients wait for, and what a new data plane was to get: the session is gone, and the next one
+    /// begins with what became of it.
+    pub(crate) fn drop_tables(&mut self) {
+        let before = self.waiting.len();
+        self.waiting.retain(|transaction| !transaction.then.is_of_tables());
+        self.ended += (before - self.waiting.len()) as u64;
     }
 
     /// Drops everything: the data plane that it was for is gone.

@@ -79,6 +79,9 @@ impl Control {
                     _ => self.told.events.push(datagram.to_vec()),
                 }
             }
+            Kind::TableState | Kind::MeterState | Kind::DigestState => self.hear_tables(frame)?,
+            // Nobody is told of these before the session is open.
+            Kind::PacketIn | Kind::DigestData | Kind::Idle => {}
             Kind::Synchronized => self.adopt(),
             kind => return Err(FrameRefused::OutOfPlace(kind)),
         }
@@ -99,6 +102,8 @@ impl Control {
             let entries = entries.remove(&state.cntlid.get()).unwrap_or_default();
             self.take_over(state, blob, entries);
         }
+        // What clients have written comes before the ports whose packets it is about.
+        self.adopt_tables();
         self.plan_all();
         self.sweep(&qps, &controllers);
         for event in std::mem::take(&mut self.told.events) {

@@ -11,3 +11,5 @@ mod plane;
 mod replay;
 mod session;
 mod spoilt;
+mod table_plane;
+mod tables;
