@@ -54,7 +54,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gantry-control",
         ],
     ),
-    ("xtask", &["gantry-tests"]),
+    ("gantry-bench", &["gantry", "gantry-table", "gantry-cpu"]),
+    ("xtask", &["gantry-tests", "gantry-bench"]),
 ];
 
 /// Crates that tests alone may use: a dev-dependency on one of these is no arrow.
