@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod arm64;
+mod bench;
 mod demo;
 mod digest;
 mod install;
@@ -46,6 +47,8 @@ enum Command {
     },
     /// Bugs are planted one at a time, from a list and by cargo-mutants: who finds them?
     Mutants(mutants::Arguments),
+    /// What packets and table updates cost, each beside a reference in the same run.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
             steps::list();
             Ok(true)
         }
+        Command::Bench(arguments) => bench::measure(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Test { only, .. } => steps::run_steps(&only),
     };

@@ -5,14 +5,18 @@
 //! behind a walk over more memory than the core's own caches hold.
 
 use std::hint::black_box;
+use std::path::Path;
+use std::thread;
 
 use gantry_table::Writer;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::by_hand::{Answer, ByHand};
 use crate::lcore::{BURST, Lcore, card};
 use crate::machine::{Clock, settle};
 use crate::numbers::{Numbers, Quartiles};
+use crate::swx;
 use crate::traffic::{Frames, qpn};
 
 /// Bursts of a round.
@@ -48,14 +52,24 @@ pub struct Report {
     pub rounds: usize,
     /// By the table's size.
     pub sizes: Vec<Size>,
+    /// What DPDK's pipeline said, in the same minute before and after, or why it did not.
+    pub swx: Vec<Result<Value, String>>,
 }
 
-/// Measures at these sizes.
+/// Measures at these sizes; beside DPDK's pipeline, if there is a program for that.
 #[must_use]
-pub fn run(clock: &Clock, sizes: &[u32], rounds: usize) -> Report {
-    settle(0, 2);
-    let sizes = sizes.iter().map(|qps| size(clock, *qps, rounds)).collect();
-    Report { ticks_per_us: clock.ticks_per_us, rounds, sizes }
+pub fn run(clock: &Clock, sizes: &[u32], rounds: usize, swx: Option<&Path>) -> Report {
+    let mut said: Vec<_> = swx.map(swx::measure).into_iter().collect();
+    // In a thread of its own: DPDK's program must not inherit where it settles.
+    let sizes = thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            settle(0, 2);
+            sizes.iter().map(|qps| size(clock, *qps, rounds)).collect()
+        });
+        thread.join().expect("the measuring thread")
+    });
+    said.extend(swx.map(swx::measure));
+    Report { ticks_per_us: clock.ticks_per_us, rounds, sizes, swx: said }
 }
 
 fn size(clock: &Clock, qps: u32, rounds: usize) -> Size {

@@ -1,5 +1,5 @@
-//! Measures what the issue of speed comes down to for packets and tables: classification, bulk loading, one update's way to all
-//! lcores, and that transactions are seen whole. Each figure has its reference beside it, in the same run and interleaved.
+//! Measures what packets and tables cost (docs/performance.md): classification, bulk loading, one update's way to all lcores; and
+//! shows that transactions are seen whole. Each figure has its reference beside it, in the same run and interleaved.
 
 #![forbid(unsafe_code)]
 
@@ -10,5 +10,6 @@ pub mod lcore;
 pub mod machine;
 pub mod numbers;
 pub mod swap;
+pub mod swx;
 pub mod traffic;
 pub mod visible;

@@ -1,5 +1,6 @@
 //! The machine: its timestamp counter in microseconds, and threads on cores of their own.
 
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,20 +47,53 @@ impl Clock {
     }
 }
 
-/// Processors that this process may run on.
+/// Processors that this process was allowed to run on when it first asked: threads that [`settle`] are allowed fewer.
 #[must_use]
-pub fn processors() -> Vec<usize> {
-    let allowed = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
-    (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect()
+pub fn processors() -> &'static [usize] {
+    static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
+    ALLOWED.get_or_init(|| {
+        let allowed = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+        (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect()
+    })
 }
 
-/// Keeps the calling thread on one of the processors, if there are more than one. Threads that share one are left to the kernel.
+/// Keeps the calling thread on a processor of its own, of which there have to be as many as threads. If there are fewer, all
+/// threads may be on all of them. Threads that this one starts inherit it, until they settle themselves.
 pub fn settle(thread: usize, threads: usize) {
-    let processors = processors();
-    if threads > 1 && threads <= processors.len() {
-        let mut one = CpuSet::new();
-        one.set(processors[thread]);
-        // Where it is not allowed the kernel chooses, and figures are noisier.
-        let _ = sched_setaffinity(None, &one);
+    let mut set = CpuSet::new();
+    match processors() {
+        processors if threads <= processors.len() => set.set(processors[thread]),
+        processors => processors.iter().for_each(|processor| set.set(*processor)),
+    }
+    // Where it is not allowed the kernel chooses, and figures are noisier.
+    let _ = sched_setaffinity(None, &set);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_settle_apart_and_one_that_has_settled_does_not_narrow_the_next() {
+        let all = processors().to_vec();
+        let allowed = || {
+            let set = sched_getaffinity(None).unwrap();
+            (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect::<Vec<_>>()
+        };
+        thread::spawn(move || {
+            settle(0, 1);
+            assert_eq!(allowed(), all[..1]);
+            let last = all.len() - 1;
+            thread::spawn(move || {
+                settle(last, last + 1);
+                assert_eq!(allowed(), all[last..]);
+                settle(0, last + 2);
+                assert_eq!(allowed(), all);
+            })
+            .join()
+            .unwrap();
+        })
+        .join()
+        .unwrap();
     }
 }

@@ -4,11 +4,12 @@
 
 mod tell;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use gantry_bench::machine::Clock;
+use gantry_bench::machine::{Clock, processors};
 use gantry_bench::swap::Way;
 use gantry_bench::{bulk, classify, swap, visible};
 use serde::Serialize;
@@ -29,10 +30,14 @@ struct Arguments {
     quick: bool,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Subcommand)]
 enum Bench {
     /// Parse and control: ticks a packet, beside the same by hand and DPDK's SWX pipeline.
-    Classify,
+    Classify {
+        /// DPDK's pipeline: a program that measures the same and says what it found as a line of JSON.
+        #[arg(long, value_name = "PROGRAM")]
+        swx: Option<PathBuf>,
+    },
     /// Inserts, modifications and removals a second, and what they cost running traffic.
     Bulk,
     /// One update: until every lcore has looked it up, beside a flag.
@@ -51,9 +56,12 @@ enum Bench {
 fn main() -> ExitCode {
     let Arguments { bench, json, quick } = Arguments::parse();
     let clock = Clock::measure();
+    // Before any thread settles.
+    let _ = processors();
     match bench {
-        Bench::Classify => {
-            let report = classify::run(&clock, &[1_000, 100_000, 1_000_000], if quick { 200 } else { 2000 });
+        Bench::Classify { swx } => {
+            let rounds = if quick { 200 } else { 2000 };
+            let report = classify::run(&clock, &[1_000, 100_000, 1_000_000], rounds, swx.as_deref());
             say("classify", &report, json, tell::classify)
         }
         Bench::Bulk => {

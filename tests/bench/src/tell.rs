@@ -8,7 +8,7 @@ use gantry_bench::{bulk, classify, swap, visible};
 
 /// A line; writing to a string cannot fail.
 macro_rules! line {
-    ($out:expr, $($what:tt)*) => { let _ = writeln!($out, $($what)*); };
+    ($out:expr, $($what:tt)*) => {{ let _ = writeln!($out, $($what)*); }};
 }
 
 fn quartiles(of: &Quartiles) -> String {
@@ -47,6 +47,15 @@ pub(crate) fn classify(report: &classify::Report) -> String {
             quartiles(&size.cold),
             quartiles(&size.cold_by_hand)
         );
+    }
+    if report.swx.is_empty() {
+        line!(out, "      SWX: not measured: it needs DPDK, and `cargo xtask bench` to build it");
+    }
+    for said in &report.swx {
+        match said {
+            Ok(said) => line!(out, "      SWX: {said}"),
+            Err(error) => line!(out, "      SWX: {error}"),
+        }
     }
     out
 }

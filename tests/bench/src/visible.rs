@@ -72,6 +72,8 @@ struct Says {
 struct Asks {
     flag: AtomicU64,
     done: AtomicBool,
+    /// Lcores that take bursts.
+    running: AtomicU64,
 }
 
 fn ways(clock: &Clock, lcores: usize, updates: u32, at_most: Duration) -> Ways {
@@ -90,6 +92,9 @@ fn ways(clock: &Clock, lcores: usize, updates: u32, at_most: Duration) -> Ways {
             });
         }
         settle(lcores, lcores + 1);
+        while asks.running.load(Ordering::Relaxed) < lcores as u64 {
+            thread::yield_now();
+        }
         let wait = |seen: fn(&Says) -> &AtomicU64, value: u64| {
             for says in &says {
                 while seen(says).load(Ordering::Acquire) != value {
@@ -157,6 +162,7 @@ fn watch(clock: &Clock, mut lcore: Lcore, says: &Says, asks: &Asks, own_processo
     });
     let views = frames.views();
     let limit = clock.of_us(INTERRUPTED_US);
+    asks.running.fetch_add(1, Ordering::Relaxed);
     let (mut entry, mut flag, mut last) = (0, 0, clock.ticks());
     for burst in views.chunks_exact(BURST).cycle() {
         let packets = lcore.run(burst);
