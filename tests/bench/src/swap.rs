@@ -28,6 +28,9 @@ use crate::traffic::{Frames, Says, mapped};
 const PAIRS: u64 = 1000;
 /// Pairs right ahead of the writer that a burst looks at, of each kind that comes in.
 const NEAR: usize = 8;
+/// One in so many swaps the writer passes its processor on between the two tables, so that lcores run there however busy the
+/// machine is. Prime, so that every kind has its turn.
+const PASSED_ON: u64 = 499;
 /// What pairs swap.
 pub const KINDS: [&str; 4] = ["admission", "access", "way out", "both programs"];
 
@@ -204,6 +207,9 @@ impl Card {
         let between = |writer: &mut Writer| {
             if way == Way::Halves {
                 writer.publish();
+            }
+            if n.is_multiple_of(PASSED_ON) {
+                thread::yield_now();
             }
         };
         match kind {
