@@ -7,20 +7,28 @@ use gantry_p4_proto::runtime::{
     SetForwardingPipelineConfigRequest, forwarding_pipeline_config::Cookie,
 };
 
+use super::calls::{Step, Work};
 use super::pipeline::Pipeline;
-use super::plane::Plane;
+use super::plane::{Change, Plane};
 use super::role::Authority;
 use super::server::Server;
 use super::status::{Refusal, denied, invalid, not_found, unsupported};
 
+/// The config's cookie, and the changes that empty what clients have written.
+type Clearing = (Option<u64>, Vec<Change>);
+
 impl<P: Plane> Server<P> {
-    /// SetForwardingPipelineConfig (§14). The one program is the compiled-in one: committing it empties what clients have written,
-    /// reconciling with it changes nothing.
-    ///
-    /// # Errors
-    /// If the client may not, or the program is another one.
+    pub(super) fn begin_config(&mut self, request: &SetForwardingPipelineConfigRequest) -> Step {
+        match self.set_config(request) {
+            Ok(None) => Step::Over(Ok(())),
+            Ok(Some((cookie, changes))) => Step::Commit(Work::Clear(cookie), changes),
+            Err(refusal) => Step::Over(Err(refusal.into())),
+        }
+    }
+
+    /// Checks the call and does it, unless there are changes to be made first.
     #[allow(deprecated)]
-    pub fn set_config(&mut self, request: &SetForwardingPipelineConfigRequest) -> Result<(), Refusal> {
+    fn set_config(&mut self, request: &SetForwardingPipelineConfigRequest) -> Result<Option<Clearing>, Refusal> {
         let authority = self.writer(request.device_id, request.role_id, &request.role, request.election_id.as_ref())?;
         if !matches!(authority, Authority::Whole) {
             return Err(denied("the program is not in the role's charge"));
@@ -28,26 +36,26 @@ impl<P: Plane> Server<P> {
         let pipeline = self.pipeline.clone().ok_or_else(super::write::no_pipeline)?;
         let config = request.config.as_ref();
         match Action::try_from(request.action) {
-            Ok(Action::Verify) => verify(&pipeline, config).map(drop),
+            Ok(Action::Verify) => verify(&pipeline, config).map(|_| None),
             Ok(Action::VerifyAndSave) => Err(unsupported(
                 "VERIFY_AND_SAVE: the program is compiled in, there is no other to save; VERIFY_AND_COMMIT takes this one",
             )),
             Ok(Action::VerifyAndCommit) => {
                 let cookie = verify(&pipeline, config)?;
+                self.plane.reachable()?;
                 let changes = self.store.clearing(&pipeline);
                 if !changes.is_empty() {
-                    self.plane.commit(&changes).map_err(|refused| refused.reason)?;
+                    return Ok(Some((cookie, changes)));
                 }
                 self.store.clear(&pipeline);
-                self.digests.follow(&self.store);
                 self.cookie = cookie;
-                Ok(())
+                Ok(None)
             }
             Ok(Action::Commit) if config.is_some() => Err(invalid("COMMIT brings no config")),
             Ok(Action::Commit) => Err(not_found("COMMIT: no config is saved")),
             Ok(Action::ReconcileAndCommit) => {
                 self.cookie = verify(&pipeline, config)?;
-                Ok(())
+                Ok(None)
             }
             Ok(Action::Unspecified) | Err(_) => Err(invalid("what to do with the config is not said")),
         }

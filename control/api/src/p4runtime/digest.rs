@@ -17,11 +17,13 @@ const SENT_MAX: usize = 16 * 1024;
 
 /// In what portions a digest is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DigestConfig {
-    pub(super) max_timeout_ns: u64,
-    /// 0 is no limit.
-    pub(super) max_list_size: u32,
-    pub(super) ack_timeout_ns: u64,
+pub struct DigestConfig {
+    /// A list is sent when its first has waited for so long.
+    pub max_timeout_ns: u64,
+    /// Most digests of a list; 0 is no limit.
+    pub max_list_size: u32,
+    /// A digest is told again when its list was not acknowledged for so long.
+    pub ack_timeout_ns: u64,
 }
 
 type Values = Box<[u128]>;

@@ -67,6 +67,15 @@ pub struct ActionCall {
     pub arguments: Box<[u128]>,
 }
 
+/// What a client has put to an entry for itself; the data plane keeps it with the entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Note {
+    /// Bytes.
+    pub metadata: Vec<u8>,
+    /// The form before 1.3.
+    pub controller_metadata: u64,
+}
+
 /// A meter's configuration: per second, and bursts, in the meter's unit (RFC 2698).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {

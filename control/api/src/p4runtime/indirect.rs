@@ -102,14 +102,14 @@ impl Batch<'_> {
             (Kind::Modify | Kind::Delete, false) => Err(not_found(format!("{name} is not told"))),
             (Kind::Insert | Kind::Modify, _) => {
                 let config = DigestConfig::new(name, given.config.as_ref())?;
-                if !wanted {
-                    self.changes.push(Change::Digest { digest: id, wanted: true });
+                if self.store.digests.get(&id) != Some(&config) {
+                    self.changes.push(Change::Digest { digest: id, config: Some(config) });
                 }
                 self.store.put_digest(&mut self.undo, id, Some(config));
                 Ok(())
             }
             (Kind::Delete, true) => {
-                self.changes.push(Change::Digest { digest: id, wanted: false });
+                self.changes.push(Change::Digest { digest: id, config: None });
                 self.store.put_digest(&mut self.undo, id, None);
                 Ok(())
             }

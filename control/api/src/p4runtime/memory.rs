@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::entry::{ActionCall, Counts, Key, Rates};
 use super::pipeline::{CounterId, DigestId, MeterId, RegisterId, TableId};
-use super::plane::{At, Change, Colours, Plane, Refused};
+use super::plane::{Answer, At, Begun, Change, Committed, Plane, Question, Refused, Told};
 use super::status::{Code, Refusal};
 
 /// What it has of an entry.
@@ -85,12 +85,12 @@ impl MemoryPlane {
     fn make(&mut self, change: &Change) {
         let state = &mut self.state;
         match change.clone() {
-            Change::Insert { table, key, action, idle_timeout_ns } => {
+            Change::Insert { table, key, action, idle_timeout_ns, note: _ } => {
                 let slot = Slot { action: Some(action), idle_timeout_ns, ..Slot::default() };
                 let before = state.tables.entry(table).or_default().insert(key, slot);
                 assert!(before.is_none(), "an entry is inserted that is there");
             }
-            Change::Modify { table, key, action, idle_timeout_ns } => {
+            Change::Modify { table, key, action, idle_timeout_ns, note: _ } => {
                 let slot = state.slot(table, &At::Entry(key));
                 (slot.action, slot.idle_timeout_ns) = (Some(action), idle_timeout_ns);
             }
@@ -98,7 +98,7 @@ impl MemoryPlane {
                 let before = state.tables.get_mut(&table).and_then(|entries| entries.remove(&key));
                 assert!(before.is_some(), "an entry is deleted that is not there");
             }
-            Change::Default { table, action } => state.slot(table, &At::Default).action = action,
+            Change::Default { table, action, note: _ } => state.slot(table, &At::Default).action = action,
             Change::DirectCounter { table, at, counts } => state.slot(table, &at).counts = counts,
             Change::DirectMeter { table, at, rates } => state.slot(table, &at).rates = rates,
             Change::Counter { counter, index, counts } => {
@@ -119,7 +119,7 @@ impl MemoryPlane {
                 }
                 state.registers.insert((register, index), value);
             }
-            Change::Digest { digest, wanted } => drop(state.digests.insert(digest, wanted)),
+            Change::Digest { digest, config } => drop(state.digests.insert(digest, config.is_some())),
         }
     }
 }
@@ -136,8 +136,8 @@ impl State {
     }
 }
 
-impl Plane for MemoryPlane {
-    fn commit(&mut self, changes: &[Change]) -> Result<(), Refused> {
+impl MemoryPlane {
+    fn make_all(&mut self, changes: &[Change]) -> Committed {
         if let Some(reason) = &self.broken {
             return Err(Refused { at: None, reason: reason.clone() });
         }
@@ -156,30 +156,34 @@ impl Plane for MemoryPlane {
         Ok(())
     }
 
-    fn counter(&mut self, counter: CounterId, index: u32) -> Option<Counts> {
-        let counters = &self.state.counters;
-        counters.get(&(counter, Some(index))).or_else(|| counters.get(&(counter, None))).copied()
+    fn answer(&self, question: &Question) -> Answer {
+        let State { counters, registers, .. } = &self.state;
+        let found = match question {
+            Question::Counter(counter, index) => {
+                let cell = counters.get(&(*counter, Some(*index))).or_else(|| counters.get(&(*counter, None)));
+                cell.copied().map(Answer::Counts)
+            }
+            Question::DirectCounter(table, at) => self.slot(*table, at).map(|slot| Answer::Counts(slot.counts)),
+            Question::SinceLastHit(table, key) => {
+                self.slot(*table, &At::Entry(key.clone())).map(|_| Answer::Nanoseconds(0))
+            }
+            Question::Register(register, index) => {
+                let cell = registers.get(&(*register, Some(*index))).or_else(|| registers.get(&(*register, None)));
+                cell.copied().map(Answer::Value)
+            }
+            Question::MeterCounts(..) | Question::DirectMeterCounts(..) | Question::Entries(..) => None,
+        };
+        found.unwrap_or(Answer::Nothing)
+    }
+}
+
+impl Plane for MemoryPlane {
+    fn commit(&mut self, changes: &[Change]) -> Begun<Committed> {
+        Begun::Over(self.make_all(changes))
     }
 
-    fn direct_counter(&mut self, table: TableId, at: &At) -> Option<Counts> {
-        Some(self.slot(table, at)?.counts)
-    }
-
-    fn meter_counts(&mut self, _: MeterId, _: u32) -> Option<Colours> {
-        None
-    }
-
-    fn direct_meter_counts(&mut self, _: TableId, _: &At) -> Option<Colours> {
-        None
-    }
-
-    fn since_last_hit_ns(&mut self, table: TableId, key: &Key) -> Option<u64> {
-        self.slot(table, &At::Entry(key.clone())).map(|_| 0)
-    }
-
-    fn register(&mut self, register: RegisterId, index: u32) -> Option<u128> {
-        let registers = &self.state.registers;
-        registers.get(&(register, Some(index))).or_else(|| registers.get(&(register, None))).copied()
+    fn ask(&mut self, questions: Vec<Question>) -> Begun<Told> {
+        Begun::Over(Ok(questions.iter().map(|question| self.answer(question)).collect()))
     }
 
     fn packet_out(&mut self, metadata: &[u128], payload: &[u8]) -> Result<(), Refusal> {

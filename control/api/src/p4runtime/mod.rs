@@ -6,6 +6,8 @@
 
 mod arbitration;
 mod bytestring;
+mod calls;
+mod channel;
 mod config;
 mod digest;
 mod direct;
@@ -18,6 +20,7 @@ mod pipeline;
 mod plane;
 mod read;
 mod role;
+mod search;
 mod server;
 mod shape;
 mod shell;
@@ -26,14 +29,17 @@ mod store;
 mod write;
 
 pub use arbitration::{Output, StreamId};
-pub use entry::{ActionCall, Counts, Key, Match, Rates};
+pub use calls::CallId;
+pub use channel::{ChannelPlane, exchange};
+pub use digest::DigestConfig;
+pub use entry::{ActionCall, Counts, Key, Match, Note, Rates};
 pub use memory::MemoryPlane;
 pub use pipeline::{
     ActionId, CounterId, DigestId, Initial, InvalidInfo, MeterId, Pipeline, RegisterId, Scope, Table, TableId,
 };
-pub use plane::{At, Change, Colours, Plane, Refused};
-pub use read::Reading;
+pub use plane::{Answer, At, Begun, Change, Colours, Committed, Done, Plane, Question, Refused, Ticket, Told};
+pub use read::{Portion, Reading};
 pub use server::{Limits, Server};
-pub use shell::{Handle, serve};
+pub use shell::{Handle, serve, serve_unix};
 pub use status::{Code, Failure, Refusal};
 pub use store::{Entry, Store};

@@ -68,8 +68,8 @@ impl<P: Plane> Server<P> {
                         table_id: table.0,
                         r#match: message::key_message(declared, key),
                         priority: key.priority(),
-                        controller_metadata: entry.controller_metadata,
-                        metadata: entry.metadata.clone(),
+                        controller_metadata: entry.note.controller_metadata,
+                        metadata: entry.note.metadata.clone(),
                         idle_timeout_ns: i64::try_from(entry.idle_timeout_ns).unwrap_or(i64::MAX),
                         ..TableEntry::default()
                     }

@@ -340,6 +340,17 @@ impl Pipeline {
         self.tables.get(&id)
     }
 
+    /// Whether a table can have such an entry, as far as counts go.
+    pub(super) fn knows(&self, table: TableId, key: &Key, call: &ActionCall) -> bool {
+        let Some(table) = self.tables.get(&table) else { return false };
+        key.matches().len() == table.fields.len() && self.fits(table, call)
+    }
+
+    /// Whether a table has that action, and it so many arguments.
+    pub(super) fn fits(&self, table: &Table, call: &ActionCall) -> bool {
+        table.actions.contains_key(&call.action) && self.actions[&call.action].parameters.len() == call.arguments.len()
+    }
+
     /// Ids of tables, actions or externs that are called that, by full name or alias.
     pub(super) fn ids_of(&self, name: &str) -> Vec<u32> {
         let named = |object: &Object| object.name == name || object.alias == name;

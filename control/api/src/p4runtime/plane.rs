@@ -1,6 +1,7 @@
 //! The edge towards the data plane.
 
-use super::entry::{ActionCall, Counts, Key, Rates};
+use super::digest::DigestConfig;
+use super::entry::{ActionCall, Counts, Key, Note, Rates};
 use super::pipeline::{CounterId, DigestId, MeterId, RegisterId, TableId};
 use super::status::Refusal;
 
@@ -26,6 +27,8 @@ pub enum Change {
         action: ActionCall,
         /// The time without a hit after which it is told to be idle; 0 is never.
         idle_timeout_ns: u64,
+        /// The client's own.
+        note: Note,
     },
     /// An entry does something else from now on. Its counter and meter go on.
     Modify {
@@ -37,6 +40,8 @@ pub enum Change {
         action: ActionCall,
         /// As in [`Change::Insert`].
         idle_timeout_ns: u64,
+        /// The client's own.
+        note: Note,
     },
     /// An entry goes.
     Delete {
@@ -51,6 +56,8 @@ pub enum Change {
         table: TableId,
         /// What it does; none is what the program says.
         action: Option<ActionCall>,
+        /// The client's own.
+        note: Note,
     },
     /// The direct counter of an entry has this value.
     DirectCounter {
@@ -101,8 +108,8 @@ pub enum Change {
     Digest {
         /// Which.
         digest: DigestId,
-        /// Somebody does.
-        wanted: bool,
+        /// How it is told to whoever does; none if nobody does.
+        config: Option<DigestConfig>,
     },
 }
 
@@ -119,31 +126,95 @@ pub struct Refused {
 /// Counts by colour: green, yellow, red.
 pub type Colours = [Counts; 3];
 
-/// The data plane, as far as P4Runtime goes. What it reads of things that are not there is none.
+/// The number under which an answer of the data plane will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What becomes of something that the data plane was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun<T> {
+    /// It is over.
+    Over(T),
+    /// It is under way: [`Plane::poll_done`] will tell.
+    UnderWay(Ticket),
+}
+
+/// What became of a transaction.
+pub type Committed = Result<(), Refused>;
+
+/// Answers, one for each question; or why there are none.
+pub type Told = Result<Vec<Answer>, Refusal>;
+
+/// Something that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// A transaction.
+    Committed(Ticket, Committed),
+    /// Questions.
+    Told(Ticket, Told),
+}
+
+/// Something that the data plane knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// A counter's cell: [`Answer::Counts`].
+    Counter(CounterId, u32),
+    /// The counter of a table's entry: [`Answer::Counts`].
+    DirectCounter(TableId, At),
+    /// What a meter's cell counted by colour: [`Answer::Colours`].
+    MeterCounts(MeterId, u32),
+    /// What the meter of a table's entry counted by colour: [`Answer::Colours`].
+    DirectMeterCounts(TableId, At),
+    /// The time since a packet hit the entry, or since it was made: [`Answer::Nanoseconds`].
+    SinceLastHit(TableId, Key),
+    /// A register's cell: [`Answer::Value`].
+    Register(RegisterId, u32),
+    /// Entries of a table that has an owner, from a place on, which is 0 at first: [`Answer::Entries`].
+    Entries(TableId, u64),
+}
+
+/// What the data plane says to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// There is no such thing, or it does not count.
+    Nothing,
+    /// Packets and bytes.
+    Counts(Counts),
+    /// Packets and bytes by colour.
+    Colours(Colours),
+    /// A time.
+    Nanoseconds(u64),
+    /// A number.
+    Value(u128),
+    /// Entries, and where to go on if there are more.
+    Entries(Vec<(Key, ActionCall)>, Option<u64>),
+}
+
+/// The data plane, as far as P4Runtime goes. What it is given it does in that order.
 pub trait Plane {
-    /// Makes all the changes, in their order, or none of them; a packet sees all of them or none.
+    /// Whether it can be reached.
     ///
     /// # Errors
-    /// When the data plane has no room, or cannot be reached.
-    fn commit(&mut self, changes: &[Change]) -> Result<(), Refused>;
+    /// Why not.
+    fn reachable(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
 
-    /// A counter's cell.
-    fn counter(&mut self, counter: CounterId, index: u32) -> Option<Counts>;
+    /// Makes all the changes, in their order, or none of them; a packet sees all of them or none.
+    fn commit(&mut self, changes: &[Change]) -> Begun<Committed>;
 
-    /// The counter of a table's entry.
-    fn direct_counter(&mut self, table: TableId, at: &At) -> Option<Counts>;
+    /// Answers questions.
+    fn ask(&mut self, questions: Vec<Question>) -> Begun<Told>;
 
-    /// What a meter's cell counted by colour; none if it does not count.
-    fn meter_counts(&mut self, meter: MeterId, index: u32) -> Option<Colours>;
+    /// The next thing that was under way and is over.
+    fn poll_done(&mut self) -> Option<Done> {
+        None
+    }
 
-    /// What the meter of a table's entry counted by colour; none if it does not count.
-    fn direct_meter_counts(&mut self, table: TableId, at: &At) -> Option<Colours>;
-
-    /// Nanoseconds since a packet hit the entry, or since it was made.
-    fn since_last_hit_ns(&mut self, table: TableId, key: &Key) -> Option<u64>;
-
-    /// A register's cell.
-    fn register(&mut self, register: RegisterId, index: u32) -> Option<u128>;
+    /// Whether it answers [`Question::Entries`]; otherwise what is [mirrored](super::Server::mirror) is told.
+    fn tells_entries(&self) -> bool {
+        false
+    }
 
     /// Sends a packet: the values of `packet_out`'s fields in P4Info's order, and the bytes behind them.
     ///

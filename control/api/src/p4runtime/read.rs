@@ -1,5 +1,5 @@
 //! Read: what is found is noted at once, so that a Write comes before or after all of it, and told in portions (P4Runtime 1.5.0
-//! §13). Counts are read when their portion is made.
+//! §13). Counts, and entries of tables that have an owner, are asked for when their portion is made.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,49 +10,150 @@ use gantry_p4_proto::runtime::{
 };
 
 use super::digest::DigestConfig;
-use super::direct::locate;
-use super::entry::Rates;
-use super::indirect::{counter_of, digest_of, meter_of, register_of};
+use super::entry::{ActionCall, Key, Rates};
 use super::message;
-use super::pipeline::{CounterId, DigestId, MeterId, Pipeline, RegisterId, TableId};
-use super::plane::{At, Plane};
+use super::pipeline::{ActionId, CounterId, DigestId, MeterId, Pipeline, RegisterId, Table, TableId};
+use super::plane::{Answer, At, Begun, Plane, Question, Ticket};
 use super::role::Authority;
+use super::search::Search;
 use super::server::Server;
-use super::status::{Failure, Refusal, exhausted, invalid, not_found};
-use super::store::{Entry, Store};
-use super::write::{no_pipeline, table_of};
+use super::status::{Failure, Refusal, not_found};
+use super::store::Entry;
+use super::write::no_pipeline;
 
 /// What of an entry is wanted besides itself.
 #[derive(Clone, Copy)]
-struct Wanted {
-    counter: bool,
-    rates: bool,
-    colours: bool,
-    last_hit: bool,
+pub(super) struct Wanted {
+    pub(super) counter: bool,
+    pub(super) rates: bool,
+    pub(super) colours: bool,
+    pub(super) last_hit: bool,
 }
 
-enum Item {
-    Entry { table: TableId, at: At, entry: Arc<Entry>, wanted: Wanted },
-    DirectCounter { table: TableId, at: At },
-    DirectMeter { table: TableId, at: At, rates: Option<Rates>, colours: bool },
-    Counters { counter: CounterId, next: u32, end: u32 },
-    Meters { meter: MeterId, next: u32, end: u32, rates: BTreeMap<u32, Rates>, colours: bool },
-    Registers { register: RegisterId, next: u32, end: u32 },
-    Digest { digest: DigestId, config: DigestConfig },
+/// Which entries of a table that the data plane tells.
+#[derive(Clone)]
+pub(super) struct Filter {
+    priority: i32,
+    matches: Option<Key>,
+    action: Option<u32>,
+}
+
+impl Filter {
+    pub(super) fn new(table: &Table, given: &TableEntry, action: Option<u32>) -> Result<Self, Refusal> {
+        // A match without priority finds that match in every priority.
+        let priority = if table.has_priority() { given.priority.max(1) } else { 0 };
+        let matches = match given.r#match.is_empty() {
+            true => None,
+            false => Some(message::key(table, &TableEntry { priority, ..given.clone() })?),
+        };
+        Ok(Self { priority: given.priority, matches, action })
+    }
+
+    fn takes(&self, key: &Key, call: &ActionCall) -> bool {
+        (self.priority == 0 || key.priority() == self.priority)
+            && self.matches.as_ref().is_none_or(|only| only.matches() == key.matches())
+            && self.action.is_none_or(|action| call.action == ActionId(action))
+    }
+}
+
+/// Something found.
+pub(super) enum Item {
+    Entry {
+        table: TableId,
+        at: At,
+        entry: Arc<Entry>,
+        wanted: Wanted,
+    },
+    /// Entries that the data plane tells; without anything wanted of them, their counters.
+    Owned {
+        table: TableId,
+        from: u64,
+        filter: Filter,
+        wanted: Option<Wanted>,
+    },
+    DirectCounter {
+        table: TableId,
+        at: At,
+    },
+    DirectMeter {
+        table: TableId,
+        at: At,
+        rates: Option<Rates>,
+        colours: bool,
+    },
+    Counters {
+        counter: CounterId,
+        next: u32,
+        end: u32,
+    },
+    Meters {
+        meter: MeterId,
+        next: u32,
+        end: u32,
+        rates: BTreeMap<u32, Rates>,
+        colours: bool,
+    },
+    Registers {
+        register: RegisterId,
+        next: u32,
+        end: u32,
+    },
+    Digest {
+        digest: DigestId,
+        config: DigestConfig,
+    },
+}
+
+impl Item {
+    /// Of several cells the first, and the rest.
+    fn split(self) -> (Self, Option<Self>) {
+        match self {
+            Self::Counters { counter, next, end } if next + 1 < end => {
+                (Self::Counters { counter, next, end: next + 1 }, Some(Self::Counters { counter, next: next + 1, end }))
+            }
+            Self::Meters { meter, next, end, mut rates, colours } if next + 1 < end => {
+                let first = rates.remove_entry(&next).into_iter().collect();
+                let rest = Self::Meters { meter, next: next + 1, end, rates, colours };
+                (Self::Meters { meter, next, end: next + 1, rates: first, colours }, Some(rest))
+            }
+            Self::Registers { register, next, end } if next + 1 < end => {
+                let rest = Self::Registers { register, next: next + 1, end };
+                (Self::Registers { register, next, end: next + 1 }, Some(rest))
+            }
+            one => (one, None),
+        }
+    }
 }
 
 /// A Read that is being answered.
 pub struct Reading {
     pipeline: Arc<Pipeline>,
     items: VecDeque<Item>,
+    /// The portion that is being made.
+    taken: Vec<Item>,
+    /// The data plane's answers to it will come under this number.
+    ticket: Option<Ticket>,
     outcome: Option<Result<(), Failure>>,
+}
+
+/// What comes next of a Read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Portion {
+    /// A message.
+    Message(ReadResponse),
+    /// Nothing before the data plane has answered: to be called again after [`Server::progress`].
+    Waits,
+    /// It has failed, and this is all.
+    Failed(Failure),
+    /// It is told.
+    Over,
 }
 
 impl<P: Plane> Server<P> {
     /// Read (§13): the answer comes from [`Server::read_on`].
     ///
     /// # Errors
-    /// If the device or role is another one, or there is no program yet.
+    /// If the device or role is another one, or there is no program yet, or the data plane cannot be reached.
     pub fn read(&self, request: &ReadRequest) -> Result<Reading, Refusal> {
         self.is_ours(request.device_id)?;
         let whole = Authority::Whole;
@@ -64,117 +165,235 @@ impl<P: Plane> Server<P> {
             },
         };
         let pipeline = self.pipeline.clone().ok_or_else(no_pipeline)?;
+        self.plane.reachable()?;
         let mut search = Search {
             pipeline: &pipeline,
             store: &self.store,
             authority,
             items: VecDeque::new(),
             room: self.limits.entities_a_read,
+            asks: self.plane.tells_entries(),
         };
         let outcomes = request.entities.iter().map(|entity| search.entity(entity)).collect();
         let (items, outcome) = (search.items, Some(Failure::batch("Read", outcomes)));
-        Ok(Reading { pipeline, items, outcome })
+        Ok(Reading { pipeline, items, taken: Vec::new(), ticket: None, outcome })
     }
 
     /// The next portion of an answer; at its end once the outcome, then nothing.
-    pub fn read_on(&mut self, reading: &mut Reading) -> Option<Result<ReadResponse, Failure>> {
-        let mut entities = Vec::new();
-        while entities.len() < self.limits.entities_a_message
+    pub fn read_on(&mut self, reading: &mut Reading) -> Portion {
+        loop {
+            let told = match reading.ticket {
+                Some(ticket) => match self.take_told(ticket) {
+                    None => return Portion::Waits,
+                    Some(told) => told,
+                },
+                None if reading.items.is_empty() => {
+                    return match reading.outcome.take() {
+                        Some(Err(failure)) => Portion::Failed(failure),
+                        Some(Ok(())) | None => Portion::Over,
+                    };
+                }
+                None => {
+                    let questions = self.take_portion(reading);
+                    let begun =
+                        if questions.is_empty() { Begun::Over(Ok(Vec::new())) } else { self.plane.ask(questions) };
+                    match begun {
+                        Begun::Over(told) => told,
+                        Begun::UnderWay(ticket) => {
+                            reading.ticket = Some(ticket);
+                            self.asked.insert(ticket, None);
+                            continue;
+                        }
+                    }
+                }
+            };
+            reading.ticket = None;
+            let answers = match told {
+                Ok(answers) => answers,
+                Err(refusal) => {
+                    reading.items.clear();
+                    reading.taken.clear();
+                    reading.outcome = None;
+                    return Portion::Failed(refusal.into());
+                }
+            };
+            let mut answers = answers.into_iter();
+            let (mut entities, mut more) = (Vec::new(), Vec::new());
+            for item in std::mem::take(&mut reading.taken) {
+                if let Some(entity) = tell_item(&reading.pipeline, item, &mut answers, &mut more) {
+                    entities.push(Entity { entity: Some(entity) });
+                }
+            }
+            more.into_iter().rev().for_each(|item| reading.items.push_front(item));
+            if !entities.is_empty() {
+                return Portion::Message(ReadResponse { entities });
+            }
+        }
+    }
+
+    /// Nobody is interested in that Read any more.
+    pub fn abandon(&mut self, reading: &Reading) {
+        if let Some(ticket) = reading.ticket {
+            self.asked.remove(&ticket);
+        }
+    }
+
+    /// Takes as many items as fit a message; what there is to ask about them, in their order.
+    fn take_portion(&self, reading: &mut Reading) -> Vec<Question> {
+        let mut questions = Vec::new();
+        while reading.taken.len() < self.limits.entities_a_message
             && let Some(item) = reading.items.pop_front()
         {
-            let (entity, rest) = self.tell_item(&reading.pipeline, item);
-            entities.push(Entity { entity: Some(entity) });
+            let (item, rest) = item.split();
+            questions.extend(questions_about(&reading.pipeline, &item));
+            reading.taken.push(item);
             if let Some(rest) = rest {
                 reading.items.push_front(rest);
             }
         }
-        if !entities.is_empty() {
-            return Some(Ok(ReadResponse { entities }));
-        }
-        match reading.outcome.take()? {
-            Ok(()) => None,
-            Err(failure) => Some(Err(failure)),
-        }
+        questions
     }
+}
 
-    /// An item's next entity, and the rest of it.
-    fn tell_item(&mut self, pipeline: &Pipeline, item: Item) -> (entity::Entity, Option<Item>) {
-        match item {
-            Item::Entry { table, at, entry, wanted } => {
-                let declared = &pipeline.tables[&table];
-                let mut message = entry_message(pipeline, table, &at, &entry);
-                if wanted.counter && declared.counter.is_some() {
-                    let counts = self.plane.direct_counter(table, &at).unwrap_or_default();
-                    message.counter_data = Some(message::counts_message(counts));
-                }
-                if wanted.rates {
-                    message.meter_config = entry.rates.map(message::rates_message);
-                }
-                if wanted.colours && declared.meter.is_some() {
-                    let counts = self.plane.direct_meter_counts(table, &at);
-                    message.meter_counter_data = counts.map(message::colours_message);
-                }
-                if let At::Entry(key) = &at
-                    && wanted.last_hit
-                    && declared.idle_timeout
-                {
-                    let elapsed_ns = self.plane.since_last_hit_ns(table, key).unwrap_or_default();
-                    let elapsed_ns = i64::try_from(elapsed_ns).unwrap_or(i64::MAX);
-                    message.time_since_last_hit = Some(table_entry::IdleTimeout { elapsed_ns });
-                }
-                (entity::Entity::TableEntry(message), None)
+/// What the data plane has to be asked about one item; [`tell_item`] takes as many answers, in this order.
+fn questions_about(pipeline: &Pipeline, item: &Item) -> Vec<Question> {
+    match item {
+        Item::Entry { table, at, wanted, .. } => {
+            let declared = &pipeline.tables[table];
+            let mut questions = Vec::new();
+            if wanted.counter && declared.counter.is_some() {
+                questions.push(Question::DirectCounter(*table, at.clone()));
             }
-            Item::DirectCounter { table, at } => {
-                let counts = self.plane.direct_counter(table, &at).unwrap_or_default();
-                let table_entry = Some(key_only(pipeline, table, &at));
-                let entry = DirectCounterEntry { table_entry, data: Some(message::counts_message(counts)) };
-                (entity::Entity::DirectCounterEntry(entry), None)
+            if wanted.colours && declared.meter.is_some() {
+                questions.push(Question::DirectMeterCounts(*table, at.clone()));
             }
-            Item::DirectMeter { table, at, rates, colours } => {
-                let counts = if colours { self.plane.direct_meter_counts(table, &at) } else { None };
-                let entry = DirectMeterEntry {
-                    table_entry: Some(key_only(pipeline, table, &at)),
-                    config: rates.map(message::rates_message),
-                    counter_data: counts.map(message::colours_message),
-                };
-                (entity::Entity::DirectMeterEntry(entry), None)
+            if let At::Entry(key) = at
+                && wanted.last_hit
+                && declared.idle_timeout
+            {
+                questions.push(Question::SinceLastHit(*table, key.clone()));
             }
-            Item::Counters { counter, next, end } => {
-                let counts = self.plane.counter(counter, next).unwrap_or_default();
-                let (index, data) = (message::index_message(next), Some(message::counts_message(counts)));
-                let entry = CounterEntry { counter_id: counter.0, index, data };
-                let rest = (next + 1 < end).then_some(Item::Counters { counter, next: next + 1, end });
-                (entity::Entity::CounterEntry(entry), rest)
-            }
-            Item::Meters { meter, next, end, rates, colours } => {
-                let counts = if colours { self.plane.meter_counts(meter, next) } else { None };
-                let entry = MeterEntry {
-                    meter_id: meter.0,
-                    index: message::index_message(next),
-                    config: rates.get(&next).copied().map(message::rates_message),
-                    counter_data: counts.map(message::colours_message),
-                };
-                let rest = (next + 1 < end).then_some(Item::Meters { meter, next: next + 1, end, rates, colours });
-                (entity::Entity::MeterEntry(entry), rest)
-            }
-            Item::Registers { register, next, end } => {
-                let value = self.plane.register(register, next).unwrap_or_default();
-                let data = pipeline.registers[&register].spec.data(&mut std::iter::once(value));
-                let (index, data) = (message::index_message(next), Some(data));
-                let entry = RegisterEntry { register_id: register.0, index, data };
-                let rest = (next + 1 < end).then_some(Item::Registers { register, next: next + 1, end });
-                (entity::Entity::RegisterEntry(entry), rest)
-            }
-            Item::Digest { digest, config } => {
-                let config = digest_entry::Config {
-                    max_timeout_ns: i64::try_from(config.max_timeout_ns).unwrap_or(i64::MAX),
-                    max_list_size: i32::try_from(config.max_list_size).unwrap_or(i32::MAX),
-                    ack_timeout_ns: i64::try_from(config.ack_timeout_ns).unwrap_or(i64::MAX),
-                };
-                (entity::Entity::DigestEntry(DigestEntry { digest_id: digest.0, config: Some(config) }), None)
-            }
+            questions
         }
+        Item::Owned { table, from, .. } => vec![Question::Entries(*table, *from)],
+        Item::DirectCounter { table, at } => vec![Question::DirectCounter(*table, at.clone())],
+        Item::DirectMeter { table, at, colours: true, .. } => vec![Question::DirectMeterCounts(*table, at.clone())],
+        Item::Counters { counter, next, .. } => vec![Question::Counter(*counter, *next)],
+        Item::Meters { meter, next, colours: true, .. } => vec![Question::MeterCounts(*meter, *next)],
+        Item::Registers { register, next, .. } => vec![Question::Register(*register, *next)],
+        Item::DirectMeter { .. } | Item::Meters { .. } | Item::Digest { .. } => Vec::new(),
     }
+}
+
+/// An item's entity, from the data plane's answers; `more` are items that they lead to.
+fn tell_item(
+    pipeline: &Pipeline,
+    item: Item,
+    answers: &mut impl Iterator<Item = Answer>,
+    more: &mut Vec<Item>,
+) -> Option<entity::Entity> {
+    let mut counts = || match answers.next() {
+        Some(Answer::Counts(counts)) => Some(counts),
+        _ => None,
+    };
+    Some(match item {
+        Item::Entry { table, at, entry, wanted } => {
+            let declared = &pipeline.tables[&table];
+            let mut message = entry_message(pipeline, table, &at, &entry);
+            if wanted.counter && declared.counter.is_some() {
+                message.counter_data = Some(message::counts_message(counts().unwrap_or_default()));
+            }
+            if wanted.rates {
+                message.meter_config = entry.rates.map(message::rates_message);
+            }
+            if wanted.colours
+                && declared.meter.is_some()
+                && let Some(Answer::Colours(colours)) = answers.next()
+            {
+                message.meter_counter_data = Some(message::colours_message(colours));
+            }
+            if matches!(at, At::Entry(_)) && wanted.last_hit && declared.idle_timeout {
+                let elapsed_ns = match answers.next() {
+                    Some(Answer::Nanoseconds(elapsed_ns)) => i64::try_from(elapsed_ns).unwrap_or(i64::MAX),
+                    _ => 0,
+                };
+                message.time_since_last_hit = Some(table_entry::IdleTimeout { elapsed_ns });
+            }
+            entity::Entity::TableEntry(message)
+        }
+        Item::Owned { table, filter, wanted, .. } => {
+            let Some(Answer::Entries(entries, next)) = answers.next() else { return None };
+            for (key, call) in entries {
+                if !pipeline.knows(table, &key, &call) || !filter.takes(&key, &call) {
+                    continue;
+                }
+                let at = At::Entry(key);
+                more.push(match wanted {
+                    Some(wanted) => {
+                        let entry = Entry { is_const: true, ..Entry::new(Some(call)) };
+                        Item::Entry { table, at, entry: Arc::new(entry), wanted }
+                    }
+                    None => Item::DirectCounter { table, at },
+                });
+            }
+            if let Some(from) = next {
+                more.push(Item::Owned { table, from, filter, wanted });
+            }
+            return None;
+        }
+        Item::DirectCounter { table, at } => {
+            let data = Some(message::counts_message(counts().unwrap_or_default()));
+            let table_entry = Some(key_only(pipeline, table, &at));
+            entity::Entity::DirectCounterEntry(DirectCounterEntry { table_entry, data })
+        }
+        Item::DirectMeter { table, at, rates, colours } => {
+            let counts = match colours.then(|| answers.next()).flatten() {
+                Some(Answer::Colours(counts)) => Some(counts),
+                _ => None,
+            };
+            let entry = DirectMeterEntry {
+                table_entry: Some(key_only(pipeline, table, &at)),
+                config: rates.map(message::rates_message),
+                counter_data: counts.map(message::colours_message),
+            };
+            entity::Entity::DirectMeterEntry(entry)
+        }
+        Item::Counters { counter, next, .. } => {
+            let (index, data) = (message::index_message(next), counts().unwrap_or_default());
+            let data = Some(message::counts_message(data));
+            entity::Entity::CounterEntry(CounterEntry { counter_id: counter.0, index, data })
+        }
+        Item::Meters { meter, next, rates, colours, .. } => {
+            let counts = match colours.then(|| answers.next()).flatten() {
+                Some(Answer::Colours(counts)) => Some(counts),
+                _ => None,
+            };
+            let entry = MeterEntry {
+                meter_id: meter.0,
+                index: message::index_message(next),
+                config: rates.get(&next).copied().map(message::rates_message),
+                counter_data: counts.map(message::colours_message),
+            };
+            entity::Entity::MeterEntry(entry)
+        }
+        Item::Registers { register, next, .. } => {
+            let value = match answers.next() {
+                Some(Answer::Value(value)) => value,
+                _ => 0,
+            };
+            let data = Some(pipeline.registers[&register].spec.data(&mut std::iter::once(value)));
+            let index = message::index_message(next);
+            entity::Entity::RegisterEntry(RegisterEntry { register_id: register.0, index, data })
+        }
+        Item::Digest { digest, config } => {
+            let config = digest_entry::Config {
+                max_timeout_ns: i64::try_from(config.max_timeout_ns).unwrap_or(i64::MAX),
+                max_list_size: i32::try_from(config.max_list_size).unwrap_or(i32::MAX),
+                ack_timeout_ns: i64::try_from(config.ack_timeout_ns).unwrap_or(i64::MAX),
+            };
+            entity::Entity::DigestEntry(DigestEntry { digest_id: digest.0, config: Some(config) })
+        }
+    })
 }
 
 fn key_only(pipeline: &Pipeline, table: TableId, at: &At) -> TableEntry {
@@ -193,251 +412,10 @@ fn key_only(pipeline: &Pipeline, table: TableId, at: &At) -> TableEntry {
 fn entry_message(pipeline: &Pipeline, table: TableId, at: &At, entry: &Entry) -> TableEntry {
     TableEntry {
         action: entry.action.as_ref().map(|call| message::action_message(pipeline, call)),
-        controller_metadata: entry.controller_metadata,
-        metadata: entry.metadata.clone(),
+        controller_metadata: entry.note.controller_metadata,
+        metadata: entry.note.metadata.clone(),
         idle_timeout_ns: i64::try_from(entry.idle_timeout_ns).unwrap_or(i64::MAX),
         is_const: entry.is_const,
         ..key_only(pipeline, table, at)
     }
-}
-
-/// Finds what a Read asks for.
-struct Search<'a> {
-    pipeline: &'a Pipeline,
-    store: &'a Store,
-    authority: &'a Authority,
-    items: VecDeque<Item>,
-    /// Entities that may still be found.
-    room: usize,
-}
-
-impl Search<'_> {
-    fn entity(&mut self, entity: &Entity) -> Result<(), Refusal> {
-        use entity::Entity as E;
-        let Some(entity) = &entity.entity else { return Err(invalid("an entity of no kind")) };
-        match entity {
-            E::TableEntry(entry) => self.table_entries(entry),
-            E::DirectCounterEntry(entry) => self.direct_counters(entry),
-            E::DirectMeterEntry(entry) => self.direct_meters(entry),
-            E::CounterEntry(entry) => self.counters(entry),
-            E::MeterEntry(entry) => self.meters(entry),
-            E::RegisterEntry(entry) => self.registers(entry),
-            E::DigestEntry(entry) => self.digests(entry),
-            // There are none of these, and all of none is nothing.
-            E::PacketReplicationEngineEntry(_) => Ok(()),
-            E::ActionProfileMember(member) => none_but_all(member.action_profile_id),
-            E::ActionProfileGroup(group) => none_but_all(group.action_profile_id),
-            E::ValueSetEntry(set) => none_but_all(set.value_set_id),
-            E::ExternEntry(entry) => none_but_all(entry.extern_type_id),
-        }
-    }
-
-    fn found(&mut self, item: Item, entities: u32) -> Result<(), Refusal> {
-        match self.room.checked_sub(entities as usize) {
-            None => Err(exhausted("one Read finds too much: ask for less at once")),
-            Some(room) => {
-                self.room = room;
-                self.items.push_back(item);
-                Ok(())
-            }
-        }
-    }
-
-    /// Tables that a message means: one, or with id 0 all in the role's charge.
-    fn tables(&self, id: u32) -> Result<Vec<TableId>, Refusal> {
-        let all =
-            if id == 0 { self.pipeline.tables.keys().copied().collect() } else { vec![table_of(self.pipeline, id)?.0] };
-        Ok(all.into_iter().filter(|id| self.authority.covers(id.0)).collect())
-    }
-
-    /// §9.1.6.
-    #[allow(deprecated)]
-    fn table_entries(&mut self, given: &TableEntry) -> Result<(), Refusal> {
-        let wanted = Wanted {
-            counter: given.counter_data.is_some(),
-            rates: given.meter_config.is_some(),
-            colours: given.meter_counter_data.is_some(),
-            last_hit: given.time_since_last_hit.is_some(),
-        };
-        let filtered = !given.r#match.is_empty() || given.action.is_some() || given.priority != 0;
-        if given.table_id == 0 && (filtered || given.controller_metadata != 0 || !given.metadata.is_empty()) {
-            return Err(invalid("entries of all tables can be filtered by nothing else"));
-        }
-        if given.table_id != 0 {
-            let (_, table) = table_of(self.pipeline, given.table_id)?;
-            let missing = (wanted.counter && table.counter.is_none())
-                || ((wanted.rates || wanted.colours) && table.meter.is_none())
-                || (wanted.last_hit && !table.idle_timeout);
-            if missing {
-                let name = &table.object.name;
-                return Err(invalid(format!("{name} has not the counter, meter or idle timeout that is asked for")));
-            }
-        }
-        let action = match &given.action {
-            None => None,
-            Some(action) => match &action.r#type {
-                Some(gantry_p4_proto::runtime::table_action::Type::Action(action)) => Some(action.action_id),
-                _ => return Err(invalid("entries can be filtered by the action's id only")),
-            },
-        };
-        let fits = |entry: &Entry| {
-            action.is_none_or(|id| entry.action.as_ref().is_some_and(|call| call.action.0 == id))
-                && (given.controller_metadata == 0 || entry.controller_metadata == given.controller_metadata)
-                && (given.metadata.is_empty() || entry.metadata == given.metadata)
-        };
-        for id in self.tables(given.table_id)? {
-            let table = &self.pipeline.tables[&id];
-            let of = &self.store.tables[&id];
-            if given.is_default_action {
-                if fits(&of.default) {
-                    self.found(Item::Entry { table: id, at: At::Default, entry: of.default.clone(), wanted }, 1)?;
-                }
-            } else if !given.r#match.is_empty() && (given.priority != 0 || !table.has_priority()) {
-                let key = message::key(table, given)?;
-                if let Some(entry) = of.entries.get(&key).filter(|entry| fits(entry)) {
-                    self.found(Item::Entry { table: id, at: At::Entry(key), entry: entry.clone(), wanted }, 1)?;
-                }
-            } else {
-                // A match without priority finds that match in every priority.
-                let only = match given.r#match.is_empty() {
-                    true => None,
-                    false => Some(message::key(table, &TableEntry { priority: 1, ..given.clone() })?),
-                };
-                for (key, entry) in &of.entries {
-                    let priority = given.priority == 0 || key.priority() == given.priority;
-                    let same = only.as_ref().is_none_or(|only| only.matches() == key.matches());
-                    if priority && same && fits(entry) {
-                        let (at, entry) = (At::Entry(key.clone()), entry.clone());
-                        self.found(Item::Entry { table: id, at, entry, wanted }, 1)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Entries of tables that have a counter or meter, which a message means by its table's entry.
-    fn direct(
-        &mut self,
-        given: Option<&TableEntry>,
-        has: impl Fn(TableId) -> bool,
-    ) -> Result<Vec<(TableId, At)>, Refusal> {
-        let all = TableEntry::default();
-        let given = given.unwrap_or(&all);
-        if given.table_id != 0 && (given.is_default_action || !given.r#match.is_empty()) {
-            let (id, table, at, _) = locate(self.pipeline, self.store, Some(given))?;
-            if !has(id) {
-                return Err(invalid(format!("{} has none", table.object.name)));
-            }
-            return Ok(if self.authority.covers(id.0) { vec![(id, at)] } else { Vec::new() });
-        }
-        if given.table_id != 0 && !has(TableId(given.table_id)) {
-            return Err(invalid(format!("{} has none", table_of(self.pipeline, given.table_id)?.1.object.name)));
-        }
-        let mut found = Vec::new();
-        for id in self.tables(given.table_id)?.into_iter().filter(|id| has(*id)) {
-            let keys = self.store.tables[&id].entries.keys();
-            found.extend(keys.map(|key| (id, At::Entry(key.clone()))));
-        }
-        Ok(found)
-    }
-
-    fn direct_counters(&mut self, given: &DirectCounterEntry) -> Result<(), Refusal> {
-        let tables = &self.pipeline.tables;
-        let has = |id: TableId| tables.get(&id).is_some_and(|table| table.counter.is_some());
-        for (table, at) in self.direct(given.table_entry.as_ref(), has)? {
-            self.found(Item::DirectCounter { table, at }, 1)?;
-        }
-        Ok(())
-    }
-
-    fn direct_meters(&mut self, given: &DirectMeterEntry) -> Result<(), Refusal> {
-        let tables = &self.pipeline.tables;
-        let has = |id: TableId| tables.get(&id).is_some_and(|table| table.meter.is_some());
-        for (table, at) in self.direct(given.table_entry.as_ref(), has)? {
-            let rates = self.store.entry(table, &at).and_then(|entry| entry.rates);
-            self.found(Item::DirectMeter { table, at, rates, colours: given.counter_data.is_some() }, 1)?;
-        }
-        Ok(())
-    }
-
-    fn counters(&mut self, given: &CounterEntry) -> Result<(), Refusal> {
-        if given.counter_id == 0 {
-            all_cells(given.index.is_none())?;
-            for (id, array) in self.pipeline.counters.iter().filter(|(id, _)| self.authority.covers(id.0)) {
-                self.found(Item::Counters { counter: *id, next: 0, end: array.size }, array.size)?;
-            }
-            return Ok(());
-        }
-        let (counter, array) = counter_of(self.pipeline, given.counter_id)?;
-        let (next, end) = cells(&array.object.name, given.index.as_ref(), array.size)?;
-        if !self.authority.covers(counter.0) {
-            return Ok(());
-        }
-        self.found(Item::Counters { counter, next, end }, end - next)
-    }
-
-    fn meters(&mut self, given: &MeterEntry) -> Result<(), Refusal> {
-        let colours = given.counter_data.is_some();
-        let item = |meter: MeterId, next: u32, end: u32| {
-            let rates = self.store.meters[&meter].range(next..end).map(|(index, rates)| (*index, *rates)).collect();
-            Item::Meters { meter, next, end, rates, colours }
-        };
-        if given.meter_id == 0 {
-            all_cells(given.index.is_none())?;
-            for (id, array) in self.pipeline.meters.iter().filter(|(id, _)| self.authority.covers(id.0)) {
-                let item = item(*id, 0, array.size);
-                self.found(item, array.size)?;
-            }
-            return Ok(());
-        }
-        let (meter, array) = meter_of(self.pipeline, given.meter_id)?;
-        let (next, end) = cells(&array.object.name, given.index.as_ref(), array.size)?;
-        if !self.authority.covers(meter.0) {
-            return Ok(());
-        }
-        let item = item(meter, next, end);
-        self.found(item, end - next)
-    }
-
-    fn registers(&mut self, given: &RegisterEntry) -> Result<(), Refusal> {
-        if given.register_id == 0 {
-            all_cells(given.index.is_none())?;
-            for (id, array) in self.pipeline.registers.iter().filter(|(id, _)| self.authority.covers(id.0)) {
-                self.found(Item::Registers { register: *id, next: 0, end: array.size }, array.size)?;
-            }
-            return Ok(());
-        }
-        let (register, array) = register_of(self.pipeline, given.register_id)?;
-        let (next, end) = cells(&array.object.name, given.index.as_ref(), array.size)?;
-        if !self.authority.covers(register.0) {
-            return Ok(());
-        }
-        self.found(Item::Registers { register, next, end }, end - next)
-    }
-
-    fn digests(&mut self, given: &DigestEntry) -> Result<(), Refusal> {
-        if given.digest_id != 0 {
-            digest_of(self.pipeline, given.digest_id)?;
-        }
-        for (digest, config) in &self.store.digests {
-            if (given.digest_id == 0 || given.digest_id == digest.0) && self.authority.covers(digest.0) {
-                self.found(Item::Digest { digest: *digest, config: *config }, 1)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// There are no such objects: asking for all of them finds nothing.
-fn none_but_all(id: u32) -> Result<(), Refusal> {
-    if id == 0 { Ok(()) } else { Err(invalid(format!("there is nothing with the id {id:#010x}"))) }
-}
-
-fn all_cells(all: bool) -> Result<(), Refusal> {
-    if all { Ok(()) } else { Err(invalid("an index needs an id")) }
-}
-
-fn cells(of: &str, index: Option<&gantry_p4_proto::runtime::Index>, size: u32) -> Result<(u32, u32), Refusal> {
-    Ok(message::index(of, index, size)?.map_or((0, size), |index| (index, index + 1)))
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use gantry_p4_proto::runtime::{CapabilitiesRequest, CapabilitiesResponse, Uint128};
 
 use super::arbitration::{RoleState, Stream, StreamId};
+use super::calls::Calls;
 use super::digest::Digests;
 use super::entry::{ActionCall, Key};
 use super::pipeline::{Pipeline, TableId};
-use super::plane::{Plane, Refused};
+use super::plane::{Change, Plane, Ticket, Told};
 use super::role::Authority;
 use super::status::{Refusal, denied, exhausted, invalid, not_found};
 use super::store::{Entry, Store};
@@ -29,6 +30,8 @@ pub struct Limits {
     pub entities_a_message: usize,
     /// Things that one Read may find.
     pub entities_a_read: usize,
+    /// Calls that wait for those before them.
+    pub calls: usize,
 }
 
 impl Default for Limits {
@@ -40,6 +43,7 @@ impl Default for Limits {
             bytes_a_stream: 4 << 20,
             entities_a_message: 512,
             entities_a_read: 2 << 20,
+            calls: 64,
         }
     }
 }
@@ -57,6 +61,9 @@ pub struct Server<P> {
     pub(super) streams_ever: u64,
     pub(super) ready: BTreeSet<StreamId>,
     pub(super) digests: Digests,
+    pub(super) calls: Calls,
+    /// Questions of Reads, with what the data plane has said to them.
+    pub(super) asked: BTreeMap<Ticket, Option<Told>>,
 }
 
 impl<P: Plane> Server<P> {
@@ -75,26 +82,39 @@ impl<P: Plane> Server<P> {
             streams_ever: 0,
             ready: BTreeSet::new(),
             digests: Digests::default(),
+            calls: Calls::default(),
+            asked: BTreeMap::new(),
         }
     }
 
-    /// The program is this one, and its tables are as it leaves them: the data plane is new. Roles' configs keep the meaning they
-    /// had.
+    /// The program is this one, and its tables are as it leaves them. Roles' configs keep the meaning they had.
+    ///
+    /// # Panics
+    /// While a call is under way.
     pub fn load(&mut self, pipeline: Pipeline) {
+        assert!(!self.is_busy(), "what is under way is over before the program is another");
         self.store = Store::new(&pipeline);
         self.pipeline = Some(Arc::new(pipeline));
         self.digests.follow(&self.store);
     }
 
-    /// The data plane is another one that runs the same program and has none of what clients wrote: it gets all of that in one
-    /// transaction. Tables with an owner are their owner's business.
+    /// What clients want is this from now on: what the data plane has kept of it, or nothing. Insertions come before what belongs
+    /// to them. What the program does not have, or has no room for, is left out; how much that is is the answer.
     ///
-    /// # Errors
-    /// If the data plane does not take it; it then has nothing still.
-    pub fn refill(&mut self) -> Result<(), Refused> {
-        let Some(pipeline) = self.pipeline.clone() else { return Ok(()) };
-        let changes = self.store.filling(&pipeline);
-        if changes.is_empty() { Ok(()) } else { self.plane.commit(&changes) }
+    /// # Panics
+    /// While a call is under way.
+    pub fn adopt(&mut self, state: &[Change]) -> usize {
+        assert!(!self.is_busy(), "what is under way is over before the data plane is adopted");
+        let Some(pipeline) = self.pipeline.clone() else { return state.len() };
+        let owned = |id: &TableId| pipeline.tables[id].owner().is_some();
+        let mut store = Store::new(&pipeline);
+        // Control's and the program's own are none of this.
+        let before = std::mem::take(&mut self.store.tables);
+        store.tables.extend(before.into_iter().filter(|(id, _)| owned(id)));
+        let left_out = state.iter().filter(|change| store.adopt(&pipeline, change).is_none()).count();
+        self.store = store;
+        self.digests.follow(&self.store);
+        left_out
     }
 
     /// The program.
@@ -122,10 +142,7 @@ impl<P: Plane> Server<P> {
         let Some(declared) = pipeline.tables.get(&table).filter(|table| table.owner().is_some()) else {
             return Err(invalid(format!("there is no table {:#010x} that has an owner", table.0)));
         };
-        let known = |action: &ActionCall| {
-            declared.actions.contains_key(&action.action)
-                && pipeline.actions[&action.action].parameters.len() == action.arguments.len()
-        };
+        let known = |action: &ActionCall| pipeline.fits(declared, action);
         if key.matches().len() != declared.fields.len() || !action.as_ref().is_none_or(known) {
             return Err(invalid(format!("{} has no such entry", declared.name())));
         }

@@ -12,19 +12,23 @@ use gantry_p4_proto::runtime::{
     ReadRequest, ReadResponse, SetForwardingPipelineConfigRequest, SetForwardingPipelineConfigResponse,
     StreamMessageRequest, StreamMessageResponse, WriteRequest, WriteResponse,
 };
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::transport::server::Connected;
 use tonic::{Code as GrpcCode, Request, Response, Status, Streaming};
 
 use super::arbitration::{Output, StreamId};
+use super::calls::CallId;
 use super::plane::Plane;
+use super::read::{Portion, Reading};
 use super::server::Server;
 use super::status::{Failure, Refusal};
 
 /// Bytes of one message from a client.
-const MESSAGE_BYTES_MAX: usize = 16 << 20;
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Reads that are answered at the same time: each notes what it found.
 const READS_MAX: usize = 8;
 /// A Read is given up whose client takes no more for so long.
@@ -36,6 +40,10 @@ struct Shared<P> {
     server: Mutex<Server<P>>,
     wakers: Mutex<HashMap<StreamId, Arc<Notify>>>,
     timer: Notify,
+    /// Something may be over that calls and Reads wait for.
+    over: Notify,
+    /// The plane may have something to be carried out.
+    wishes: Notify,
     reads: Arc<Semaphore>,
     started: (Instant, u64),
 }
@@ -59,6 +67,8 @@ impl<P: Plane + Send + 'static> Handle<P> {
             server: Mutex::new(server),
             wakers: Mutex::default(),
             timer: Notify::new(),
+            over: Notify::new(),
+            wishes: Notify::new(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             started,
         }))
@@ -73,11 +83,27 @@ impl<P: Plane + Send + 'static> Handle<P> {
 
     /// Does something with the server: what the data plane says goes in this way. Clients then get what it has for them.
     pub fn with<R>(&self, act: impl FnOnce(&mut Server<P>) -> R) -> R {
+        let result = self.quietly(act);
+        self.0.wishes.notify_one();
+        result
+    }
+
+    /// The same for whoever carries out what the plane wants.
+    pub fn quietly<R>(&self, act: impl FnOnce(&mut Server<P>) -> R) -> R {
         let mut server = self.server();
         let result = act(&mut server);
+        let over = server.progress();
         self.wake(server);
         self.0.timer.notify_one();
+        if over {
+            self.0.over.notify_waiters();
+        }
         result
+    }
+
+    /// Waits until somebody has done something with the server, so that its plane may have something to be carried out.
+    pub async fn stirred(&self) {
+        self.0.wishes.notified().await;
     }
 
     fn wake(&self, mut server: MutexGuard<'_, Server<P>>) {
@@ -93,13 +119,27 @@ impl<P: Plane + Send + 'static> Handle<P> {
         self.0.server.lock().expect("a panic in the server is a panic of the process")
     }
 
-    /// Off the threads that carry the network: a transaction waits for the data plane.
-    async fn blocking<R: Send + 'static>(
-        &self,
-        act: impl FnOnce(&mut Server<P>) -> R + Send + 'static,
-    ) -> Result<R, Status> {
-        let handle = self.clone();
-        tokio::task::spawn_blocking(move || handle.with(act)).await.map_err(|_| Status::internal("the server failed"))
+    /// A call, until the data plane has said what became of it. A client that goes away takes a call with it that has not begun.
+    async fn call(&self, submit: impl FnOnce(&mut Server<P>) -> CallId) -> Result<(), Failure> {
+        let call = Waiting(self, self.with(submit));
+        loop {
+            let over = self.0.over.notified();
+            if let Some(outcome) = self.server().take_outcome(call.1) {
+                return outcome;
+            }
+            over.await;
+        }
+    }
+
+    /// The next portion of a Read that is there.
+    async fn portion(&self, reading: &mut Reading) -> Portion {
+        loop {
+            let over = self.0.over.notified();
+            match self.with(|server| server.read_on(reading)) {
+                Portion::Waits => over.await,
+                portion => return portion,
+            }
+        }
     }
 
     /// Lists of digests are sent when their time has come.
@@ -123,6 +163,15 @@ impl<P: Plane + Send + 'static> Handle<P> {
     }
 }
 
+/// A call whose client waits.
+struct Waiting<'a, P: Plane + Send + 'static>(&'a Handle<P>, CallId);
+
+impl<P: Plane + Send + 'static> Drop for Waiting<'_, P> {
+    fn drop(&mut self) {
+        self.0.server().forget_call(self.1);
+    }
+}
+
 /// Serves P4Runtime on a listener until `until` is done.
 ///
 /// # Errors
@@ -132,13 +181,37 @@ pub async fn serve<P: Plane + Send + 'static>(
     listener: TcpListener,
     until: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
-    let service = P4RuntimeServer::new(Service(handle.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let time = tokio::spawn(handle.keep_time());
     let incoming = TcpListenerStream::new(listener).map(|socket| {
         socket.inspect(|socket| {
             let _ = socket.set_nodelay(true);
         })
     });
+    serve_incoming(handle, incoming, until).await
+}
+
+/// The same on a Unix socket.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve_unix<P: Plane + Send + 'static>(
+    handle: Handle<P>,
+    listener: UnixListener,
+    until: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error> {
+    serve_incoming(handle, UnixListenerStream::new(listener), until).await
+}
+
+async fn serve_incoming<P, I>(
+    handle: Handle<P>,
+    incoming: impl Stream<Item = std::io::Result<I>>,
+    until: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error>
+where
+    P: Plane + Send + 'static,
+    I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let service = P4RuntimeServer::new(Service(handle.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let time = tokio::spawn(handle.keep_time());
     let served = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(service)
@@ -204,27 +277,35 @@ impl<P: Plane + Send + 'static> P4Runtime for Service<P> {
 
     async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteResponse>, Status> {
         let request = request.into_inner();
-        match self.0.blocking(move |server| server.write(&request)).await? {
-            Ok(()) => Ok(Response::new(WriteResponse {})),
-            Err(failure) => Err(failed(&failure)),
-        }
+        let outcome = self.0.call(move |server| server.submit_write(request)).await;
+        outcome.map(|()| Response::new(WriteResponse {})).map_err(|failure| failed(&failure))
     }
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let reads = self.0.0.reads.clone();
         let turn = reads.acquire_owned().await.map_err(|_| Status::unavailable("the server ends"))?;
         let request = request.into_inner();
-        let reading = self.0.blocking(move |server| server.read(&request)).await?;
+        let reading = self.0.with(|server| server.read(&request));
         let mut reading = reading.map_err(|refusal| refused(&refusal))?;
         let (send, receive) = mpsc::channel(1);
         let handle = self.0.clone();
         tokio::spawn(async move {
             let _turn = turn;
-            while let Some(portion) = handle.with(|server| server.read_on(&mut reading)) {
-                if send.send_timeout(portion.map_err(|failure| failed(&failure)), READ_PATIENCE).await.is_err() {
+            loop {
+                let portion = tokio::select! {
+                    portion = handle.portion(&mut reading) => portion,
+                    () = send.closed() => break,
+                };
+                let message = match portion {
+                    Portion::Message(message) => Ok(message),
+                    Portion::Failed(failure) => Err(failed(&failure)),
+                    Portion::Over | Portion::Waits => break,
+                };
+                if send.send_timeout(message, READ_PATIENCE).await.is_err() {
                     break;
                 }
             }
+            handle.with(|server| server.abandon(&reading));
         });
         Ok(Response::new(ReceiverStream::new(receive)))
     }
@@ -234,8 +315,8 @@ impl<P: Plane + Send + 'static> P4Runtime for Service<P> {
         request: Request<SetForwardingPipelineConfigRequest>,
     ) -> Result<Response<SetForwardingPipelineConfigResponse>, Status> {
         let request = request.into_inner();
-        let set = self.0.blocking(move |server| server.set_config(&request)).await?;
-        set.map(|()| Response::new(SetForwardingPipelineConfigResponse {})).map_err(|refusal| refused(&refusal))
+        let outcome = self.0.call(move |server| server.submit_config(request)).await;
+        outcome.map(|()| Response::new(SetForwardingPipelineConfigResponse {})).map_err(|failure| failed(&failure))
     }
 
     async fn get_forwarding_pipeline_config(
@@ -243,7 +324,7 @@ impl<P: Plane + Send + 'static> P4Runtime for Service<P> {
         request: Request<GetForwardingPipelineConfigRequest>,
     ) -> Result<Response<GetForwardingPipelineConfigResponse>, Status> {
         let request = request.into_inner();
-        let config = self.0.blocking(move |server| server.config(&request)).await?;
+        let config = self.0.with(|server| server.config(&request));
         config.map(Response::new).map_err(|refusal| refused(&refusal))
     }
 

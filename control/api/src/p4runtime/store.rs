@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::digest::DigestConfig;
-use super::entry::{ActionCall, Key, Rates};
+use super::entry::{ActionCall, Key, Note, Rates};
 use super::pipeline::{DigestId, MeterId, Pipeline, TableId};
 use super::plane::{At, Change};
 
@@ -16,9 +16,7 @@ pub struct Entry {
     /// What it does. None only for default entries that are as the program has them, where P4Info does not tell.
     pub action: Option<ActionCall>,
     /// The client's own.
-    pub metadata: Vec<u8>,
-    /// The client's own, in the form before 1.3.
-    pub controller_metadata: u64,
+    pub note: Note,
     /// The time without a hit after which it is told to be idle; 0 is never.
     pub idle_timeout_ns: u64,
     /// Rates of its direct meter.
@@ -31,7 +29,7 @@ impl Entry {
     /// One that does that and has nothing else.
     #[must_use]
     pub fn new(action: Option<ActionCall>) -> Self {
-        Self { action, metadata: Vec::new(), controller_metadata: 0, idle_timeout_ns: 0, rates: None, is_const: false }
+        Self { action, note: Note::default(), idle_timeout_ns: 0, rates: None, is_const: false }
     }
 }
 
@@ -161,23 +159,57 @@ impl Store {
         }
     }
 
-    /// The changes that bring a data plane that runs the program and nothing else to this, where clients may write. Counts and
-    /// registers are the data plane's own and not among them.
-    pub(super) fn filling(&self, pipeline: &Pipeline) -> Vec<Change> {
-        let fresh = Self::new(pipeline);
-        let mut changes = Vec::new();
-        for (id, of) in &self.tables {
-            if pipeline.tables[id].object.owner.is_none() {
-                fill_table(*id, of, &fresh.tables[id], &mut changes);
+    /// Something that the data plane has kept is as it says. None if the program cannot have it.
+    pub(super) fn adopt(&mut self, pipeline: &Pipeline, change: &Change) -> Option<()> {
+        let clients = |table: &TableId| pipeline.tables.get(table).filter(|declared| declared.owner().is_none());
+        match change {
+            Change::Insert { table, key, action, idle_timeout_ns, note }
+            | Change::Modify { table, key, action, idle_timeout_ns, note } => {
+                let declared = clients(table)?;
+                let of = self.of(*table);
+                if !pipeline.knows(*table, key, action) || of.entries.len() >= declared.size {
+                    return None;
+                }
+                let (idle_timeout_ns, note) = (*idle_timeout_ns, note.clone());
+                let entry = Entry { idle_timeout_ns, note, ..Entry::new(Some(action.clone())) };
+                of.entries.insert(key.clone(), Arc::new(entry));
             }
+            Change::Default { table, action: Some(action), note } => {
+                let declared = clients(table)?;
+                if !pipeline.fits(declared, action) || declared.const_default {
+                    return None;
+                }
+                let rates = self.of(*table).default.rates;
+                let entry = Entry { rates, note: note.clone(), ..Entry::new(Some(action.clone())) };
+                self.of(*table).default = Arc::new(entry);
+            }
+            Change::DirectMeter { table, at, rates } => {
+                clients(table)?.meter?;
+                let of = self.of(*table);
+                let entry = match at {
+                    At::Entry(key) => of.entries.get_mut(key)?,
+                    At::Default => &mut of.default,
+                };
+                Arc::make_mut(entry).rates = *rates;
+            }
+            Change::Meter { meter, index, rates } => {
+                let size = pipeline.meters.get(meter).filter(|array| array.object.owner.is_none())?.size;
+                let cells = self.meters.get_mut(meter)?;
+                match (index, rates) {
+                    (Some(index), _) if *index >= size => return None,
+                    (Some(index), Some(rates)) => drop(cells.insert(*index, *rates)),
+                    (Some(index), None) => drop(cells.remove(index)),
+                    (None, Some(rates)) => *cells = (0..size).map(|index| (index, *rates)).collect(),
+                    (None, None) => cells.clear(),
+                }
+            }
+            Change::Digest { digest, config: Some(config) } => {
+                pipeline.digests.get(digest)?;
+                self.digests.insert(*digest, *config);
+            }
+            _ => return None,
         }
-        for (meter, cells) in &self.meters {
-            let cell = |(index, rates): (&u32, &Rates)| (Some(*index), Some(*rates));
-            let cells = cells.iter().map(cell);
-            changes.extend(cells.map(|(index, rates)| Change::Meter { meter: *meter, index, rates }));
-        }
-        changes.extend(self.digests.keys().map(|digest| Change::Digest { digest: *digest, wanted: true }));
-        changes
+        Some(())
     }
 
     /// The changes that bring a data plane from this to what the program brings, where clients may write.
@@ -194,7 +226,7 @@ impl Store {
                 changes.push(Change::Meter { meter: *meter, index: None, rates: None });
             }
         }
-        changes.extend(self.digests.keys().map(|digest| Change::Digest { digest: *digest, wanted: false }));
+        changes.extend(self.digests.keys().map(|digest| Change::Digest { digest: *digest, config: None }));
         changes
     }
 
@@ -223,13 +255,13 @@ fn clear_table(table: TableId, now: &Entries, then: &Entries, changes: &mut Vec<
     for (key, entry) in &then.entries {
         let (key, action) = (key.clone(), call(entry));
         match now.entries.get(&key) {
-            None => changes.push(Change::Insert { table, key, action, idle_timeout_ns: 0 }),
+            None => changes.push(Change::Insert { table, key, action, idle_timeout_ns: 0, note: Note::default() }),
             Some(now) => {
                 if now.rates.is_some() {
                     changes.push(Change::DirectMeter { table, at: At::Entry(key.clone()), rates: None });
                 }
                 if **now != **entry {
-                    changes.push(Change::Modify { table, key, action, idle_timeout_ns: 0 });
+                    changes.push(Change::Modify { table, key, action, idle_timeout_ns: 0, note: Note::default() });
                 }
             }
         }
@@ -237,34 +269,7 @@ fn clear_table(table: TableId, now: &Entries, then: &Entries, changes: &mut Vec<
     if now.default.rates.is_some() {
         changes.push(Change::DirectMeter { table, at: At::Default, rates: None });
     }
-    if now.default.action != then.default.action {
-        changes.push(Change::Default { table, action: None });
+    if now.default.action != then.default.action || now.default.note != then.default.note {
+        changes.push(Change::Default { table, action: None, note: Note::default() });
     }
-}
-
-fn fill_table(table: TableId, wanted: &Entries, fresh: &Entries, changes: &mut Vec<Change>) {
-    let meter = |changes: &mut Vec<Change>, at: At, rates: Option<Rates>| {
-        if rates.is_some() {
-            changes.push(Change::DirectMeter { table, at, rates });
-        }
-    };
-    for key in fresh.entries.keys().filter(|key| !wanted.entries.contains_key(key)) {
-        changes.push(Change::Delete { table, key: key.clone() });
-    }
-    for (key, entry) in &wanted.entries {
-        let action = entry.action.clone().expect("entries that are no defaults have an action");
-        let (key, idle_timeout_ns) = (key.clone(), entry.idle_timeout_ns);
-        match fresh.entries.get(&key) {
-            None => changes.push(Change::Insert { table, key: key.clone(), action, idle_timeout_ns }),
-            Some(own) if own.action != entry.action || own.idle_timeout_ns != idle_timeout_ns => {
-                changes.push(Change::Modify { table, key: key.clone(), action, idle_timeout_ns });
-            }
-            Some(_) => {}
-        }
-        meter(changes, At::Entry(key), entry.rates);
-    }
-    if wanted.default.action != fresh.default.action {
-        changes.push(Change::Default { table, action: wanted.default.action.clone() });
-    }
-    meter(changes, At::Default, wanted.default.rates);
 }

@@ -3,17 +3,18 @@
 use gantry_p4_proto::runtime::write_request::Atomicity;
 use gantry_p4_proto::runtime::{TableEntry, Update, WriteRequest, entity::Entity, update};
 
-use super::entry::{ActionCall, Counts, Key, Rates};
+use super::calls::{Step, Work};
+use super::entry::{ActionCall, Counts, Key, Note, Rates};
 use super::message;
 use super::pipeline::{Pipeline, Table, TableId};
-use super::plane::{At, Change, Plane, Refused};
+use super::plane::{At, Change, Committed, Plane, Refused};
 use super::role::Authority;
 use super::server::Server;
 use super::status::{Code, Failure, Refusal, denied, exhausted, exists, invalid, not_found, precondition, unsupported};
 use super::store::{Entry, Store, Undo};
 
 /// Bytes of the client's own that an entry may carry.
-const METADATA_BYTES_MAX: usize = 1024;
+pub(super) const METADATA_BYTES_MAX: usize = 1024;
 
 /// What an update does, `UNSPECIFIED` being none of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,83 +33,130 @@ pub(super) struct Batch<'a> {
     pub(super) changes: Vec<Change>,
 }
 
+/// A Write whose changes, or some of them, are with the plane.
+pub(super) struct Write {
+    request: WriteRequest,
+    authority: Authority,
+    undo: Vec<Undo>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// All or none: how many changes there are up to the end of each update.
+    Whole(Vec<usize>),
+    /// Each by itself, all at once for a try; those that were refused already.
+    Each(Vec<Result<(), Refusal>>),
+    /// One by one, this one's changes being with the plane; the outcomes of those before it.
+    One(usize, Vec<Result<(), Refusal>>),
+}
+
 impl<P: Plane> Server<P> {
-    /// Write (§12).
-    ///
-    /// # Errors
-    /// As a whole if the client may not write; with an error for each update if one of them failed.
     #[allow(deprecated)]
-    pub fn write(&mut self, request: &WriteRequest) -> Result<(), Failure> {
-        let authority = self.writer(request.device_id, request.role_id, &request.role, request.election_id.as_ref())?;
-        let Some(pipeline) = self.pipeline.clone() else { return Err(no_pipeline().into()) };
-        let outcomes = match Atomicity::try_from(request.atomicity) {
-            Ok(Atomicity::ContinueOnError) => self.each(&pipeline, &authority, &request.updates),
+    pub(super) fn begin_write(&mut self, request: WriteRequest) -> Step {
+        let authority = self.writer(request.device_id, request.role_id, &request.role, request.election_id.as_ref());
+        let authority = match authority.and_then(|authority| self.plane.reachable().map(|()| authority)) {
+            Ok(authority) => authority,
+            Err(refusal) => return Step::Over(Err(refusal.into())),
+        };
+        let Some(pipeline) = self.pipeline.clone() else { return Step::Over(Err(no_pipeline().into())) };
+        let mut batch = Batch::new(&pipeline, &authority, &mut self.store);
+        match Atomicity::try_from(request.atomicity) {
+            Ok(Atomicity::ContinueOnError) => {
+                let outcomes: Vec<_> = request.updates.iter().map(|update| batch.update(update)).collect();
+                let Batch { undo, changes, .. } = batch;
+                if changes.is_empty() {
+                    return Step::Over(Failure::batch("Write", outcomes));
+                }
+                Step::Commit(Work::Write(Write { request, authority, undo, stage: Stage::Each(outcomes) }), changes)
+            }
             // The data plane makes every transaction at once, so that there is no difference.
             Ok(Atomicity::RollbackOnError | Atomicity::DataplaneAtomic) => {
-                self.all_or_none(&pipeline, &authority, &request.updates)
+                let mut changes_of = Vec::with_capacity(request.updates.len());
+                for (at, update) in request.updates.iter().enumerate() {
+                    if let Err(refusal) = batch.update(update) {
+                        let undo = batch.undo;
+                        self.store.roll_back(undo);
+                        return Step::Over(none(request.updates.len(), Some(at), &refusal));
+                    }
+                    changes_of.push(batch.changes.len());
+                }
+                let Batch { undo, changes, .. } = batch;
+                if changes.is_empty() {
+                    return Step::Over(Ok(()));
+                }
+                Step::Commit(Work::Write(Write { request, authority, undo, stage: Stage::Whole(changes_of) }), changes)
             }
-            Err(_) => return Err(invalid(format!("there is no atomicity {}", request.atomicity)).into()),
-        };
-        self.digests.follow(&self.store);
-        Failure::batch("Write", outcomes)
+            Err(_) => Step::Over(Err(invalid(format!("there is no atomicity {}", request.atomicity)).into())),
+        }
     }
 
-    /// Every update by itself: those that fail are left out.
-    fn each(&mut self, pipeline: &Pipeline, authority: &Authority, updates: &[Update]) -> Vec<Result<(), Refusal>> {
-        let mut batch = Batch::new(pipeline, authority, &mut self.store);
-        let mut outcomes: Vec<_> = updates.iter().map(|update| batch.update(update)).collect();
-        let Batch { undo, changes, .. } = batch;
-        if changes.is_empty() || self.plane.commit(&changes).is_ok() {
-            return outcomes;
+    /// The plane has said what became of a Write's changes.
+    pub(super) fn go_on_writing(&mut self, write: Write, committed: Committed) -> Step {
+        let Write { request, authority, undo, stage } = write;
+        if committed.is_err() {
+            self.store.roll_back(undo);
         }
-        // Something in it is too much for the data plane: once more, one by one, to see which.
-        self.store.roll_back(undo);
-        for (update, outcome) in updates.iter().zip(&mut outcomes) {
-            let mut batch = Batch::new(pipeline, authority, &mut self.store);
-            *outcome = batch.update(update);
-            let Batch { undo, changes, .. } = batch;
-            if !changes.is_empty()
-                && let Err(Refused { reason, .. }) = self.plane.commit(&changes)
-            {
-                self.store.roll_back(undo);
-                *outcome = Err(reason);
+        match (stage, committed) {
+            (Stage::Whole(_), Ok(())) => Step::Over(Ok(())),
+            (Stage::Whole(changes_of), Err(Refused { at, reason })) => {
+                let at = at.map(|change| changes_of.partition_point(|end| *end <= change));
+                Step::Over(none(changes_of.len(), at, &reason))
+            }
+            (Stage::Each(outcomes), Ok(())) => Step::Over(Failure::batch("Write", outcomes)),
+            (Stage::Each(mut outcomes), Err(Refused { at: None, reason })) => {
+                let made = outcomes.iter_mut().filter(|outcome| outcome.is_ok());
+                made.for_each(|outcome| *outcome = Err(reason.clone()));
+                Step::Over(Failure::batch("Write", outcomes))
+            }
+            // One of them is too much for the data plane: once more, one by one, so that it alone is left out.
+            (Stage::Each(_), Err(_)) => self.write_on(request, authority, Vec::new()),
+            (Stage::One(_, mut outcomes), Ok(())) => {
+                outcomes.push(Ok(()));
+                self.write_on(request, authority, outcomes)
+            }
+            (Stage::One(at, mut outcomes), Err(Refused { at: None, reason })) => {
+                let rest = request.updates.len() - at;
+                outcomes.extend(std::iter::repeat_n(Err(reason), rest));
+                Step::Over(Failure::batch("Write", outcomes))
+            }
+            (Stage::One(_, mut outcomes), Err(Refused { reason, .. })) => {
+                outcomes.push(Err(reason));
+                self.write_on(request, authority, outcomes)
             }
         }
-        outcomes
     }
 
-    /// All updates or none.
-    fn all_or_none(
+    /// The next update that changes something, by itself.
+    fn write_on(
         &mut self,
-        pipeline: &Pipeline,
-        authority: &Authority,
-        updates: &[Update],
-    ) -> Vec<Result<(), Refusal>> {
-        let mut batch = Batch::new(pipeline, authority, &mut self.store);
-        let mut changes_of = Vec::with_capacity(updates.len());
-        let mut failed = None;
-        for (at, update) in updates.iter().enumerate() {
-            if let Err(refusal) = batch.update(update) {
-                failed = Some((Some(at), refusal));
-                break;
+        request: WriteRequest,
+        authority: Authority,
+        mut outcomes: Vec<Result<(), Refusal>>,
+    ) -> Step {
+        let pipeline = self.pipeline.clone().expect("it was there when the call began");
+        while let Some(update) = request.updates.get(outcomes.len()) {
+            let mut batch = Batch::new(&pipeline, &authority, &mut self.store);
+            let outcome = batch.update(update);
+            let Batch { undo, changes, .. } = batch;
+            if outcome.is_err() || changes.is_empty() {
+                outcomes.push(outcome);
+                continue;
             }
-            changes_of.push(batch.changes.len());
+            let stage = Stage::One(outcomes.len(), outcomes);
+            return Step::Commit(Work::Write(Write { request, authority, undo, stage }), changes);
         }
-        let Batch { undo, changes, .. } = batch;
-        if failed.is_none()
-            && !changes.is_empty()
-            && let Err(Refused { at, reason }) = self.plane.commit(&changes)
-        {
-            failed = Some((at.map(|change| changes_of.partition_point(|end| *end <= change)), reason));
-        }
-        let Some((at, refusal)) = failed else { return vec![Ok(()); updates.len()] };
-        self.store.roll_back(undo);
-        let others = match at {
-            Some(_) => Refusal::new(Code::Aborted, "not made: another update of the batch failed"),
-            None => refusal.clone(),
-        };
-        (0..updates.len()).map(|one| Err(if at == Some(one) { refusal.clone() } else { others.clone() })).collect()
+        Step::Over(Failure::batch("Write", outcomes))
     }
+}
+
+/// No update of a batch is made, because of one of them or for a reason that none has given.
+fn none(updates: usize, at: Option<usize>, refusal: &Refusal) -> Result<(), Failure> {
+    let others = match at {
+        Some(_) => Refusal::new(Code::Aborted, "not made: another update of the batch failed"),
+        None => refusal.clone(),
+    };
+    let outcomes = (0..updates).map(|one| Err(if at == Some(one) { refusal.clone() } else { others.clone() }));
+    Failure::batch("Write", outcomes.collect())
 }
 
 /// Clients look for these words.
@@ -188,10 +236,10 @@ impl<'a> Batch<'a> {
         if entries.len() >= table.size {
             return Err(exhausted(format!("{name} has its {} entries", table.size)));
         }
-        let idle_timeout_ns = extras.idle_timeout_ns;
-        self.changes.push(Change::Insert { table: id, key: key.clone(), action: call.clone(), idle_timeout_ns });
+        let (idle_timeout_ns, note) = (extras.idle_timeout_ns, extras.note.clone());
+        self.changes.push(Change::Insert { table: id, key: key.clone(), action: call.clone(), idle_timeout_ns, note });
         self.direct(id, &At::Entry(key.clone()), None, &extras);
-        self.store.put(&mut self.undo, id, &key, Some(extras.entry(Some(call), given)));
+        self.store.put(&mut self.undo, id, &key, Some(extras.entry(Some(call))));
         Ok(())
     }
 
@@ -209,13 +257,13 @@ impl<'a> Batch<'a> {
         if now.is_const && extras.idle_timeout_ns != 0 {
             return Err(invalid(format!("{name}: constant entries have no idle timeout")));
         }
-        if call != now.action || extras.idle_timeout_ns != now.idle_timeout_ns {
-            let (key, idle_timeout_ns) = (key.clone(), extras.idle_timeout_ns);
+        if call != now.action || extras.idle_timeout_ns != now.idle_timeout_ns || extras.note != now.note {
+            let (key, idle_timeout_ns, note) = (key.clone(), extras.idle_timeout_ns, extras.note.clone());
             let action = call.clone().expect("entries that are no defaults have an action");
-            self.changes.push(Change::Modify { table: id, key, action, idle_timeout_ns });
+            self.changes.push(Change::Modify { table: id, key, action, idle_timeout_ns, note });
         }
         self.direct(id, &At::Entry(key.clone()), now.rates, &extras);
-        let entry = Entry { is_const: now.is_const, ..extras.entry(call, given) };
+        let entry = Entry { is_const: now.is_const, ..extras.entry(call) };
         self.store.put(&mut self.undo, id, &key, Some(entry));
         Ok(())
     }
@@ -253,12 +301,13 @@ impl<'a> Batch<'a> {
         let extras = Extras::new(table, given)?;
         let now = self.store.of(id).default.clone();
         let wanted = call.clone().or_else(|| table.initial_default.clone());
-        if wanted != now.action {
-            self.changes.push(Change::Default { table: id, action: call.clone() });
+        let note = if call.is_some() { extras.note.clone() } else { Note::default() };
+        if wanted != now.action || note != now.note {
+            self.changes.push(Change::Default { table: id, action: call.clone(), note });
         }
         self.direct(id, &At::Default, now.rates, &extras);
         let entry = match call {
-            Some(call) => extras.entry(Some(call), given),
+            Some(call) => extras.entry(Some(call)),
             // Without an action everything is as the program has it.
             None => Entry { rates: extras.rates, ..Entry::new(wanted) },
         };
@@ -282,9 +331,11 @@ struct Extras {
     counts: Option<Counts>,
     rates: Option<Rates>,
     idle_timeout_ns: u64,
+    note: Note,
 }
 
 impl Extras {
+    #[allow(deprecated)]
     fn new(table: &Table, given: &TableEntry) -> Result<Self, Refusal> {
         let name = &table.object.name;
         if given.time_since_last_hit.is_some() {
@@ -318,15 +369,14 @@ impl Extras {
                 given.metadata.len()
             )));
         }
-        Ok(Self { counts, rates, idle_timeout_ns })
+        let note = Note { metadata: given.metadata.clone(), controller_metadata: given.controller_metadata };
+        Ok(Self { counts, rates, idle_timeout_ns, note })
     }
 
-    #[allow(deprecated)]
-    fn entry(&self, action: Option<ActionCall>, given: &TableEntry) -> Entry {
+    fn entry(&self, action: Option<ActionCall>) -> Entry {
         Entry {
             action,
-            metadata: given.metadata.clone(),
-            controller_metadata: given.controller_metadata,
+            note: self.note.clone(),
             idle_timeout_ns: self.idle_timeout_ns,
             rates: self.rates,
             is_const: false,

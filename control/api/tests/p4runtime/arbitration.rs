@@ -6,7 +6,8 @@ use gantry_p4_proto::runtime::write_request::Atomicity;
 use gantry_p4_proto::runtime::{Uint128, WriteRequest};
 
 use crate::fixture::{
-    DEVICE, TestServer, arbitrate, arbitration, ending, id, insert, outputs, request, route, say, server, statuses,
+    AtOnce as _, DEVICE, TestServer, arbitrate, arbitration, ending, id, insert, outputs, request, route, say, server,
+    statuses,
 };
 
 fn join(server: &mut TestServer, role: &str, election: Option<u64>) -> StreamId {

@@ -12,7 +12,7 @@ use gantry_p4_proto::runtime::{
 use gantry_p4_proto::{P4Info, text};
 
 use crate::fixture::{
-    ACCESS, DENIALS, DENY, DEVICE, OPCODES, ROUTES, TENANTS, TestServer, access, access_at, act, default_entry, id,
+    ACCESS, AtOnce as _, DENIALS, DENY, DEVICE, OPCODES, ROUTES, TENANTS, TestServer, access, act, default_entry, id,
     index, insert, modify, pipeline, route, server, update, write,
 };
 
@@ -135,25 +135,6 @@ fn a_data_plane_that_cannot_be_emptied_keeps_all() {
     assert_eq!(set(&mut server, Action::VerifyAndCommit, Some(program(Some(3)))), Err(Code::Unavailable));
     assert_eq!(format!("{:?}", server.store()), filled);
     assert_eq!(told(&server, ResponseType::CookieOnly).cookie, None);
-}
-
-#[test]
-fn another_data_plane_gets_all_that_clients_want() {
-    let (mut server, _) = server();
-    fill(&mut server);
-    *server.plane_mut() = MemoryPlane::default();
-    assert!(server.refill().is_ok());
-    let meter = server.plane_mut().cell(TENANTS, 1);
-    assert!(meter.is_some() && server.plane_mut().cell(TENANTS, 0).is_none());
-    let plane = server.plane_mut();
-    assert_eq!((plane.len(ROUTES), plane.len(ACCESS), plane.wants(DENIALS), plane.commits), (1, 1, true, 1));
-    assert!(plane.rates(ACCESS, &At::Default).is_some());
-    let deny = |call: &gantry_api::p4runtime::ActionCall| call.action.0 == DENY;
-    assert!(plane.action(ACCESS, &At::Default).is_some_and(deny));
-    assert!(plane.action(ACCESS, &access_at(1)).is_some_and(deny));
-    // The data plane has the program's own entries already: emptying it finds everything in its place.
-    assert_eq!(set(&mut server, Action::VerifyAndCommit, Some(program(None))), Ok(()));
-    assert_eq!(server.plane_mut().len(ROUTES), 0);
 }
 
 #[test]

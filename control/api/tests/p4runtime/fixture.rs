@@ -2,15 +2,16 @@
 
 use gantry_api::p4runtime::{
     ActionCall, ActionId, At, Code, DigestId, Failure, Initial, Key, Limits, Match, MemoryPlane, MeterId, Output,
-    Pipeline, Server, StreamId, TableId,
+    Pipeline, Portion, Refusal, Server, StreamId, TableId,
 };
 use gantry_p4_proto::runtime::entity::Entity as E;
 use gantry_p4_proto::runtime::field_match::{self, FieldMatchType};
 use gantry_p4_proto::runtime::stream_message_request::Update as Request;
 use gantry_p4_proto::runtime::write_request::Atomicity;
 use gantry_p4_proto::runtime::{
-    Action, Entity, FieldMatch, Index, MasterArbitrationUpdate, ReadRequest, Role, StreamMessageRequest,
-    StreamMessageResponse, TableAction, TableEntry, Uint128, Update, WriteRequest, action, table_action, update,
+    Action, Entity, FieldMatch, Index, MasterArbitrationUpdate, ReadRequest, Role, SetForwardingPipelineConfigRequest,
+    StreamMessageRequest, StreamMessageResponse, TableAction, TableEntry, Uint128, Update, WriteRequest, action,
+    table_action, update,
 };
 use gantry_p4_proto::text;
 
@@ -50,6 +51,28 @@ pub(crate) fn server() -> (TestServer, StreamId) {
     arbitrate(&mut server, stream, "", Some(1));
     assert_eq!(statuses(&mut server, stream), [(Code::Ok, Some(1))]);
     (server, stream)
+}
+
+/// Calls of a server whose data plane takes no time.
+pub(crate) trait AtOnce {
+    fn write(&mut self, request: &WriteRequest) -> Result<(), Failure>;
+    fn set_config(&mut self, request: &SetForwardingPipelineConfigRequest) -> Result<(), Refusal>;
+}
+
+impl AtOnce for TestServer {
+    fn write(&mut self, request: &WriteRequest) -> Result<(), Failure> {
+        let call = self.submit_write(request.clone());
+        self.take_outcome(call).expect("it is over at once")
+    }
+
+    fn set_config(&mut self, request: &SetForwardingPipelineConfigRequest) -> Result<(), Refusal> {
+        let call = self.submit_config(request.clone());
+        let outcome = self.take_outcome(call).expect("it is over at once");
+        outcome.map_err(|failure| {
+            assert!(failure.errors.is_empty());
+            failure.refusal
+        })
+    }
 }
 
 pub(crate) fn id(low: u64) -> Uint128 {
@@ -252,13 +275,14 @@ pub(crate) fn read_request(entities: Vec<E>) -> ReadRequest {
 pub(crate) fn read(server: &mut TestServer, request: &ReadRequest) -> (Vec<E>, Vec<Code>) {
     let mut reading = server.read(request).expect("the request as a whole is right");
     let (mut found, mut codes_of) = (Vec::new(), vec![Code::Ok; request.entities.len()]);
-    while let Some(portion) = server.read_on(&mut reading) {
-        match portion {
-            Ok(portion) => found.extend(portion.entities.into_iter().filter_map(|entity| entity.entity)),
-            Err(failure) => codes_of = codes(request.entities.len(), Err(failure)),
+    loop {
+        match server.read_on(&mut reading) {
+            Portion::Message(portion) => found.extend(portion.entities.into_iter().filter_map(|entity| entity.entity)),
+            Portion::Failed(failure) => codes_of = codes(request.entities.len(), Err(failure)),
+            Portion::Over => return (found, codes_of),
+            Portion::Waits => panic!("the data plane takes no time"),
         }
     }
-    (found, codes_of)
 }
 
 /// What one entity of a Read finds; it succeeds.

@@ -1,6 +1,6 @@
 //! Reads: wildcards, filters, portions (P4Runtime 1.5.0 §9.1.6, §13).
 
-use gantry_api::p4runtime::{Code, Limits, MemoryPlane, Server};
+use gantry_api::p4runtime::{Code, Limits, MemoryPlane, Portion, Server};
 use gantry_p4_proto::runtime::entity::Entity as E;
 use gantry_p4_proto::runtime::table_entry::IdleTimeout;
 use gantry_p4_proto::runtime::{
@@ -149,8 +149,12 @@ fn answers_come_in_portions_of_one_moment() {
     let deleted = write(&mut server, (0..100).map(|third| delete(route(third))).collect());
     assert!(deleted.iter().all(|code| *code == Code::Ok));
     let mut sizes = Vec::new();
-    while let Some(portion) = server.read_on(&mut reading) {
-        sizes.push(portion.expect("no failure").entities.len());
+    loop {
+        match server.read_on(&mut reading) {
+            Portion::Message(portion) => sizes.push(portion.entities.len()),
+            Portion::Over => break,
+            portion => panic!("{portion:?}"),
+        }
     }
     assert_eq!(sizes.iter().sum::<usize>(), 101, "100 routes and the program's own entry");
     assert!(sizes[..14].iter().all(|size| *size == 7) && sizes.len() == 15, "{sizes:?}");

@@ -13,8 +13,8 @@ use gantry_p4_proto::runtime::{
 use gantry_p4_proto::{Any, Message as _, RoleConfig};
 
 use crate::fixture::{
-    ALLOW, DENIALS, DEVICE, DROPPED, ROUTES, TestServer, access, act, arbitration, code, codes, ending, id, insert,
-    messages, outputs, read, read_request, request, route, say, server, statuses, update as entity, write,
+    ALLOW, AtOnce as _, DENIALS, DEVICE, DROPPED, ROUTES, TestServer, access, act, arbitration, code, codes, ending,
+    id, insert, messages, outputs, read, read_request, request, route, say, server, statuses, update as entity, write,
 };
 
 fn config(config: &RoleConfig) -> Any {

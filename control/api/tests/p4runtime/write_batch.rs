@@ -5,8 +5,8 @@ use gantry_p4_proto::runtime::write_request::Atomicity;
 use gantry_p4_proto::runtime::{MeterEntry, Update, entity::Entity as E, update};
 
 use crate::fixture::{
-    ACCESS, ROUTES, TENANTS, TestServer, access, act, codes, default_entry, delete, index, insert, modify, request,
-    route, server, update as entity,
+    ACCESS, AtOnce as _, ROUTES, TENANTS, TestServer, access, act, codes, default_entry, delete, index, insert, modify,
+    request, route, server, update as entity,
 };
 
 fn write(server: &mut TestServer, atomicity: Atomicity, updates: Vec<Update>) -> Vec<Code> {
