@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-p4-proto", &[]),
     ("gantry-p4c", &["gantry-p4-proto"]),
     ("gantry-table", &["gantry-cpu"]),
-    ("gantry-api", &["gantry-p4-proto"]),
+    ("gantry-api", &["gantry-p4-proto", "gantry", "gantry-control"]),
     ("gantry-cpu", &[]),
     ("gantry-dma", &["gantry-cpu"]),
     ("gantry-roce", &["gantry-wire"]),
@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("gantry-drive", &["gantry-wire", "gantry-dma", "gantry-cpu"]),
     ("gantry-control", &["gantry", "gantry-wire"]),
-    ("gantryd", &["gantry", "gantry-control", "gantry-wire"]),
+    ("gantryd", &["gantry", "gantry-control", "gantry-wire", "gantry-api", "gantry-p4-proto"]),
     ("gantryctl", &["gantry"]),
     (
         "gantry-sim",
