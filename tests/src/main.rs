@@ -8,9 +8,10 @@ mod shell;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use gantry_tests::clients::{self, CLIENTS};
 use gantry_tests::interop::scenario::{self, Scenario};
 use gantry_tests::interop::suite::{self, Score};
 use gantry_tests::interop::{Gantry, Nvmet, Paths, Target, kill};
@@ -51,6 +52,15 @@ enum Command {
         /// Seed of the moments.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// P4Runtime clients from PyPI do all that they can with a server.
+    Clients {
+        /// The server's program, which is given the P4Info and the port 0, and says where it listens.
+        #[arg(long)]
+        server: PathBuf,
+        /// The P4Info that it serves, as text.
+        #[arg(long)]
+        p4info: PathBuf,
     },
     /// Boot a host on a target's wire and run commands in it.
     Run {
@@ -98,6 +108,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::Kill { only, seed, .. } => kill_processes(&only, seed),
+        Command::Clients { server, p4info } => clients(&server, &p4info),
         Command::Run { target, capture, commands } => run(target, capture.as_deref(), &commands),
         Command::Demo { keep } => demo::run(keep).map(|()| true),
         Command::Shell { socket } => shell::run(&socket).map(|()| true),
@@ -136,6 +147,20 @@ fn run(kind: TargetKind, capture: Option<&Path>, commands: &[String]) -> vm::Res
         all_well &= output.ok();
     }
     Ok(all_well)
+}
+
+/// Every client does everything against a server of its own.
+fn clients(server: &Path, p4info: &Path) -> vm::Result<bool> {
+    process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
+    for client in &CLIENTS {
+        let begun = Instant::now();
+        let (process, card) = clients::serve(server, p4info)?;
+        let said = client.run_ok(card, &["all", "192.0.2.7"])?;
+        process.stop(Duration::from_secs(10));
+        said.lines().filter(|line| !line.starts_with('#')).for_each(|line| println!("  {line}"));
+        println!("{}: {:.1} s", client.name, begun.elapsed().as_secs_f32());
+    }
+    Ok(true)
 }
 
 fn list_of<T: ?Sized>(all: &[Scenario<T>], only: &[String]) {

@@ -17,6 +17,8 @@ enum Sign {
     LibClang,
     /// A file, wherever it is no program.
     File(&'static str),
+    /// A Python that makes virtual environments: Debian's own leaves pip's wheels to a package.
+    PythonVenv,
 }
 
 /// What a package brings and why it is wanted.
@@ -51,6 +53,10 @@ pub(crate) const ARM64: &[Need] = &[
     need(Sign::Program("qemu-aarch64"), "qemu-user", "runs arm64's programs"),
 ];
 
+/// To run P4Runtime clients from PyPI.
+pub(crate) const CLIENTS: &[Need] =
+    &[need(Sign::PythonVenv, "python3-venv", "makes virtual environments for P4Runtime clients")];
+
 /// To run virtual machines.
 pub(crate) const MACHINES: &[Need] = &[
     need(Sign::Program("qemu-system-x86_64"), "qemu-system-x86", "runs the machine"),
@@ -69,6 +75,7 @@ impl Need {
             Sign::Library(name) => quiet("pkg-config", &["--exists", name]),
             Sign::LibClang => std::env::var_os("LIBCLANG_PATH").is_some() || lib_clang(),
             Sign::File(path) => Path::new(path).exists(),
+            Sign::PythonVenv => quiet("python3", &["-c", "import ensurepip, venv"]),
         }
     }
 }

@@ -9,6 +9,7 @@ mod digest;
 mod install;
 mod mutants;
 mod programs;
+mod python;
 mod steps;
 
 use std::process::ExitCode;

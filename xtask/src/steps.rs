@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::digest;
 use crate::install::{self, Need};
-use crate::programs::{cargo, machines, machines_with_gantry, pass_signals_on, run, target, write_to};
+use crate::programs::{cargo, clients, machines, machines_with_gantry, pass_signals_on, run, target, write_to};
 
 /// What the host in the virtual machine connects to.
 #[derive(Clone, Copy)]
@@ -43,6 +43,8 @@ enum Action {
     CargoWith((&'static str, &'static str), &'static [&'static str]),
     /// The interop suite against this target.
     Machines(Target),
+    /// P4Runtime clients do all that they can.
+    Clients,
     /// Gantry's processes are killed under a host in a virtual machine.
     Killing,
     /// A seed's runs are compared.
@@ -77,6 +79,7 @@ impl Action {
                 command.arg("kill");
                 command
             }
+            Self::Clients => clients()?,
             Self::Digests => return digest::compare(),
         };
         let scenarios = match self {
@@ -148,6 +151,12 @@ const STEPS: &[Step] = &[
         shows: "a seed gives the same run in every process, in debug and release, on x86-64 and arm64",
         needs: &[install::ARM64],
         actions: &[Action::Digests],
+    },
+    Step {
+        name: "clients",
+        shows: "p4runtime-shell and finsy program the card",
+        needs: &[install::CLIENTS],
+        actions: &[Action::Clients],
     },
     Step {
         name: "harness",

@@ -11,7 +11,7 @@ use crate::vm::process::{Process, Scratch};
 use crate::vm::{Error, Machine, Result, Wire};
 
 use super::counters::Counters;
-use super::target::{Target, subsystem};
+use super::target::{HOST_ADDRESS, Target, subsystem};
 
 /// From the data plane's start to its channel.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -265,7 +265,8 @@ impl Target for Gantry {
         let socket = self.scratch.join(WIRE);
         // A host before this one may have left its socket: QEMU makes a new one.
         let _ = fs::remove_file(&socket);
-        let builder = Machine::builder("host").wire(Wire::VhostUser { socket }).address("10.0.0.2/24").rdma();
+        let builder =
+            Machine::builder("host").wire(Wire::VhostUser { socket }).address(&format!("{HOST_ADDRESS}/24")).rdma();
         builder.boot_while(&|| self.check_health())
     }
 

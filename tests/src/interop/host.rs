@@ -7,6 +7,22 @@ use crate::vm::{Error, Machine, Output, Result};
 use super::Fio;
 use super::fio::Report;
 
+/// Words of the kernel about NVMe that none of its lines may hold when nothing was to be noticed.
+const TROUBLE: &[&str] = &[
+    "timeout",
+    "timed out",
+    "reset",
+    "econnect",
+    "recovery",
+    "error",
+    "failed",
+    "identifiers changed",
+    "keep",
+    "not found",
+    "command_id",
+    "mismatch",
+];
+
 /// A connected namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -14,6 +30,19 @@ pub struct Device {
     pub controller: String,
     /// The namespace's block device: "/dev/nvme0n1".
     pub block: String,
+}
+
+impl Device {
+    /// A loop in the host's shell that leaves in `$stat` where the kernel counts this disk's I/Os (kernel:
+    /// Documentation/block/stat.rst).
+    pub(super) fn find_stat(&self) -> String {
+        let name = self.block.trim_start_matches("/dev/");
+        // With native multipath, nvme0n1 is the head of paths like nvme0c0n1, and only these count.
+        let (controller, namespace) = name.rsplit_once('n').unwrap_or((name, ""));
+        format!(
+            "for stat in /sys/block/{controller}c*n{namespace}/stat /sys/block/{name}/stat; do [ ! -e $stat ] || break; done\n"
+        )
+    }
 }
 
 /// What the host's kernel did by itself since the last look.
@@ -183,6 +212,17 @@ impl Host {
         let log = self.machine.run_ok("dmesg")?;
         let mark = format!("gantry: {mark}");
         Ok(log.rsplit_once(&mark).map_or(log.as_str(), |(_, since)| since).to_owned())
+    }
+
+    /// The lines of the kernel since `mark` that speak of trouble with NVMe or a block device.
+    pub fn trouble_since(&self, mark: &str) -> Result<Vec<String>> {
+        let log = self.log_since(mark)?;
+        let about = |line: &&str| ["nvme", "I/O error", "rxe"].iter().any(|word| line.contains(word));
+        let bad = |line: &&str| {
+            let line = line.to_lowercase();
+            TROUBLE.iter().any(|word| line.contains(word))
+        };
+        Ok(log.lines().filter(about).filter(bad).map(str::to_owned).collect())
     }
 
     /// What the kernel did by itself since `mark` (timeouts) and since the last call (retransmissions).

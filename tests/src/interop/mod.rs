@@ -9,6 +9,7 @@ mod gantry;
 mod host;
 pub mod kill;
 mod nvmet;
+mod running;
 pub mod scenario;
 pub mod suite;
 mod target;

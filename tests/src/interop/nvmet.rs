@@ -2,7 +2,7 @@
 
 use crate::vm::{Error, Faults, Machine, Passed, Result, Switch, SwitchPort};
 
-use super::target::{Target, subsystem};
+use super::target::{HOST_ADDRESS, Target, subsystem};
 
 const HOST: SwitchPort = SwitchPort(0);
 const TARGET: SwitchPort = SwitchPort(1);
@@ -86,7 +86,7 @@ impl Target for Nvmet {
     }
 
     fn boot_host(&mut self) -> Result<Machine> {
-        Machine::builder("host").wire(self.switch.wire(HOST)).address("10.0.0.2/24").rdma().boot()
+        Machine::builder("host").wire(self.switch.wire(HOST)).address(&format!("{HOST_ADDRESS}/24")).rdma().boot()
     }
 
     fn check_health(&self) -> Result<()> {

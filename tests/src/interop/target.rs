@@ -20,6 +20,9 @@ pub mod subsystem {
     pub const ABSENT: &str = "nqn.2026-11.io.gantry:absent";
 }
 
+/// The IP address of the host that a target boots.
+pub(super) const HOST_ADDRESS: &str = "10.0.0.2";
+
 /// Something that serves [`subsystem`] to a machine.
 pub trait Target {
     /// For the report.

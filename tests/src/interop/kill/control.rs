@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::vm::{Error, Result};
 
 use super::pauses::Pauses;
-use super::{Running, ensure, join, trouble};
+use super::{Running, ensure, join};
 
 /// Deaths of control in one run.
 const DEATHS: usize = 15;
@@ -59,7 +59,7 @@ pub(super) fn killed(gantry: &mut Gantry, host: &mut Host) -> Result<String> {
     let (end, begun, stats) = (AtomicBool::new(false), AtomicBool::new(false), gantry.stats());
     let (report, longest, flow, admin, connections) = thread::scope(|scope| {
         let io = Running::start(scope, host, &fio, |report| report.reads > 0, &begun)?;
-        let pauses = Pauses::start(host, &device.block)?;
+        let pauses = Pauses::start(host, &device)?;
         let watching = scope.spawn(|| watch(stats, &end));
         let admin = scope.spawn(|| admin_commands(host, &device.controller, &end));
         let connections = scope.spawn(|| connections(host, &end));
@@ -74,7 +74,7 @@ pub(super) fn killed(gantry: &mut Gantry, host: &mut Host) -> Result<String> {
         let flow = join(watching)?;
         Ok::<_, Error>((io?.join()?, longest?, flow, admin?, connections?))
     })?;
-    let seen = trouble(host, "kill-control")?;
+    let seen = host.trouble_since("kill-control")?;
     ensure(seen.is_empty(), || format!("the host's kernel noticed:\n{}", seen.join("\n")))?;
     longest.check(PAUSE_MAX).map_err(|error| {
         Error::Unexpected(format!(
@@ -170,7 +170,7 @@ pub(super) fn superseded(gantry: &mut Gantry, host: &mut Host) -> Result<String>
     host.connect(subsystem::OPEN)?;
     host.disconnect(subsystem::OPEN)?;
     gantry.check_health()?;
-    let seen = trouble(host, "two-controls")?;
+    let seen = host.trouble_since("two-controls")?;
     ensure(seen.is_empty(), || format!("the host's kernel noticed:\n{}", seen.join("\n")))?;
     Ok(format!("the older ended with {status}: {:?}", words[0].trim()))
 }

@@ -8,14 +8,14 @@ mod dataplane;
 mod host;
 mod pauses;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::vm::{Error, Result};
 
+use super::running::{Running, join};
 use super::scenario::{Scenario, ensure};
-use super::{Fio, Gantry, Host, Report};
+use super::{Gantry, Host};
 
 macro_rules! scenarios {
     ($($name:literal, $shows:literal, $may_stall:literal, $run:expr;)*) => {
@@ -31,85 +31,6 @@ pub const ALL: &[Scenario<Gantry>] = scenarios![
         dataplane::killed;
     "vanished-host", "a host is cut off with writes under way, and returns", true, host::vanished;
 ];
-
-/// Words of the host's kernel about NVMe that none of its lines may hold when nothing was to be noticed.
-const TROUBLE: &[&str] = &[
-    "timeout",
-    "timed out",
-    "reset",
-    "econnect",
-    "recovery",
-    "error",
-    "failed",
-    "identifiers changed",
-    "keep",
-    "not found",
-    "command_id",
-    "mismatch",
-];
-
-/// The lines of the host's kernel since `mark` that speak of trouble with NVMe or a block device.
-fn trouble(host: &Host, mark: &str) -> Result<Vec<String>> {
-    let log = host.log_since(mark)?;
-    let about = |line: &&str| ["nvme", "I/O error", "rxe"].iter().any(|word| line.contains(word));
-    let bad = |line: &&str| {
-        let line = line.to_lowercase();
-        TROUBLE.iter().any(|word| line.contains(word))
-    };
-    Ok(log.lines().filter(about).filter(bad).map(str::to_owned).collect())
-}
-
-/// fio in a thread, and what its reports said.
-struct Running<'scope> {
-    thread: thread::ScopedJoinHandle<'scope, Result<Report>>,
-}
-
-impl<'scope> Running<'scope> {
-    /// Starts `fio` and waits until `begun` says that a report is what was waited for.
-    fn start<'env>(
-        scope: &'scope thread::Scope<'scope, 'env>,
-        host: &'env Host,
-        fio: &'env Fio,
-        begun: fn(&Report) -> bool,
-        flag: &'env AtomicBool,
-    ) -> Result<Self> {
-        let thread = scope.spawn(move || {
-            host.fio_with(fio, &mut |report| {
-                if begun(&report) {
-                    flag.store(true, Ordering::Relaxed);
-                }
-            })
-        });
-        let running = Self { thread };
-        let end = Instant::now() + fio.limit;
-        while !flag.load(Ordering::Relaxed) {
-            if running.thread.is_finished() || Instant::now() >= end {
-                running.join()?;
-                return Err(Error::Unexpected("fio ended before anything could be shown".to_owned()));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(running)
-    }
-
-    /// Fails if fio is over: what comes now would not be under I/O.
-    fn check(self) -> Result<Self> {
-        if self.thread.is_finished() {
-            self.join()?;
-            return Err(Error::Unexpected("fio ended too early, so nothing was shown".to_owned()));
-        }
-        Ok(self)
-    }
-
-    fn join(self) -> Result<Report> {
-        join(self.thread)
-    }
-}
-
-/// What a thread gave.
-fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    thread.join().map_err(|_| Error::Unexpected("a thread of the scenario panicked".to_owned()))?
-}
 
 /// UUID and size of a namespace, and serial and firmware of its controller, as the host's kernel has them.
 fn identity(host: &Host, block: &str) -> Result<String> {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::interop::Host;
+use crate::interop::{Device, Host};
 use crate::vm::{Error, Result};
 
 use super::ensure;
@@ -35,14 +35,12 @@ pub(super) struct Longest {
 }
 
 impl<'a> Pauses<'a> {
-    /// Starts to look at `block`.
-    pub(super) fn start(host: &'a Host, block: &str) -> Result<Self> {
-        let name = block.trim_start_matches("/dev/");
-        // With native multipath, nvme0n1 is the head of paths like nvme0c0n1, and only these count.
-        let (controller, namespace) = name.rsplit_once('n').unwrap_or((name, ""));
+    /// Starts to look at `device`.
+    pub(super) fn start(host: &'a Host, device: &Device) -> Result<Self> {
+        let find_stat = device.find_stat();
         let id = host.machine().run_ok(&format!(
             "cat >{PROGRAM} <<'END'\n{SCRIPT}END\n\
-             for stat in /sys/block/{controller}c*n{namespace}/stat /sys/block/{name}/stat; do [ ! -e $stat ] || break; done\n\
+             {find_stat}\
              rm -f {ANSWER}\n\
              setsid sh {PROGRAM} $stat {ANSWER} </dev/null >/dev/null 2>&1 & echo $!"
         ))?;
