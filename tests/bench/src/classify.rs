@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::by_hand::{Answer, ByHand};
-use crate::lcore::{BURST, Lcore, card};
+use crate::lcore::{BURST, Lcore, card, deny_others};
 use crate::machine::{Clock, settle};
 use crate::numbers::{Numbers, Quartiles};
 use crate::swx;
@@ -29,6 +29,8 @@ const COLD_BYTES: usize = 16 << 20;
 pub struct Size {
     /// QPs in the table.
     pub qps: u32,
+    /// Access rules, none of which matches.
+    pub rules: u32,
     /// Ticks a packet: parser and control, generated.
     pub generated: Quartiles,
     /// Its parser alone.
@@ -56,15 +58,15 @@ pub struct Report {
     pub swx: Vec<Result<Value, String>>,
 }
 
-/// Measures at these sizes; beside DPDK's pipeline, if there is a program for that.
+/// Measures with so many QPs and access rules; beside DPDK's pipeline, if there is a program for that.
 #[must_use]
-pub fn run(clock: &Clock, sizes: &[u32], rounds: usize, swx: Option<&Path>) -> Report {
+pub fn run(clock: &Clock, sizes: &[(u32, u32)], rounds: usize, swx: Option<&Path>) -> Report {
     let mut said: Vec<_> = swx.map(swx::measure).into_iter().collect();
     // In a thread of its own: DPDK's program must not inherit where it settles.
     let sizes = thread::scope(|scope| {
         let thread = scope.spawn(|| {
             settle(0, 2);
-            sizes.iter().map(|qps| size(clock, *qps, rounds)).collect()
+            sizes.iter().map(|(qps, rules)| size(clock, *qps, *rules, rounds)).collect()
         });
         thread.join().expect("the measuring thread")
     });
@@ -72,9 +74,10 @@ pub fn run(clock: &Clock, sizes: &[u32], rounds: usize, swx: Option<&Path>) -> R
     Report { ticks_per_us: clock.ticks_per_us, rounds, sizes, swx: said }
 }
 
-fn size(clock: &Clock, qps: u32, rounds: usize) -> Size {
+fn size(clock: &Clock, qps: u32, rules: u32, rounds: usize) -> Size {
     let mut writer = Writer::new(1, 5);
     let tables = card(&mut writer, (qps as usize).max(1024), qps, 2);
+    deny_others(&mut writer, &tables, rules);
     let (mut lcore, mut by_hand) = (Lcore::new(&writer, &tables), ByHand::new(&tables));
     let mut numbers = Numbers::new(u64::from(qps));
     let mut frames = Frames::sends(BURSTS * BURST);
@@ -137,6 +140,7 @@ fn size(clock: &Clock, qps: u32, rounds: usize) -> Size {
     let of = Quartiles::of;
     Size {
         qps,
+        rules,
         generated: of(generated),
         parser: of(parser),
         by_hand: of(hand),

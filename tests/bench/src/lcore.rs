@@ -1,7 +1,7 @@
 //! An lcore as far as packets meet tables: bursts are parsed and run through packet.p4's control, as generated.
 
 use gantry_cpu::Cpu;
-use gantry_table::{Generation, Line, StageError, Writer};
+use gantry_table::{Generation, Line, Match, StageError, Writer};
 
 use crate::traffic::{CARD, mapped, qpn};
 use gantry::packet;
@@ -145,4 +145,24 @@ pub fn card(writer: &mut Writer, room: usize, qps: u32, lcores: usize) -> packet
     writer.publish();
     while writer.reclaim(4096) > 0 {}
     tables
+}
+
+/// So many access rules: one source network of 24 bits each, none of which traffic comes from.
+///
+/// # Panics
+/// When there is not room for that.
+pub fn deny_others(writer: &mut Writer, tables: &packet::Tables, rules: u32) {
+    for n in 0..rules {
+        let any = packet::AccessKey::ZERO;
+        let source = mapped([172, 16 + (n >> 8) as u8, n as u8, 0]);
+        let matched = Match {
+            value: packet::AccessKey { source, ..any },
+            // A range's mask holds its upper bound.
+            mask: packet::AccessKey { source: u128::MAX << 8, udp_source: u16::MAX, ..any },
+            priority: 1,
+        };
+        tables.access.insert(writer, &matched, &packet::AccessAction::Deny).expect("room for the rule");
+    }
+    writer.publish();
+    while writer.reclaim(4096) > 0 {}
 }

@@ -61,7 +61,8 @@ fn main() -> ExitCode {
     match bench {
         Bench::Classify { swx } => {
             let rounds = if quick { 200 } else { 2000 };
-            let report = classify::run(&clock, &[1_000, 100_000, 1_000_000], rounds, swx.as_deref());
+            let sizes = [(1_000, 0), (100_000, 0), (1_000_000, 0), (100_000, 64)];
+            let report = classify::run(&clock, &sizes, rounds, swx.as_deref());
             say("classify", &report, json, tell::classify)
         }
         Bench::Bulk => {

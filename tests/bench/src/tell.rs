@@ -26,8 +26,9 @@ pub(crate) fn classify(report: &classify::Report) -> String {
     );
     line!(
         out,
-        "{:>9} {:>15} {:>15} {:>15} {:>19} {:>18} {:>18}",
+        "{:>9} {:>5} {:>15} {:>15} {:>15} {:>19} {:>18} {:>18}",
         "QPs",
+        "rules",
         "generated",
         "its parser",
         "by hand",
@@ -39,8 +40,9 @@ pub(crate) fn classify(report: &classify::Report) -> String {
         let ratio = format!("{:.2} ({:.2}-{:.2})", size.ratio.median, size.ratio.low, size.ratio.high);
         line!(
             out,
-            "{:>9} {:>15} {:>15} {:>15} {ratio:>19} {:>18} {:>18}",
+            "{:>9} {:>5} {:>15} {:>15} {:>15} {ratio:>19} {:>18} {:>18}",
             size.qps,
+            size.rules,
             quartiles(&size.generated),
             quartiles(&size.parser),
             quartiles(&size.by_hand),

@@ -14,8 +14,8 @@ fn bench(arguments: &[&str]) -> (bool, String) {
 
 #[test]
 fn engines_are_measured_at_every_size() {
-    let report = classify::run(&Clock::measure(), &[100, 5000], 20, None);
-    assert_eq!(report.sizes.iter().map(|size| size.qps).collect::<Vec<_>>(), [100, 5000]);
+    let report = classify::run(&Clock::measure(), &[(100, 0), (5000, 9)], 20, None);
+    assert_eq!(report.sizes.iter().map(|size| (size.qps, size.rules)).collect::<Vec<_>>(), [(100, 0), (5000, 9)]);
     for size in &report.sizes {
         let medians = [size.parser, size.generated, size.by_hand, size.cold, size.cold_by_hand].map(|of| of.median);
         assert!(medians.iter().all(|ticks| (1.0..1e6).contains(ticks)), "{size:?}");
