@@ -1,5 +1,7 @@
 //! Compiles p4/*.p4 to what both processes build against: `packet.rs`, `command.rs` and `p4info.bin` in `OUT_DIR`.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
