@@ -1,6 +1,8 @@
 //! The channel's socket: connects, moves frames both ways, connects again until a newer control has the data plane.
 
+use crate::p4runtime::Tables;
 use gantry::channel::FRAME_MAX;
+use gantry_api::p4runtime::exchange;
 use gantry_control::{Control, Notice};
 use std::io;
 use std::path::Path;
@@ -15,7 +17,11 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// Serves `control` on the socket at `path` until it is dropped, or fenced: then the data plane's words are the answer.
-pub(crate) async fn serve(mut control: Control, path: &Path) -> String {
+/// `tables` is who programs tables through it.
+pub(crate) async fn serve(mut control: Control, path: &Path, tables: Option<&Tables>) -> String {
+    if tables.is_some() {
+        control.serve_tables();
+    }
     let start = Instant::now();
     let mut wait = WAIT_FIRST;
     let mut silent = false;
@@ -23,9 +29,10 @@ pub(crate) async fn serve(mut control: Control, path: &Path) -> String {
         match UnixSeqpacket::connect(path).await {
             Ok(socket) => {
                 debug!("connected to {}", path.display());
-                let ended = session(&mut control, &socket, start).await;
+                let ended = session(&mut control, &socket, start, tables).await;
                 let (refused, fenced) = (control.session_refused(), control.is_fenced());
                 control.disconnected(now_ns(start));
+                carry(&mut control, tables);
                 let refusal = log(&mut control, fenced);
                 if fenced {
                     return refusal;
@@ -46,7 +53,7 @@ pub(crate) async fn serve(mut control: Control, path: &Path) -> String {
 }
 
 /// One connection, until it breaks or is refused: why it ended.
-async fn session(control: &mut Control, socket: &UnixSeqpacket, start: Instant) -> io::Error {
+async fn session(control: &mut Control, socket: &UnixSeqpacket, start: Instant, tables: Option<&Tables>) -> io::Error {
     let mut buffer = [0; FRAME_MAX];
     control.connected(now_ns(start));
     let mut outgoing = None;
@@ -55,6 +62,7 @@ async fn session(control: &mut Control, socket: &UnixSeqpacket, start: Instant) 
             return io::Error::other("refused");
         }
         log(control, false);
+        carry(control, tables);
         outgoing = outgoing.or_else(|| control.poll_frame());
         let now = now_ns(start);
         let due = Duration::from_nanos(control.deadline_ns().saturating_sub(now)).min(SLEEP_MAX);
@@ -72,8 +80,25 @@ async fn session(control: &mut Control, socket: &UnixSeqpacket, start: Instant) 
                 }
                 Err(error) => return error,
             },
+            () = stirred(tables) => {}
             () = tokio::time::sleep(due) => control.on_deadline(now_ns(start)),
         }
+    }
+}
+
+/// Brings what tables are to become to control, and what became of it back.
+fn carry(control: &mut Control, tables: Option<&Tables>) {
+    if let Some(tables) = tables {
+        let now_ns = tables.now_ns();
+        tables.quietly(|server| exchange(server, control, now_ns));
+    }
+}
+
+/// Waits until somebody programs tables.
+async fn stirred(tables: Option<&Tables>) {
+    match tables {
+        Some(tables) => tables.stirred().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -150,7 +175,7 @@ mod tests {
             }
         };
         tokio::select! {
-            text = serve(control, &path) => panic!("nobody fences it: {text}"),
+            text = serve(control, &path, None) => panic!("nobody fences it: {text}"),
             () = data_plane => {}
             () = tokio::time::sleep(Duration::from_secs(20)) => panic!("nothing came"),
         }
@@ -176,7 +201,7 @@ mod tests {
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                text = serve(control, &path) => assert_eq!(text, "a newer control has it"),
+                text = serve(control, &path, None) => assert_eq!(text, "a newer control has it"),
                 () = data_plane => unreachable!("it waits"),
                 () = tokio::time::sleep(Duration::from_secs(20)) => panic!("it goes on"),
             }

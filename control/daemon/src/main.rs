@@ -1,5 +1,5 @@
-//! gantryd: the control process. A shell around [`gantry_control::Control`]: the configuration file, the channel's
-//! socket, the clock, the log. It may be killed at any instant; hosts' I/O goes on in the data plane.
+//! gantryd: the control process. A shell around [`gantry_control::Control`] and, when it is asked for, the P4Runtime server of
+//! [`gantry_api`]: the configuration file, the channel's socket, the clock, the log. It may be killed at any instant; hosts' I/O goes on in the data plane.
 //!
 //! It ends with 0 when it is told to end, with 1 when it cannot run, and with 3 when a newer gantryd has the data plane:
 //! starting it again would take the data plane away from that one.
@@ -9,6 +9,7 @@
 mod channel;
 mod config;
 mod epoch;
+mod p4runtime;
 
 use clap::Parser;
 use config::Config;
@@ -80,16 +81,21 @@ enum End {
 }
 
 fn run(config: Config) -> std::io::Result<End> {
-    let Config { channel, mut desired } = config;
+    let Config { channel, mut desired, p4runtime } = config;
     desired.epoch = epoch::next(&channel);
     let mut seed = [0; 8];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
     let control = Control::new(desired, u64::from_ne_bytes(seed));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let tables = p4runtime.map(|config| {
+            let tables = p4runtime::tables(config.device_id);
+            tokio::spawn(p4runtime::listen(tables.clone(), config));
+            tables
+        });
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
-            text = channel::serve(control, &channel) => return Ok(End::Fenced(text)),
+            text = channel::serve(control, &channel, tables.as_ref()) => return Ok(End::Fenced(text)),
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -119,6 +119,12 @@ impl<'a> Section<'a> {
         table.map(|table| Section { what, span, table })
     }
 
+    /// The table `[key]`, if it is there.
+    pub(super) fn table_if_any(&self, key: &str, what: &'static str, found: &mut Found) -> Option<Section<'a>> {
+        let At { value, span } = self.value(key)?;
+        section(value, span, what, &format!("write `{what}`"), found)
+    }
+
     /// The tables `[[key]]`, of which there may be none.
     pub(super) fn tables(&self, key: &str, what: &'static str, found: &mut Found) -> Vec<Section<'a>> {
         let Some(At { value, span }) = self.value(key) else { return Vec::new() };

@@ -5,6 +5,7 @@
 //! [[port]] name, device, addresses, vlan, mtu
 //! [[drive]] name, uri
 //! [[subsystem]] nqn, hosts, namespaces = [{ nsid, drive, uuid, read_only }]
+//! [p4runtime] listen, device_id, without_authentication
 //! ```
 
 mod document;
@@ -18,6 +19,7 @@ pub(crate) use problem::Problems;
 use document::Section;
 use gantry_control::Configuration;
 use problem::Found;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use toml::de::DeTable;
 
@@ -28,6 +30,26 @@ pub(crate) struct Config {
     pub(crate) channel: PathBuf,
     /// Everything that is to exist; its epoch is the caller's.
     pub(crate) desired: Configuration,
+    /// P4Runtime, if it is to be served.
+    pub(crate) p4runtime: Option<P4Runtime>,
+}
+
+/// How P4Runtime is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct P4Runtime {
+    /// Where.
+    pub(crate) listen: Listen,
+    /// What clients call this device.
+    pub(crate) device_id: u64,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// At a TCP port.
+    Tcp(SocketAddr),
+    /// On a Unix socket.
+    Unix(PathBuf),
 }
 
 /// Reads the text of `file`.

@@ -1,11 +1,11 @@
 //! What each section must say, and the rules that hold between them.
 
-use super::Config;
 use super::document::{At, Section, article, nearest, section};
 use super::problem::Found;
+use super::{Config, Listen, P4Runtime};
 use gantry_control::{Configuration, Drive, Hosts, Namespace, Port, Subsystem, parse_uuid};
 use gantry_wire::fabrics::{DISCOVERY_NQN, check_nqn};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -31,8 +31,11 @@ const HOSTS_REMEDY: &str = "write `hosts = [\"NQN of a host\", ...]` (a host's i
                             \"any\"` for everybody";
 const NAMESPACES_REMEDY: &str = "write `namespaces = [{ nsid = 1, drive = \"NAME\", uuid = \"...\" }]`";
 
+const LISTEN_REMEDY: &str =
+    "write `listen = \"127.0.0.1:9559\"`, or `listen = \"/run/gantry/p4runtime\"` for a Unix socket";
+
 pub(super) fn read(root: &Section<'_>, found: &mut Found) -> Option<Config> {
-    root.only(&["dataplane", "port", "drive", "subsystem"], found);
+    root.only(&["dataplane", "port", "drive", "subsystem", "p4runtime"], found);
     let channel = dataplane(root, found);
     let (mut ports, mut drives, mut subsystems) = (Vec::new(), Vec::new(), Vec::new());
     for table in sections(root, "port", "[[port]]", PORTS_MAX, found) {
@@ -44,7 +47,8 @@ pub(super) fn read(root: &Section<'_>, found: &mut Found) -> Option<Config> {
     for table in sections(root, "subsystem", "[[subsystem]]", SUBSYSTEMS_MAX, found) {
         subsystems.extend(subsystem(&table, &drives, &subsystems, found));
     }
-    Some(Config { channel: channel?, desired: Configuration { epoch: 0, ports, drives, subsystems } })
+    let p4runtime = root.table_if_any("p4runtime", "[p4runtime]", found).and_then(|table| p4runtime(&table, found));
+    Some(Config { channel: channel?, desired: Configuration { epoch: 0, ports, drives, subsystems }, p4runtime })
 }
 
 fn sections<'a>(root: &Section<'a>, key: &str, what: &'static str, most: usize, found: &mut Found) -> Vec<Section<'a>> {
@@ -66,6 +70,38 @@ fn dataplane(root: &Section<'_>, found: &mut Found) -> Option<PathBuf> {
         return None;
     }
     Some(channel.value.into())
+}
+
+/// Where P4Runtime is served. It has neither TLS nor authentication: whoever reaches it programs the card.
+fn p4runtime(table: &Section<'_>, found: &mut Found) -> Option<P4Runtime> {
+    table.only(&["listen", "device_id", "without_authentication"], found);
+    let device_id = table.integer("device_id", 1..=i64::MAX as u64, found).map_or(1, |id| id.value);
+    let insists = table.flag("without_authentication", found);
+    let At { value, span } = table.text("listen", LISTEN_REMEDY, found)?;
+    let listen = if value.starts_with('/') {
+        if value.len() > SOCKET_PATH_MAX {
+            let message = format!("a socket's path has at most {SOCKET_PATH_MAX} bytes, this one has {}", value.len());
+            found.add(span, message, "choose a shorter path");
+            return None;
+        }
+        Listen::Unix(value.into())
+    } else {
+        let Ok(address) = value.parse::<SocketAddr>() else {
+            let message = format!("`{value}` is neither an address with a port nor the absolute path of a socket");
+            found.add(span, message, LISTEN_REMEDY);
+            return None;
+        };
+        if !address.ip().is_loopback() && !insists {
+            let message =
+                format!("P4Runtime has neither TLS nor authentication, and {address} can be reached from outside");
+            let remedy = "write `listen = \"127.0.0.1:9559\"` or the path of a Unix socket; or, in a network where everybody \
+                          may program the card, add `without_authentication = true`";
+            found.add(span, message, remedy);
+            return None;
+        }
+        Listen::Tcp(address)
+    };
+    Some(P4Runtime { listen, device_id })
 }
 
 /// A name that no earlier section of its kind has.

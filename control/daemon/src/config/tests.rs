@@ -1,6 +1,6 @@
 //! The words of every mistake, exactly.
 
-use super::{Config, parse};
+use super::{Config, Listen, P4Runtime, parse};
 use gantry_control::{Configuration, Drive, Hosts, Namespace, Port, Subsystem};
 
 const GOOD: &str = r#"
@@ -42,7 +42,7 @@ fn a_good_file() {
         }],
     };
     let config = parse("gantry.toml", GOOD).unwrap();
-    assert_eq!(config, Config { channel: "/run/gantry/channel".into(), desired });
+    assert_eq!(config, Config { channel: "/run/gantry/channel".into(), desired, p4runtime: None });
 }
 
 #[test]
@@ -261,4 +261,28 @@ fn what_is_no_toml() {
     let text = complaint("hosts = \"any\"", "hosts = \"any\"\nhosts = \"any\"");
     assert!(text.starts_with("gantry.toml:17: not TOML: duplicate key"), "{text}");
     assert!(parse("gantry.toml", "").unwrap_err().to_string().starts_with("gantry.toml:1: there is no [dataplane]"));
+}
+
+#[test]
+fn p4runtime() {
+    let with = |text: &str| parse("gantry.toml", &format!("{GOOD}{text}"));
+    assert_eq!(with("").unwrap().p4runtime, None, "it is off when nothing is said");
+    let served = |text: &str| with(&format!("[p4runtime]\n{text}")).unwrap().p4runtime.unwrap();
+    let tcp = |address: &str| Listen::Tcp(address.parse().unwrap());
+    assert_eq!(served("listen = \"127.0.0.1:9559\""), P4Runtime { listen: tcp("127.0.0.1:9559"), device_id: 1 });
+    let unix = P4Runtime { listen: Listen::Unix("/run/p4".into()), device_id: 7 };
+    assert_eq!(served("listen = \"/run/p4\"\ndevice_id = 7"), unix);
+    assert_eq!(served("listen = \"[::1]:1\"").listen, tcp("[::1]:1"));
+    let outside = served("listen = \"0.0.0.0:9559\"\nwithout_authentication = true");
+    assert_eq!(outside.listen, tcp("0.0.0.0:9559"));
+    let complaint = |text: &str| with(&format!("[p4runtime]\n{text}")).unwrap_err().to_string();
+    let text = complaint("listen = \"192.0.2.1:9559\"");
+    assert!(text.contains("P4Runtime has neither TLS nor authentication, and 192.0.2.1:9559 can be reached"), "{text}");
+    assert!(text.contains("without_authentication = true"), "{text}");
+    assert!(complaint("listen = \"localhost\"").contains("`localhost` is neither an address with a port nor"));
+    assert!(complaint("device_id = 0\nlisten = \"/p\"").contains("`device_id` is not a number from 1"));
+    assert!(complaint("").contains("[p4runtime] has no `listen`"));
+    assert!(complaint("listen = 9559").contains("`listen` is text in quotes, not an integer"));
+    assert!(complaint("listen = \"/p\"\ntls = true").contains("unknown key `tls` in [p4runtime]"));
+    assert!(complaint(&format!("listen = \"/{}\"", "p".repeat(107))).contains("a socket's path has at most 107 bytes"));
 }
