@@ -89,8 +89,9 @@ struct command_t {
     /// Bytes that are moved, and where.
     bit<32>    bytes;
     transfer_t transfer;
-    /// Who pays for it.
+    /// Who pays for it, and whether it has paid for being a command.
     bit<16>    tenant;
+    bit<1>     paid;
 }
 
 control Command(inout command_t command) {
@@ -174,7 +175,10 @@ control Command(inout command_t command) {
     }
 
     apply {
-        if (command.admin == 1 || command.opcode == (bit<8>)opcode_t.FABRICS) {
+        if (command.verdict == verdict_t.WAIT) {
+            // It was decided before, and has waited for its tenant's turn.
+            command.verdict = verdict_t.DRIVE;
+        } else if (command.admin == 1 || command.opcode == (bit<8>)opcode_t.FABRICS) {
             command.verdict = verdict_t.PUNT;
         } else if (command.fuse != 0) {
             refuse(status_t.INVALID_FIELD, refusal_t.FIELD);
@@ -213,12 +217,17 @@ control Command(inout command_t command) {
                 refuse(status_t.SGL_TYPE_INVALID, refusal_t.FIELD);
             } else {
                 command.bytes = bytes[31:0];
+                if (!has_range) { command.blocks = 0; }
                 command.drive_lba = has_range ? lba_base + command.slba : 0;
                 command.verdict = verdict_t.DRIVE;
-                if (tenant_commands.execute(command.tenant) == PNA_MeterColor_t.RED
-                    || tenant_bandwidth.execute(command.tenant) == PNA_MeterColor_t.RED) {
-                    command.verdict = verdict_t.WAIT;
-                }
+            }
+        }
+        if (command.verdict == verdict_t.DRIVE) {
+            if (command.paid == 0 && tenant_commands.execute(command.tenant) != PNA_MeterColor_t.RED) {
+                command.paid = 1;
+            }
+            if (command.paid == 0 || tenant_bandwidth.execute(command.tenant) == PNA_MeterColor_t.RED) {
+                command.verdict = verdict_t.WAIT;
             }
         }
     }

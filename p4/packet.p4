@@ -64,6 +64,7 @@ error {
     Ipv6Header,
     Ipv6Length,
     Fragment,
+    IcmpLength,
     UdpLength,
     ArpKind,
     NeighborDiscovery,
@@ -110,6 +111,8 @@ struct metadata_t {
     bit<16>        tenant;
     /// Bytes behind the headers without pad and ICRC; of an outgoing packet, what is to be sent.
     bit<16>        payload_bytes;
+    /// What the host's connection request asked for: DSCP and ECN as one byte.
+    bit<8>         traffic_class;
     /// UDP source port and IPv4 identification of an outgoing packet.
     bit<16>        udp_source;
     bit<16>        ip_id;
@@ -158,7 +161,7 @@ parser PacketParser(
     packet_in packet,
     out headers_t hdr,
     inout metadata_t meta,
-    in pna_main_parser_input_metadata_t istd)
+    in pna_main_parser_input_metadata_t arrived)
 {
     InternetChecksum() checksum;
     bit<16> behind;
@@ -245,11 +248,13 @@ parser PacketParser(
 
     state icmp {
         packet.extract(hdr.icmp);
+        verify(meta.datagram_bytes >= 8, error.IcmpLength);
         transition accept;
     }
 
     state icmp6 {
         packet.extract(hdr.icmp);
+        verify(meta.datagram_bytes >= 8, error.IcmpLength);
         transition select(hdr.icmp.kind) {
             NEIGHBOR_SOLICITATION: neighbor;
             default:               accept;
@@ -269,9 +274,14 @@ parser PacketParser(
         transition select(meta.datagram_bytes) {
             24:      checked;
             32:      link_address;
-            // With options of which we know nothing.
-            default: reject;
+            default: options;
         }
+    }
+
+    /// Options of which we know nothing.
+    state options {
+        verify(false, error.NeighborDiscovery);
+        transition reject;
     }
 
     state link_address {
@@ -586,9 +596,9 @@ control PacketControl(
     }
 
     bit<6> dscp = 0;
-    bit<2> ecn = ECN_ECT0;
+    bit<2> ecn = 0;
 
-    /// Priority of a tenant's packets in the network.
+    /// Priority of a tenant's packets in the network, whatever their hosts asked for.
     action mark(bit<6> to_dscp, bit<2> to_ecn, bit<3> to_pcp) {
         dscp = to_dscp;
         ecn = to_ecn;
@@ -614,6 +624,8 @@ control PacketControl(
 
     apply {
         if (meta.outgoing) {
+            dscp = meta.traffic_class[7:2];
+            ecn = meta.traffic_class[1:0];
             neighbors.apply();
             traffic_classes.apply();
             bit<16> udp_bytes = 8 + 12 + ICRC_BYTES + meta.payload_bytes + (bit<16>)hdr.bth.pad;
@@ -749,29 +761,34 @@ control PacketControl(
                 drop(drop_t.NOT_LOCAL);
             }
         } else if (hdr.bth.isValid()) {
-            if (opcodes.apply().hit) {
-                meta.verdict = verdict_t.TRANSPORT;
-                access.apply();
-                if (meta.verdict == verdict_t.TRANSPORT) {
-                    colour = tenant_rate.execute(meta.tenant);
-                    tenants.apply();
+            meta.verdict = verdict_t.TRANSPORT;
+            // What another lcore hands over it has let in already.
+            if (!istd.recirculated) {
+                if (opcodes.apply().hit) {
+                    access.apply();
+                    if (meta.verdict == verdict_t.TRANSPORT) {
+                        colour = tenant_rate.execute(meta.tenant);
+                        tenants.apply();
+                    }
+                    if (meta.verdict == verdict_t.TRANSPORT) {
+                        admitted.count(meta.tenant);
+                    }
                 }
-                if (meta.verdict == verdict_t.TRANSPORT) {
-                    admitted.count(meta.tenant);
-                    if (hdr.deth.isValid()) {
-                        if (hdr.bth.dest_qp == QP1) {
-                            meta.verdict = verdict_t.PUNT;
-                            meta.punt = punt_t.MANAGEMENT;
-                        } else {
-                            drop(drop_t.NO_QP);
-                        }
+            }
+            if (meta.verdict == verdict_t.TRANSPORT) {
+                if (hdr.deth.isValid()) {
+                    if (hdr.bth.dest_qp == QP1) {
+                        meta.verdict = verdict_t.PUNT;
+                        meta.punt = punt_t.MANAGEMENT;
                     } else {
-                        if (qps.apply().hit) {
-                            meta.congestion = hdr.ipv4.isValid() && hdr.ipv4.ecn == ECN_CE
-                                || hdr.ipv6.isValid() && hdr.ipv6.ecn == ECN_CE;
-                            if (meta.congestion) {
-                                congestion_experienced(meta.lcore, meta.qp);
-                            }
+                        drop(drop_t.NO_QP);
+                    }
+                } else {
+                    if (qps.apply().hit) {
+                        meta.congestion = hdr.ipv4.isValid() && hdr.ipv4.ecn == ECN_CE
+                            || hdr.ipv6.isValid() && hdr.ipv6.ecn == ECN_CE;
+                        if (meta.congestion) {
+                            congestion_experienced(meta.lcore, meta.qp);
                         }
                     }
                 }

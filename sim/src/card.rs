@@ -15,7 +15,8 @@ use gantry_pipeline::exchange::{Batch, Exchange, Liveness};
 use gantry_pipeline::handover::{self, Exported, Passed, Refused, Told};
 use gantry_pipeline::housekeeping::{Attachment, Environment, Housekeeping, OpenPort};
 use gantry_pipeline::port::BURST;
-use gantry_pipeline::state::{Core, Place, Sizes};
+use gantry_pipeline::state::{Core, Sizes};
+use gantry_pipeline::tables::Writer;
 use parking_lot::Mutex;
 
 use crate::wire::{Buffer, Depth, Queue, Wire};
@@ -279,14 +280,14 @@ impl Card {
     pub fn new(number: u8, lcores: usize, sizes: Sizes, seed: u64, now_ns: u64) -> Self {
         let cpu = Cpu::detect();
         let liveness = Liveness::new();
+        let tables = Writer::new(&sizes, lcores, seed);
         let mail = mailboxes(lcores, Rings::default());
         let mut memory = Vec::new();
         let mut polled = Vec::new();
         for lcore in 0..lcores {
             let region = Region::shared(sizes.dma_bytes()).expect("memory for an lcore");
             memory.push(region.clone());
-            let place = Place { lcore: lcore as u16, lcores: lcores as u16 };
-            let core = Core::new(cpu, place, sizes, region, liveness.clone(), now_ns);
+            let core = Core::new(cpu, (lcore as u16, tables.reader()), sizes, region, liveness.clone(), now_ns);
             polled.push(Lcore::new(core, MailEnd { lcore, mail: mail.clone() }));
         }
         let slots = Slots::default();
@@ -299,7 +300,8 @@ impl Card {
             random: seed,
             lcores,
         };
-        Self { lcores: polled, mail, sizes, slots, housekeeping: Housekeeping::new(devices, sizes, liveness, memory) }
+        let housekeeping = Housekeeping::new(devices, sizes, liveness, memory, tables);
+        Self { lcores: polled, mail, sizes, slots, housekeeping }
     }
 
     /// A successor takes over: this card becomes the one that it makes of the exported state, of the regions' files and of

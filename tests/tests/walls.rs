@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-dma", &["gantry-cpu"]),
     ("gantry-roce", &["gantry-wire"]),
     ("gantry-nvme", &["gantry-wire", "gantry-dma", "gantry-cpu"]),
-    ("gantry-pipeline", &["gantry", "gantry-wire", "gantry-roce", "gantry-nvme", "gantry-dma", "gantry-cpu"]),
+    ("gantry-pipeline", &["gantry", "gantry-table", "gantry-wire", "gantry-roce", "gantry-nvme", "gantry-dma", "gantry-cpu"]),
     ("dpdk-sys", &[]),
     ("rte-rs", &["dpdk-sys", "gantry-dma", "gantry-cpu"]),
     (

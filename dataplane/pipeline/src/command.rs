@@ -23,6 +23,8 @@ pub enum State {
     Free,
     /// Its capsule is arriving.
     Receiving,
+    /// On the list of those that wait until their tenant may have more.
+    WaitingTenant,
     /// On the list of those that wait for pages.
     WaitingPages,
     /// Holds its pages and waits for the port's fetch budget.
@@ -116,6 +118,10 @@ pub struct Command {
     pub data: Data,
     /// What is to be done.
     pub task: Task,
+    /// Who pays for it.
+    pub tenant: u16,
+    /// It is counted as one of its tenant's commands.
+    pub paid: bool,
     /// Bytes in `pages` that belong to the command.
     pub length: u32,
     /// Bytes of them that go to the host with the response.
@@ -307,6 +313,8 @@ impl Command {
             capsule_length: 0,
             data: Data::None,
             task: Task::Undecided,
+            tenant: 0,
+            paid: false,
             length: 0,
             return_length: 0,
             pages: [NONE; PAGES_MAX],

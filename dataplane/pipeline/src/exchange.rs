@@ -11,9 +11,10 @@ use core::sync::atomic::AtomicU64;
 
 use arrayvec::ArrayVec;
 use gantry::channel::Path;
-use gantry::channel::operation::{Answer, NamespaceAdd, QpBind, QpCreate};
+use gantry::channel::operation::{Answer, QpBind, QpCreate};
 use gantry_dma::Region;
 use gantry_nvme::IoQueue;
+use gantry_table::Generation;
 
 use crate::drive::DriveQueue;
 use crate::port::{BURST, Port};
@@ -30,15 +31,6 @@ pub enum Change<P> {
         mac: [u8; 6],
         /// Largest IP packet in bytes.
         mtu: u16,
-    },
-    /// A local address.
-    AddressAdd {
-        /// Port number.
-        port: u16,
-        /// VLAN id or zero.
-        vlan: u16,
-        /// The address, v4-mapped when IPv4.
-        ip: [u8; 16],
     },
     /// A drive's queue pair for this lcore.
     DriveAdd(Option<DriveQueueParts>),
@@ -60,41 +52,31 @@ pub enum Change<P> {
         /// First PSN the peer must send.
         receive_psn: u32,
     },
-    /// A QP of another lcore: frames for it that come here cross over.
-    QpElsewhere {
-        /// Its QPN.
-        qpn: u32,
-        /// The lcore that owns it.
-        lcore: u16,
-    },
-    /// The QP of another lcore is gone.
-    QpForget {
-        /// Its QPN.
-        qpn: u32,
-    },
     /// Binds a QP to its controller.
-    QpBind(QpBind),
+    QpBind {
+        /// Its slot.
+        slot: u32,
+        /// Which QP to which controller.
+        bind: QpBind,
+    },
     /// Ends a QP; a retired event follows.
     QpDestroy {
+        /// Its slot.
+        slot: u32,
         /// Its QPN.
         qpn: u32,
     },
     /// The QP takes and sends nothing more until it is destroyed.
     QpFence {
+        /// Its slot.
+        slot: u32,
         /// Its QPN.
         qpn: u32,
     },
-    /// An entry of the command table.
-    NamespaceAdd(NamespaceAdd),
-    /// Removes an entry of the command table.
-    NamespaceRemove {
-        /// Controller.
-        cntlid: u16,
-        /// NSID.
-        nsid: u32,
-    },
     /// Answers a punted capsule.
     Answer {
+        /// Slot of the QP that it came on.
+        slot: u32,
         /// Status and dwords.
         answer: Answer,
         /// Data for the host.
@@ -102,6 +84,8 @@ pub enum Change<P> {
     },
     /// Ends a host's command early.
     Abort {
+        /// Slot of its QP.
+        slot: u32,
         /// Its QP.
         qpn: u32,
         /// The host's CID.
@@ -145,6 +129,8 @@ pub const PRP_LIST_BYTES: usize = 33 * 8;
 pub struct Batch<P> {
     /// In the order of the transaction.
     pub changes: Vec<Change<P>>,
+    /// What the tables say from then on.
+    pub generation: Generation,
     /// The lcore answers with this number once all changes are applied.
     pub barrier: u64,
 }

@@ -1,13 +1,14 @@
 //! One lcore: its edges, its state, and the order in which a poll walks the stages.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
 use gantry::channel::{self, Kind, Path, event, slow_path};
+use gantry::packet;
 use gantry_roce::{Qp, QpConfig};
 use gantry_wire::ib::{Psn, Qpn};
 use gantry_wire::nvme::Status;
-use gantry_wire::packet::RoceHeaders;
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
@@ -18,9 +19,8 @@ use crate::exchange::{Batch, Change, Exchange};
 use crate::handover::Resumed;
 use crate::memory::PAGE;
 use crate::port::{BURST, Port, TxFrame};
-use crate::qp::QpContext;
+use crate::qp::{QpContext, Way};
 use crate::state::{Core, Notice, PORTS};
-use crate::tables::{LocalAddress, NamespaceEntry, NamespaceKey, QpPlace};
 use crate::{
     s0_receive, s1_parse, s2_classify, s3_transport, s4_capsule, s5_command, s6_submit, s7_complete, s8_respond,
     s9_transmit,
@@ -82,7 +82,7 @@ pub struct Lcore<P: Port, X> {
     exchange: X,
     pub(crate) ports: Vec<PortSlot<P>>,
     rx: ArrayVec<P::Rx, BURST>,
-    parsed: s1_parse::Parsed,
+    packets: Box<[packet::Packet; BURST]>,
     classified: ArrayVec<s2_classify::Classified, BURST>,
     crossing: s2_classify::Crossing,
     /// Low byte of the PSN of datagrams.
@@ -118,7 +118,7 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
             exchange,
             ports: Vec::with_capacity(PORTS),
             rx: ArrayVec::new(),
-            parsed: ArrayVec::new(),
+            packets: Box::new([packet::Packet::default(); BURST]),
             classified: ArrayVec::new(),
             crossing: ArrayVec::new(),
             datagram_psn: 0,
@@ -152,13 +152,12 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
             if self.rx.is_empty() {
                 continue;
             }
-            s1_parse::run(core, &self.rx, &mut self.parsed);
+            let packets = s1_parse::run(slot.number, slot.mac, &self.rx, &mut self.packets);
             let (classified, crossing) = (&mut self.classified, &mut self.crossing);
-            s2_classify::run(core, slot, &mut self.exchange, &self.rx, &self.parsed, classified, crossing);
+            s2_classify::run(core, slot, &mut self.exchange, &self.rx, packets, classified, crossing);
             s3_transport::run(core, &self.rx, &self.classified);
             s4_capsule::run(core);
             self.classified.clear();
-            self.parsed.clear();
             if self.crossing.is_empty() {
                 self.rx.clear();
             } else {
@@ -167,12 +166,11 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
         }
         self.exchange.take_crossed(&mut self.rx);
         if !self.rx.is_empty() {
-            s1_parse::run(core, &self.rx, &mut self.parsed);
-            s2_classify::crossed(core, &self.rx, &self.parsed, &mut self.classified);
+            let packets = s1_parse::crossed(&self.rx, &mut self.packets);
+            s2_classify::crossed(core, &self.rx, packets, &mut self.classified);
             s3_transport::run(core, &self.rx, &self.classified);
             s4_capsule::run(core);
             self.classified.clear();
-            self.parsed.clear();
             self.rx.clear();
         }
         s5_command::retry(core);
@@ -281,16 +279,13 @@ fn pop(core: &mut Core) {
 #[inline(never)]
 fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &mut u32, batch: &mut Batch<P>) {
     core.batches += 1;
+    core.reader.enter(batch.generation);
     for change in &mut batch.changes {
         match change {
             Change::PortAdd { port, queue, mac, mtu } => {
                 assert!(ports.len() < PORTS, "housekeeping bounds the ports");
                 let queue = queue.take().expect("a batch is applied once");
                 ports.push(PortSlot::new(*port, queue, *mac, *mtu));
-            }
-            Change::AddressAdd { port, vlan, ip } => {
-                let key = LocalAddress { port: *port, vlan: *vlan, ip: *ip };
-                core.addresses.insert(key, ()).expect("housekeeping bounds the addresses");
             }
             Change::DriveAdd(parts) => {
                 let parts = parts.take().expect("a batch is applied once");
@@ -302,48 +297,31 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
             Change::QpCreate { create, slot, qpn, receive_psn } => {
                 let qp = open_qp(create, *qpn, *receive_psn, ports);
                 core.qps.insert(*slot, qp);
-                let place = QpPlace { lcore: core.lcore, slot: *slot };
-                core.qp_table.insert(*qpn, place).expect("a table entry for every QP slot");
                 core.counters.count(Counter::QpsCreated);
             }
-            Change::QpElsewhere { qpn, lcore } => {
-                let place = QpPlace { lcore: *lcore, slot: 0 };
-                core.qp_table.insert(*qpn, place).expect("a table entry for every QP of every lcore");
-            }
-            Change::QpForget { qpn } => {
-                core.qp_table.remove(qpn);
-            }
-            Change::QpBind(bind) => {
-                if let Some(slot) = core.slot_of(bind.qpn.get()) {
-                    let qp = &mut core.qps[slot];
+            Change::QpBind { slot, bind } => {
+                if let Some(qp) = core.live(*slot, bind.qpn.get()) {
                     qp.cntlid = bind.cntlid.get();
                     qp.qid = bind.qid.get();
                     qp.entries = bind.entries.get().max(2);
                     qp.sqhd %= qp.entries;
-                    core.liveness.touch(qp.cntlid, core.now_ns);
+                    core.liveness.touch(bind.cntlid.get(), core.now_ns);
                 }
             }
-            Change::QpDestroy { qpn } => {
-                if let Some(slot) = core.slot_of(*qpn) {
-                    core.close_qp(slot);
+            Change::QpDestroy { slot, qpn } => {
+                if core.live(*slot, *qpn).is_some() {
+                    core.close_qp(*slot);
                 }
             }
-            Change::QpFence { qpn } => {
-                if let Some(slot) = core.slot_of(*qpn) {
-                    core.fail_qp(slot, event::QpFailure::KeepAlive);
+            Change::QpFence { slot, qpn } => {
+                if core.live(*slot, *qpn).is_some() {
+                    core.fail_qp(*slot, event::QpFailure::KeepAlive);
                 }
             }
-            Change::NamespaceAdd(add) => {
-                let (key, entry) = NamespaceEntry::of(add);
-                core.namespaces.insert(key, entry).expect("housekeeping bounds the namespaces");
-            }
-            Change::NamespaceRemove { cntlid, nsid } => {
-                core.namespaces.remove(&NamespaceKey { cntlid: *cntlid, nsid: *nsid });
-            }
-            Change::Answer { answer, data } => self::answer(core, answer, data),
-            Change::Abort { qpn, cid } => {
-                if let Some(slot) = core.slot_of(*qpn) {
-                    core.abort(slot, *cid);
+            Change::Answer { slot, answer, data } => self::answer(core, *slot, answer, data),
+            Change::Abort { slot, qpn, cid } => {
+                if core.live(*slot, *qpn).is_some() {
+                    core.abort(*slot, *cid);
                 }
             }
             Change::Inject { path, dest_qpn, qkey, pkey, payload } => {
@@ -381,7 +359,7 @@ fn open_qp<P: Port>(
         reads_max: create.reads.clamp(1, READS_MAX),
         responder_reads_max: 0,
     };
-    QpContext::new(Qp::new(&config), qpn, port, headers(path), create.qid.get(), create.depth.get())
+    QpContext::new(Qp::new(&config), qpn, port, Way::of(path), create.qid.get(), create.depth.get())
 }
 
 /// RNR NAKs ask for 640 µs (IBA table 45, code 12): a burst's worth of drive time.
@@ -390,23 +368,11 @@ const RNR_TIMER: u8 = 12;
 /// READs in flight on one QP, whatever the host would take.
 const READS_MAX: u8 = 16;
 
-fn headers(path: &Path) -> RoceHeaders {
-    RoceHeaders {
-        source_mac: path.local_mac,
-        dest_mac: path.remote_mac,
-        vlan: path.vlan.get(),
-        source_ip: path.local_ip,
-        dest_ip: path.remote_ip,
-        traffic_class: path.traffic_class,
-        hop_limit: path.hop_limit,
-        ip_id: 0,
-        udp_source: path.udp_source.get(),
-    }
-}
-
 /// Control's answer to a capsule. One that answers nothing (the QP has gone) is dropped.
-fn answer(core: &mut Core, answer: &channel::operation::Answer, data: &[u8]) {
-    let Some(slot) = core.slot_of(answer.qpn.get()) else { return };
+fn answer(core: &mut Core, slot: u32, answer: &channel::operation::Answer, data: &[u8]) {
+    if core.live(slot, answer.qpn.get()).is_none() {
+        return;
+    }
     let qp = &core.qps[slot];
     let punted = |index: &u32| {
         let command = &core.commands[*index];
@@ -440,7 +406,7 @@ fn inject<P: Port>(
         return;
     };
     let transport = s9_transmit::datagram_transport(Qpn::new(dest_qpn), Psn::new(psn & 0xff_ffff), qkey, pkey);
-    let length = s9_transmit::datagram(core, &headers(path), &transport, payload, frame.space());
+    let length = s9_transmit::datagram(core, (port.number, &Way::of(path)), &transport, payload, frame.space());
     frame.truncate(length);
     port.send(core, frame);
 }

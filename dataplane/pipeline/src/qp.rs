@@ -2,13 +2,62 @@
 
 use alloc::boxed::Box;
 
+use gantry::channel::Path;
 use gantry_roce::Qp;
-use gantry_wire::packet::RoceHeaders;
+use serde::{Deserialize, Serialize};
 
 use crate::command::{NONE, Ring};
 
 /// CNTLID of a QP whose Connect has not succeeded.
 pub const UNBOUND: u16 = 0xffff;
+
+/// The way to a host, as packet.p4 takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Way {
+    /// The port's Ethernet address, 48 bits.
+    pub local_mac: u64,
+    /// The host's, or its router's.
+    pub remote_mac: u64,
+    /// VLAN id, 0 for none.
+    pub vid: u16,
+    /// Priority of the VLAN tag.
+    pub pcp: u8,
+    /// The card's address; an IPv4 one is mapped into IPv6.
+    pub local_ip: u128,
+    /// The host's.
+    pub remote_ip: u128,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// UDP source port.
+    pub udp_source: u16,
+    /// IPv4 identification of the packet that was sent last.
+    pub ip_id: u16,
+}
+
+impl Way {
+    /// A way as control tells it.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let tag = path.vlan.get();
+        Self {
+            local_mac: mac(path.local_mac),
+            remote_mac: mac(path.remote_mac),
+            vid: tag & 0xfff,
+            pcp: (tag >> 13) as u8,
+            local_ip: u128::from_be_bytes(path.local_ip),
+            remote_ip: u128::from_be_bytes(path.remote_ip),
+            traffic_class: path.traffic_class,
+            udp_source: path.udp_source.get(),
+            ip_id: 0,
+        }
+    }
+}
+
+/// An Ethernet address as a number.
+#[must_use]
+pub fn mac([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
 
 /// One QP.
 pub struct QpContext {
@@ -18,8 +67,8 @@ pub struct QpContext {
     pub qpn: u32,
     /// Index of its port among the lcore's ports.
     pub port: usize,
-    /// Headers of the frames it sends.
-    pub headers: RoceHeaders,
+    /// The way to its host.
+    pub way: Way,
     /// Its controller, or [`UNBOUND`].
     pub cntlid: u16,
     /// Its NVMe queue; zero is the admin queue.
@@ -48,12 +97,12 @@ pub struct QpContext {
 impl QpContext {
     /// A new QP, unbound.
     #[must_use]
-    pub fn new(transport: Qp, qpn: u32, port: usize, headers: RoceHeaders, qid: u16, depth: u16) -> Self {
+    pub fn new(transport: Qp, qpn: u32, port: usize, way: Way, qid: u16, depth: u16) -> Self {
         Self {
             transport,
             qpn,
             port,
-            headers,
+            way,
             cntlid: UNBOUND,
             qid,
             entries: u32::from(depth).max(2),

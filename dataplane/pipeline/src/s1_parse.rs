@@ -1,24 +1,38 @@
-//! s1, parser: headers and lengths of every frame of a burst, nothing else looked at.
-//!
-//! Leaves as: Malformed.
+//! s1, parser: packet.p4's parser over every frame of a burst. What it refuses packet.p4's control drops.
 
-use arrayvec::ArrayVec;
-use gantry_wire::packet::{self, Packet};
+use gantry::packet::{self, Packet};
 
-use crate::counters::Counter;
 use crate::port::{BURST, RxFrame};
-use crate::state::Core;
+use crate::qp;
 
-/// A parsed frame: its place in the burst and its headers.
-pub type Parsed = ArrayVec<(usize, Packet), BURST>;
-
-/// Parses a burst.
+/// Parses a burst that came by a port with this number and Ethernet address.
 #[inline(never)]
-pub fn run<F: RxFrame>(core: &mut Core, burst: &[F], parsed: &mut Parsed) {
-    for (index, frame) in burst.iter().enumerate() {
-        match packet::parse(frame.bytes()) {
-            Ok(packet) => parsed.push((index, packet)),
-            Err(_) => core.counters.count(Counter::Malformed),
-        }
+pub fn run<'p, F: RxFrame>(port: u16, mac: [u8; 6], burst: &[F], packets: &'p mut [Packet; BURST]) -> &'p mut [Packet] {
+    let mac = qp::mac(mac);
+    parse(burst, packets, |packet| {
+        packet.metadata.input_port = port.into();
+        packet.metadata.istd_input_port = port.into();
+        packet.metadata.port_mac = mac;
+    })
+}
+
+/// Parses a burst that other lcores have let in, and handed over.
+#[inline(never)]
+pub fn crossed<'p, F: RxFrame>(burst: &[F], packets: &'p mut [Packet; BURST]) -> &'p mut [Packet] {
+    parse(burst, packets, |packet| packet.metadata.istd_recirculated = true)
+}
+
+fn parse<'p, F: RxFrame>(
+    burst: &[F],
+    packets: &'p mut [Packet; BURST],
+    tell: impl Fn(&mut Packet),
+) -> &'p mut [Packet] {
+    let packets = &mut packets[..burst.len()];
+    for (frame, packet) in burst.iter().zip(&mut *packets) {
+        packet.reset();
+        tell(packet);
+        // Its reason is in the metadata, for the control.
+        let _ = packet::parse(frame.bytes(), packet);
     }
+    packets
 }

@@ -1,13 +1,16 @@
-//! s2, match-action: is a packet for us, and for which QP? Answers ARP, neighbour solicitation and echo; punts MADs.
+//! s2, match-action: packet.p4's control over a burst, and what it asks for. Is a packet for us, may it pass, and for which
+//! QP? Answers ARP, neighbour solicitation and echo; punts MADs.
 //!
-//! Leaves as: NotLocal, NoQp, Punt, PuntFull, Crossed (to the lcore that owns the QP), CrossFull, or answered.
+//! Leaves as: Malformed, NotLocal, AccessDenied, Throttled, UnservedOpcode, NoQp, Punt, PuntFull, CongestionTold, Crossed (to
+//! the lcore that owns the QP), CrossFull, or answered.
 
 use arrayvec::ArrayVec;
 use gantry::channel::{self, Kind, Path, slow_path};
-use gantry_wire::arp::{self, Arp};
-use gantry_wire::icmp;
-use gantry_wire::ipv4;
-use gantry_wire::packet::{Class, Icmp6, Packet, Roce, RoceHeaders};
+use gantry::packet::{self, Class, Drop, Packet, Punt, Run, Verdict};
+use gantry_cpu::Cpu;
+use gantry_table::Line;
+use gantry_wire::ib::{Aeth, Deth, Opcode, Psn, Qpn, Reth, Rkey, Syndrome, Transport};
+use gantry_wire::{ipv4, ipv6};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
@@ -16,12 +19,8 @@ use crate::exchange::Exchange;
 use crate::icrc;
 use crate::lcore::PortSlot;
 use crate::port::{BURST, Port, RxFrame, TxFrame};
-use crate::s1_parse::Parsed;
 use crate::state::Core;
-use crate::tables::LocalAddress;
-
-/// QPN of the general services interface, where MADs go.
-const QP1: u32 = 1;
+use crate::tables::Reader;
 
 /// An RC packet and its QP.
 pub struct Classified {
@@ -29,11 +28,22 @@ pub struct Classified {
     pub frame: usize,
     /// Where its IP header begins.
     pub l3: usize,
-    /// Its transport headers and payload.
-    pub roce: Roce,
+    /// The card's address and the host's, as the packet names them.
+    pub addresses: (u128, u128),
+    /// Its transport headers.
+    pub transport: Transport,
+    /// Where its payload begins.
+    pub payload: usize,
+    /// Bytes of the payload, without its pad.
+    pub payload_len: u16,
+    /// Where the ICRC is. What it covers ends here.
+    pub icrc: usize,
     /// Slot of its QP.
     pub qp: u32,
 }
+
+/// Frames of a burst for QPs of other lcores: their place in the burst and the lcore.
+pub type Crossing = ArrayVec<(usize, u16), BURST>;
 
 /// Classifies a burst.
 #[inline(never)]
@@ -42,98 +52,170 @@ pub fn run<P: Port, X: Exchange<P>>(
     slot: &mut PortSlot<P>,
     exchange: &mut X,
     burst: &[P::Rx],
-    parsed: &Parsed,
+    packets: &mut [Packet],
     classified: &mut ArrayVec<Classified, BURST>,
     crossing: &mut Crossing,
 ) {
-    for (index, packet) in parsed {
-        let frame = burst[*index].bytes();
-        match packet.class {
-            Class::Roce => {
-                if !is_local(core, slot, packet, packet.addresses(frame).1) {
-                    core.counters.count(Counter::NotLocal);
-                    continue;
-                }
-                match packet.roce(frame) {
-                    Ok(roce) if roce.transport.opcode.is_rc() => classified.push(Classified {
-                        frame: *index,
-                        l3: packet.l3.into(),
-                        roce,
-                        qp: roce.transport.dest_qpn.value(),
-                    }),
-                    Ok(roce) => punt(core, slot, exchange, frame, packet, &roce),
-                    Err(_) => core.counters.count(Counter::Malformed),
-                }
+    control(core, burst, packets);
+    for (index, packet) in packets.iter_mut().enumerate() {
+        let frame = burst[index].bytes();
+        match Verdict(packet.metadata.verdict) {
+            Verdict::TRANSPORT if packet.metadata.class == Class::CONGESTION.0 => {
+                core.counters.count(Counter::CongestionTold);
             }
-            Class::Arp | Class::EchoRequest4 | Class::Icmp6(_) => answer(core, slot, frame, packet),
-            Class::Other => core.counters.count(Counter::NotLocal),
+            Verdict::TRANSPORT if packet.metadata.lcore != core.lcore => {
+                core.counters.count(Counter::ParsedRoce);
+                crossing.push((index, packet.metadata.lcore));
+            }
+            Verdict::TRANSPORT => classified.push(rc(core, index, frame, packet)),
+            Verdict::ANSWER => answer(core, slot, frame, packet),
+            Verdict::PUNT if packet.metadata.punt == Punt::MANAGEMENT.0 => {
+                punt(core, slot, exchange, frame, packet);
+            }
+            Verdict::PUNT => core.counters.count(Counter::PuntFull),
+            _ => core.counters.count(reason(packet)),
         }
     }
-    locate(core, classified, crossing);
 }
 
-/// Frames that another lcore has received for QPs of this one: it has checked their address.
+/// Frames that another lcore has received for QPs of this one, and has let in.
 #[inline(never)]
 pub fn crossed<F: RxFrame>(
     core: &mut Core,
     burst: &[F],
-    parsed: &Parsed,
+    packets: &mut [Packet],
     classified: &mut ArrayVec<Classified, BURST>,
 ) {
-    for (index, packet) in parsed {
-        match packet.roce(burst[*index].bytes()) {
-            Ok(roce) => {
-                let qp = roce.transport.dest_qpn.value();
-                classified.push(Classified { frame: *index, l3: packet.l3.into(), roce, qp });
-            }
-            Err(_) => core.counters.count(Counter::Malformed),
-        }
-    }
-    let mut crossing = Crossing::new();
-    locate(core, classified, &mut crossing);
-    // Its QP went meanwhile and is another lcore's now: once is enough.
-    core.counters.add(Counter::NoQp, crossing.len() as u64);
-}
-
-/// Frames of a burst for QPs of other lcores: their place in the burst and the lcore.
-pub type Crossing = ArrayVec<(usize, u16), BURST>;
-
-/// Turns QPNs into slots of this lcore's QPs.
-fn locate(core: &mut Core, classified: &mut ArrayVec<Classified, BURST>, crossing: &mut Crossing) {
-    core.counters.add(Counter::ParsedRoce, classified.len() as u64);
-    // For the whole burst: the table's lines are on their way before the first is needed.
-    for item in classified.iter() {
-        core.cpu.prefetch_read(core.qp_table.bucket(&item.qp));
-    }
-    classified.retain(|item| match core.qp_table.lookup(&item.qp) {
-        Some(place) if place.lcore == core.lcore => {
-            item.qp = place.slot;
-            true
-        }
-        Some(place) => {
-            crossing.push((item.frame, place.lcore));
-            false
-        }
-        None => {
+    control(core, burst, packets);
+    for (index, packet) in packets.iter().enumerate() {
+        if packet.metadata.verdict != Verdict::TRANSPORT.0 {
+            core.counters.count(reason(packet));
+        } else if packet.metadata.lcore != core.lcore {
+            // Its QP went meanwhile and is another lcore's now: once is enough.
             core.counters.count(Counter::NoQp);
-            false
+        } else {
+            classified.push(rc(core, index, burst[index].bytes(), packet));
         }
-    });
+    }
 }
 
-fn is_local<P: Port>(core: &Core, slot: &PortSlot<P>, packet: &Packet, ip: [u8; 16]) -> bool {
-    core.addresses.lookup(&LocalAddress { port: slot.number, vlan: packet.vlan, ip }).is_some()
+fn control<F: RxFrame>(core: &mut Core, burst: &[F], packets: &mut [Packet]) {
+    let frames: ArrayVec<&[u8], BURST> = burst.iter().map(RxFrame::bytes).collect();
+    let Core { reader, cpu, now_ns, lcore, .. } = core;
+    let Reader { tables, packet_banks: banks, generation, .. } = reader;
+    let mut externs = Externs { cpu: *cpu, lcore: *lcore, congestion: 0 };
+    let mut run =
+        Run { tables: &tables.packet, banks, generation: *generation, now_ns: *now_ns, externs: &mut externs };
+    packet::control(packets, &frames, &mut run);
+    core.counters.add(Counter::Congestion, externs.congestion);
 }
 
-/// Answers what keeps a host's neighbour entry alive while control is away.
-fn answer<P: Port>(core: &mut Core, slot: &mut PortSlot<P>, frame: &[u8], packet: &Packet) {
-    let (asked, counter) = match packet.class {
-        Class::Arp => (ipv4::mapped(Arp::of(packet, frame).target_ip), Counter::ArpAnswered),
-        Class::Icmp6(Icmp6::NeighborSolicitation) => (icmp::solicited_target(packet, frame), Counter::NeighborAnswered),
-        _ => (packet.addresses(frame).1, Counter::EchoAnswered),
+/// What packet.p4 calls and does not say how to do.
+struct Externs {
+    cpu: Cpu,
+    lcore: u16,
+    congestion: u64,
+}
+
+impl packet::Externs for Externs {
+    fn prefetch(&mut self, line: &Line) {
+        self.cpu.prefetch_read(line);
+    }
+
+    fn congestion_experienced(&mut self, _: usize, lcore: u16, _: u32) {
+        self.congestion += u64::from(lcore == self.lcore);
+    }
+
+    fn denials_pack(&mut self, _: usize, _: u16, _: u128, _: u32) {}
+}
+
+/// Why a packet was dropped.
+fn reason(packet: &Packet) -> Counter {
+    match Drop(packet.metadata.reason) {
+        Drop::MALFORMED => Counter::Malformed,
+        Drop::DENIED => Counter::AccessDenied,
+        Drop::NO_QP => Counter::NoQp,
+        Drop::THROTTLED => Counter::Throttled,
+        Drop::OPCODE => Counter::UnservedOpcode,
+        _ => Counter::NotLocal,
+    }
+}
+
+/// Where the IP header begins.
+fn l3(packet: &Packet) -> usize {
+    usize::from(if packet.is_valid(packet::VALID_IPV4) { packet.ipv4_at } else { packet.ipv6_at })
+}
+
+/// Where payload and ICRC are: the parser has seen to it that all of it lies in the frame.
+fn extent(packet: &Packet, frame: &[u8]) -> (usize, usize) {
+    let payload = usize::from(packet.payload_at);
+    (payload, payload + usize::from(packet.metadata.payload_bytes) + usize::from(packet.bth(frame).pad()))
+}
+
+fn rc(core: &mut Core, index: usize, frame: &[u8], packet: &Packet) -> Classified {
+    core.counters.count(Counter::ParsedRoce);
+    let (payload, icrc) = extent(packet, frame);
+    Classified {
+        frame: index,
+        l3: l3(packet),
+        addresses: (packet.metadata.local_ip, packet.metadata.remote_ip),
+        transport: transport(packet, frame),
+        payload,
+        payload_len: packet.metadata.payload_bytes,
+        icrc,
+        qp: packet.metadata.qp,
+    }
+}
+
+/// The transport headers as the transport takes them.
+fn transport(packet: &Packet, frame: &[u8]) -> Transport {
+    let bth = packet.bth(frame);
+    let opcode = Opcode::of(bth.opcode()).expect("packet.p4 lets no other pass");
+    let has = |header| packet.is_valid(header);
+    let (reth, aeth, deth) = (packet.reth(frame), packet.aeth(frame), packet.deth(frame));
+    let syndrome = aeth.reserved() << 7 | aeth.kind() << 5 | aeth.value();
+    Transport {
+        solicited: bth.solicited() != 0,
+        ack_request: bth.ack_request() != 0,
+        pkey: bth.pkey(),
+        pad: bth.pad(),
+        fecn: bth.fecn() != 0,
+        becn: bth.becn() != 0,
+        reth: has(packet::VALID_RETH).then(|| Reth {
+            virtual_address: reth.address(),
+            rkey: Rkey(reth.rkey()),
+            dma_length: reth.length(),
+        }),
+        aeth: has(packet::VALID_AETH).then(|| Aeth { syndrome: Syndrome::of(syndrome), msn: aeth.msn() }),
+        deth: has(packet::VALID_DETH).then(|| Deth { qkey: deth.qkey(), source_qpn: Qpn::new(deth.source_qp()) }),
+        immediate: has(packet::VALID_IMMEDIATE).then(|| packet.immediate(frame).data()),
+        invalidate: has(packet::VALID_IETH).then(|| Rkey(packet.ieth(frame).rkey())),
+        ..Transport::new(opcode, Qpn::new(bth.dest_qp()), Psn::new(bth.psn()))
+    }
+}
+
+/// Where the datagram of an ICMP message ends: Ethernet may have padded the frame behind it.
+fn message_end(packet: &Packet) -> usize {
+    usize::from(packet.icmp_at) + usize::from(packet.metadata.datagram_bytes)
+}
+
+/// Whether an echo request is as it was sent (RFC 792, RFC 4443 §2.3): packet.p4 reads no payload.
+fn is_whole(packet: &Packet, frame: &[u8]) -> bool {
+    let message = &frame[usize::from(packet.icmp_at)..message_end(packet)];
+    let pseudo = if packet.is_valid(packet::VALID_IPV6) {
+        let ip = packet.ipv6(frame);
+        let (source, destination) = (ip.source().to_be_bytes(), ip.destination().to_be_bytes());
+        ipv6::pseudo_header_sum(&source, &destination, packet.metadata.datagram_bytes, ip.next_header())
+    } else {
+        0
     };
-    if !is_local(core, slot, packet, asked) {
-        core.counters.count(Counter::NotLocal);
+    ipv4::checksum(pseudo, message) == 0
+}
+
+/// Sends the answer that keeps a host's neighbour entry alive while control is away.
+fn answer<P: Port>(core: &mut Core, slot: &mut PortSlot<P>, frame: &[u8], packet: &mut Packet) {
+    if !packet.metadata.cut_payload && !is_whole(packet, frame) {
+        core.counters.count(Counter::Malformed);
         return;
     }
     if !slot.make_room(core) {
@@ -144,64 +226,58 @@ fn answer<P: Port>(core: &mut Core, slot: &mut PortSlot<P>, frame: &[u8], packet
         core.counters.count(Counter::TxPoolEmpty);
         return;
     };
-    let mac = slot.mac;
-    let space = reply.space();
-    // An echo longer than a frame of ours has room for is no echo that we sent an MTU for.
-    if space.len() < frame.len() {
+    let Some(length) = written(frame, packet, reply.space()) else {
+        // An echo longer than a frame of ours has room for is no echo that we sent an MTU for.
         core.counters.count(Counter::AnswerTxFull);
         return;
-    }
-    let written = match packet.class {
-        Class::Arp => arp::emit_reply(packet, frame, mac, space),
-        Class::Icmp6(Icmp6::NeighborSolicitation) => icmp::emit_neighbor_advertisement(packet, frame, mac, space),
-        _ => icmp::emit_echo_reply(packet, frame, mac, space),
     };
-    if let Some(length) = written {
-        core.counters.count(counter);
-        reply.truncate(length);
-        slot.send(core, reply);
+    core.counters.count(if packet.is_valid(packet::VALID_ARP) {
+        Counter::ArpAnswered
+    } else if packet.is_valid(packet::VALID_NEIGHBOR) {
+        Counter::NeighborAnswered
+    } else {
+        Counter::EchoAnswered
+    });
+    reply.truncate(length);
+    slot.send(core, reply);
+}
+
+/// Writes the headers that packet.p4 made, and the payload where it stays; how long that is, if there is room.
+fn written(frame: &[u8], packet: &mut Packet, space: &mut [u8]) -> Option<usize> {
+    let headers = packet::deparse(packet, frame, space)?;
+    if packet.metadata.cut_payload {
+        return Some(headers);
     }
+    let payload = &frame[usize::from(packet.payload_at)..message_end(packet)];
+    space.get_mut(headers..headers + payload.len())?.copy_from_slice(payload);
+    Some(headers + payload.len())
 }
 
 /// Hands a datagram for QP1 to control. Only what passes its ICRC is worth control's time.
-fn punt<P: Port, X: Exchange<P>>(
-    core: &mut Core,
-    slot: &PortSlot<P>,
-    exchange: &mut X,
-    frame: &[u8],
-    packet: &Packet,
-    roce: &Roce,
-) {
-    let Some(deth) = roce.transport.deth else {
-        core.counters.count(Counter::NoQp);
-        return;
-    };
-    if roce.transport.dest_qpn.value() != QP1 {
-        core.counters.count(Counter::NoQp);
-        return;
-    }
-    let (payload, icrc) = (usize::from(roce.payload), usize::from(roce.icrc));
-    if !icrc::holds(&core.cpu, frame, packet.l3.into(), payload, icrc) {
+fn punt<P: Port, X: Exchange<P>>(core: &mut Core, slot: &PortSlot<P>, exchange: &mut X, frame: &[u8], packet: &Packet) {
+    let (payload, icrc) = extent(packet, frame);
+    if !icrc::holds(&core.cpu, frame, l3(packet), payload, icrc) {
         core.counters.count(Counter::BadIcrc);
         return;
     }
-    let headers = RoceHeaders::of(packet, frame);
+    let [_, _, remote_mac @ ..] = packet.ethernet(frame).source().to_be_bytes();
+    let deth = packet.deth(frame);
     let body = slow_path::Punt {
         path: Path {
             port: U16::new(slot.number),
-            vlan: U16::new(packet.vlan),
+            vlan: U16::new(packet.metadata.vid),
             local_mac: slot.mac,
-            remote_mac: headers.source_mac,
-            local_ip: headers.dest_ip,
-            remote_ip: headers.source_ip,
-            udp_source: U16::new(headers.udp_source),
+            remote_mac,
+            local_ip: packet.metadata.local_ip.to_be_bytes(),
+            remote_ip: packet.metadata.remote_ip.to_be_bytes(),
+            udp_source: U16::new(packet.udp(frame).source_port()),
             traffic_class: 0,
-            hop_limit: HOP_LIMIT,
+            hop_limit: packet::HOP_LIMIT,
         },
-        source_qpn: U32::new(deth.source_qpn.value()),
-        qkey: U32::new(deth.qkey),
+        source_qpn: U32::new(deth.source_qp()),
+        qkey: U32::new(deth.qkey()),
     };
-    let data = &frame[payload..payload + usize::from(roce.payload_len)];
+    let data = &frame[payload..payload + usize::from(packet.metadata.payload_bytes)];
     if exchange.report(|out| channel::emit_into(out, Kind::Punt, 0, body.as_bytes(), data)) {
         core.counters.count(Counter::Punted);
     } else {
@@ -209,6 +285,3 @@ fn punt<P: Port, X: Exchange<P>>(
         core.counters.count(Counter::PuntFull);
     }
 }
-
-/// Hop limit of what the card sends.
-const HOP_LIMIT: u8 = 64;

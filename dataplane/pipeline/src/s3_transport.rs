@@ -9,7 +9,6 @@
 use gantry::channel::event::EventKind;
 use gantry_roce::{NoMemory, Outcome, Plan};
 use gantry_wire::ib::NakCode;
-use gantry_wire::ipv4;
 
 use crate::command::{NONE, State};
 use crate::counters::Counter;
@@ -34,12 +33,12 @@ fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
         core.counters.count(Counter::NoQp);
         return;
     };
-    if !is_of(qp, &frame[item.l3..]) {
+    if !is_of(qp, item.addresses) {
         core.counters.count(Counter::NoQp);
         return;
     }
-    let transport = &item.roce.transport;
-    let length = u32::from(item.roce.payload_len);
+    let transport = &item.transport;
+    let length = u32::from(item.payload_len);
     let plan = qp.transport.plan(transport, length, &core.works, &NoMemory);
 
     // Where the payload belongs: a receive slot, a command's pages, or nowhere.
@@ -63,8 +62,7 @@ fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
         _ => None,
     };
 
-    let (start, end) = (usize::from(item.roce.payload), usize::from(item.roce.payload) + length as usize);
-    let icrc = usize::from(item.roce.icrc);
+    let (start, end, icrc) = (item.payload, item.payload + length as usize, item.icrc);
     let payload = &frame[start..end];
     let crc = icrc::headers(&core.cpu, frame, item.l3, start);
     let crc = match place {
@@ -122,16 +120,10 @@ fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
     core.settle(slot);
 }
 
-/// Whether a packet, whose IP header `l3` begins with, travels between the two addresses that the QP connects. Who only
-/// knows a QPN and a PSN does no harm to a connection of others (IBA 1.5 §9.6.1, with addresses in place of LIDs).
-fn is_of(qp: &QpContext, l3: &[u8]) -> bool {
-    let (remote, local) = (&qp.headers.dest_ip, &qp.headers.source_ip);
-    if l3[0] >> 4 == 4 {
-        let remote = ipv4::unmapped(remote).is_some_and(|remote| remote == l3[12..16]);
-        remote && local[12..] == l3[16..20]
-    } else {
-        *remote == l3[8..24] && *local == l3[24..40]
-    }
+/// Whether a packet travels between the two addresses that the QP connects, the card's and the host's. Who only knows a QPN and
+/// a PSN does no harm to a connection of others (IBA 1.5 §9.6.1, with addresses in place of LIDs).
+fn is_of(qp: &QpContext, addresses: (u128, u128)) -> bool {
+    addresses == (qp.way.local_ip, qp.way.remote_ip)
 }
 
 enum Place {

@@ -19,12 +19,20 @@ use crate::{s5_command, s8_respond};
 #[inline(never)]
 pub fn run(core: &mut Core) {
     let mut arrived = core::mem::replace(&mut core.arrived, List::EMPTY);
+    let mut burst = s5_command::Burst::new();
     while let Some(index) = arrived.pop(&core.commands) {
-        capsule(core, index);
+        if capsule(core, index) {
+            burst.push(index);
+        }
+        if burst.is_full() {
+            s5_command::run(core, &mut burst);
+        }
     }
+    s5_command::run(core, &mut burst);
 }
 
-fn capsule(core: &mut Core, index: u32) {
+/// Whether the capsule is a command for s5.
+fn capsule(core: &mut Core, index: u32) -> bool {
     core.counters.count(Counter::Capsules);
     let command = &mut core.commands[index];
     let slot = command.qp;
@@ -33,7 +41,7 @@ fn capsule(core: &mut Core, index: u32) {
         core.counters.count(Counter::CapsuleShort);
         core.finish(index);
         core.fail_qp(slot, QpFailure::Protocol);
-        return;
+        return false;
     }
     let mut sqe = Sqe::default();
     core.memory.read_slot(index, 0, sqe.as_mut_bytes());
@@ -51,14 +59,16 @@ fn capsule(core: &mut Core, index: u32) {
         Err(status) => {
             core.counters.count(Counter::CapsuleSgl);
             s8_respond::respond(core, index, status, 0, 0);
+            false
         }
         Ok(_) if keep_alive => {
             core.counters.count(Counter::KeepAlives);
             s8_respond::respond(core, index, Status::SUCCESS, 0, 0);
+            false
         }
         Ok(data) => {
             core.commands[index].data = data;
-            s5_command::run(core, index);
+            true
         }
     }
 }

@@ -1,41 +1,199 @@
-//! s5, match-action: (controller, NSID, opcode) decides what becomes of a command, before any buffer or fetch;
-//! then every buffer that it needs is reserved, or it waits holding none.
+//! s5, match-action: command.p4 over a burst of commands: (controller, NSID, opcode) decides what becomes of each, before any
+//! buffer or fetch; then every buffer that it needs is reserved, or it waits holding none.
 //!
 //! Leaves as: Ready (to a drive), Fetch, Punt, or refused: InvalidNamespace, LbaRange, InvalidOpcode,
 //! InvalidField, Denied.
 
+use arrayvec::ArrayVec;
 use gantry::channel::CAPSULE_DATA_MAX;
+use gantry::command::{self, Metadata, Packet, Refusal, Run, Transfer, Verdict};
+use gantry_cpu::Cpu;
 use gantry_roce::{Work, WorkKind};
-use gantry_wire::nvme::{DsmRange, Sqe, Status, admin, nvm};
+use gantry_table::Line;
+use gantry_wire::nvme::{DsmRange, Sqe, Status, admin};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::command::{Data, State, Task};
+use crate::command::{Data, List, State, Task};
 use crate::counters::Counter;
+use crate::drive::DriveQueue;
 use crate::memory::{PAGE, SQE_BYTES};
+use crate::port::BURST;
 use crate::state::Core;
-use crate::tables::{NamespaceEntry, NamespaceKey};
+use crate::tables::Reader;
 use crate::{s6_submit, s8_respond};
 
-/// Decides about one command and sends it on its way.
-pub fn run(core: &mut Core, index: u32) {
-    match decide(core, index) {
-        Ok(Decision { task, length, to_host }) => {
+/// Commands that are decided at a time, by index.
+pub type Burst = ArrayVec<u32, BURST>;
+
+/// Decides about commands and sends them on their way.
+#[inline(never)]
+pub fn run(core: &mut Core, burst: &mut Burst) {
+    let mut asked: ArrayVec<Packet, BURST> = burst.iter().map(|index| ask(core, *index)).collect();
+    control(core, &mut asked);
+    for (index, packet) in burst.drain(..).zip(asked) {
+        act(core, index, &packet.metadata);
+    }
+}
+
+fn control(core: &mut Core, asked: &mut [Packet]) {
+    let Core { reader, drives, cpu, now_ns, .. } = core;
+    let Reader { tables, command_banks: banks, generation, .. } = reader;
+    let externs = &mut Externs { drives, cpu: *cpu };
+    let mut run = Run { tables: &tables.command, banks, generation: *generation, now_ns: *now_ns, externs };
+    command::control(asked, &mut run);
+}
+
+/// What command.p4 calls and does not say how to do.
+struct Externs<'a> {
+    drives: &'a [Option<DriveQueue>],
+    cpu: Cpu,
+}
+
+impl command::Externs for Externs<'_> {
+    fn prefetch(&mut self, line: &Line) {
+        self.cpu.prefetch_read(line);
+    }
+
+    fn block_shift(&mut self, _: usize, drive: u16, nsid: u32) -> u8 {
+        let drive = self.drives.get(usize::from(drive)).and_then(Option::as_ref).filter(|drive| !drive.failed);
+        drive.and_then(|drive| drive.block_shift(nsid)).unwrap_or(0)
+    }
+}
+
+/// A command as command.p4 takes it.
+fn ask(core: &Core, index: u32) -> Packet {
+    let command = &core.commands[index];
+    let qp = &core.qps[command.qp];
+    let sqe = &command.sqe;
+    let mut packet = Packet { length: command.data.length().min(TRANSFER_MAX), ..Packet::default() };
+    packet.metadata = Metadata {
+        cntlid: qp.cntlid,
+        admin: qp.is_admin().into(),
+        opcode: sqe.opcode,
+        fuse: sqe.flags & Sqe::FLAGS_FUSE,
+        nsid: sqe.nsid.get(),
+        slba: sqe.slba(),
+        blocks: sqe.blocks(),
+        ranges: sqe.dsm_ranges().into(),
+        described: command.data.length(),
+        in_capsule: matches!(command.data, Data::InCapsule { .. }).into(),
+        ..Metadata::default()
+    };
+    packet
+}
+
+/// A command that waits for its tenant's turn, as command.p4 takes it again.
+fn ask_again(core: &Core, index: u32) -> Packet {
+    let command = &core.commands[index];
+    let mut packet = Packet { length: command.data.length().min(TRANSFER_MAX), ..Packet::default() };
+    packet.metadata =
+        Metadata { verdict: Verdict::WAIT.0, tenant: command.tenant, paid: command.paid.into(), ..Metadata::default() };
+    packet
+}
+
+/// Most bytes that a tenant pays for one command: no host is told that more go.
+const TRANSFER_MAX: u32 = (crate::command::PAGES_MAX * PAGE) as u32;
+
+/// Does with a command what was decided.
+fn act(core: &mut Core, index: u32, decided: &Metadata) {
+    let verdict = Verdict(decided.verdict);
+    match verdict {
+        Verdict::PUNT => match punted(core, index) {
+            Ok((length, to_host)) => {
+                let command = &mut core.commands[index];
+                command.task = Task::Punt;
+                command.length = length;
+                command.return_length = if to_host { length } else { 0 };
+                reserve(core, index);
+            }
+            Err(status) => {
+                core.counters.count(Counter::InvalidField);
+                s8_respond::respond(core, index, status.with_dnr(), 0, 0);
+            }
+        },
+        Verdict::DRIVE | Verdict::WAIT => {
             let command = &mut core.commands[index];
-            command.task = task;
-            command.length = length;
-            command.return_length = if to_host { length } else { 0 };
-            reserve(core, index);
+            command.task = Task::Drive {
+                drive: decided.drive,
+                nsid: decided.drive_nsid,
+                slba: decided.drive_lba,
+                blocks: decided.blocks,
+                block_shift: decided.block_bits,
+            };
+            command.length = decided.bytes;
+            command.return_length = if decided.transfer == Transfer::TO_HOST.0 { decided.bytes } else { 0 };
+            (command.tenant, command.paid) = (decided.tenant, decided.paid != 0);
+            if verdict == Verdict::DRIVE {
+                reserve(core, index);
+            } else {
+                core.counters.count(Counter::WaitedTenant);
+                command.state = State::WaitingTenant;
+                core.waiting_tenant.push(&mut core.commands, index);
+            }
         }
-        Err((status, counter)) => {
-            core.counters.count(counter);
-            s8_respond::respond(core, index, status.with_dnr(), 0, 0);
+        _ => {
+            core.counters.count(match Refusal(decided.refusal) {
+                Refusal::OPCODE => Counter::InvalidOpcode,
+                Refusal::NAMESPACE => Counter::InvalidNamespace,
+                Refusal::RANGE => Counter::LbaRange,
+                Refusal::PROTECTED => Counter::Denied,
+                _ => Counter::InvalidField,
+            });
+            s8_respond::respond(core, index, Status(decided.status).with_dnr(), 0, 0);
         }
     }
 }
 
-/// Tries again those that wait for pages or for fetch budget, oldest first.
+/// Bytes of data that pass through the pages of a command for control, and whether they go to the host.
+fn punted(core: &Core, index: u32) -> Result<(u32, bool), Status> {
+    let command = &core.commands[index];
+    let sqe = &command.sqe;
+    // The low two bits of the opcode, or of FCTYPE for Fabrics, say which way data goes (NVMe Base 2.0 §3.3.3.1).
+    let direction = if sqe.opcode == admin::FABRICS { sqe.nsid.get() as u8 & 3 } else { sqe.opcode & 3 };
+    let described = command.data.length();
+    let to_host = direction == 2;
+    if !to_host && described as usize > CAPSULE_DATA_MAX {
+        return Err(Status::INVALID_FIELD);
+    }
+    Ok((if direction == 0 { 0 } else { described.min(CAPSULE_DATA_MAX as u32) }, to_host))
+}
+
+/// Asks again for those whose tenants have had enough, a burst at a time in turn: one tenant's rate holds no other up.
+fn retry_tenants(core: &mut Core) {
+    if core.waiting_tenant.is_empty() {
+        return;
+    }
+    let mut burst = Burst::new();
+    let mut list = core.waiting_tenant;
+    while !burst.is_full() {
+        let Some(index) = list.pop(&core.commands) else {
+            list = List::EMPTY;
+            break;
+        };
+        burst.push(index);
+    }
+    core.waiting_tenant = list;
+    let mut asked: ArrayVec<Packet, BURST> = burst.iter().map(|index| ask_again(core, *index)).collect();
+    control(core, &mut asked);
+    for (index, packet) in burst.into_iter().zip(asked) {
+        let command = &mut core.commands[index];
+        command.paid = packet.metadata.paid != 0;
+        if command.dead {
+            core.finish(index);
+        } else if core.end_aborted(index) {
+            // It was answered.
+        } else if packet.metadata.verdict == Verdict::WAIT.0 {
+            core.waiting_tenant.push(&mut core.commands, index);
+        } else {
+            reserve(core, index);
+        }
+    }
+}
+
+/// Tries again those that wait for their tenant's turn, for pages or for fetch budget, oldest first.
 #[inline(never)]
 pub fn retry(core: &mut Core) {
+    retry_tenants(core);
     retry_fetches(core);
     while let Some(index) = core.waiting_pages.front() {
         let command = &core.commands[index];
@@ -50,107 +208,6 @@ pub fn retry(core: &mut Core) {
         } else if !core.end_aborted(index) {
             begin(core, index);
         }
-    }
-}
-
-struct Decision {
-    task: Task,
-    /// Bytes of data that pass through the command's pages.
-    length: u32,
-    /// They go to the host; otherwise they come from it.
-    to_host: bool,
-}
-
-type Refusal = (Status, Counter);
-
-fn decide(core: &Core, index: u32) -> Result<Decision, Refusal> {
-    let command = &core.commands[index];
-    let qp = &core.qps[command.qp];
-    let sqe = &command.sqe;
-    if qp.is_admin() || sqe.opcode == admin::FABRICS {
-        return decide_punt(sqe, &command.data);
-    }
-    if sqe.flags & Sqe::FLAGS_FUSE != 0 {
-        return Err((Status::INVALID_FIELD, Counter::InvalidField));
-    }
-    let Some(access) = Access::of(sqe.opcode) else {
-        return Err((Status::INVALID_OPCODE, Counter::InvalidOpcode));
-    };
-    let nsid = sqe.nsid.get();
-    if nsid == u32::MAX && sqe.opcode == nvm::FLUSH {
-        // VWC says that a broadcast flush is not taken (NVMe Base 2.0 §7.1).
-        return Err((Status::INVALID_NAMESPACE, Counter::InvalidNamespace));
-    }
-    let Some(entry) = core.namespaces.lookup(&NamespaceKey { cntlid: qp.cntlid, nsid }) else {
-        return Err((Status::INVALID_NAMESPACE, Counter::InvalidNamespace));
-    };
-    if entry.read_only && access.writes {
-        return Err((Status::NAMESPACE_WRITE_PROTECTED, Counter::Denied));
-    }
-    let drive = core.drives[usize::from(entry.drive)].as_ref().filter(|drive| !drive.failed);
-    let Some(block_shift) = drive.and_then(|drive| drive.block_shift(entry.drive_nsid)) else {
-        return Err((Status::INTERNAL_ERROR, Counter::InvalidNamespace));
-    };
-    let (slba, blocks) = if access.range { range(sqe, &entry)? } else { (0, 0) };
-    let length = match sqe.opcode {
-        nvm::READ | nvm::WRITE | nvm::COMPARE => u64::from(blocks) << block_shift,
-        nvm::DATASET_MANAGEMENT => (u64::from(sqe.dsm_ranges()) * DsmRange::LEN as u64).min(PAGE as u64),
-        _ => 0,
-    };
-    let described = u64::from(command.data.length());
-    if length > (crate::command::PAGES_MAX * PAGE) as u64 {
-        return Err((Status::INVALID_FIELD, Counter::InvalidField));
-    }
-    // A host may describe more than it needs (a range list is padded to its page), never less.
-    if described < length {
-        return Err((Status::SGL_LENGTH_INVALID, Counter::InvalidField));
-    }
-    if access.to_host && matches!(command.data, Data::InCapsule { .. }) {
-        return Err((Status::SGL_TYPE_INVALID, Counter::InvalidField));
-    }
-    let task = Task::Drive { drive: entry.drive, nsid: entry.drive_nsid, slba, blocks, block_shift };
-    Ok(Decision { task, length: length as u32, to_host: access.to_host })
-}
-
-fn decide_punt(sqe: &Sqe, data: &Data) -> Result<Decision, Refusal> {
-    // The low two bits of the opcode, or of FCTYPE for Fabrics, say which way data goes (NVMe Base 2.0 §3.3.3.1).
-    let direction = if sqe.opcode == admin::FABRICS { sqe.nsid.get() as u8 & 3 } else { sqe.opcode & 3 };
-    let described = data.length();
-    let to_host = direction == 2;
-    if !to_host && described as usize > CAPSULE_DATA_MAX {
-        return Err((Status::INVALID_FIELD, Counter::InvalidField));
-    }
-    let length = if direction == 0 { 0 } else { described.min(CAPSULE_DATA_MAX as u32) };
-    Ok(Decision { task: Task::Punt, length, to_host })
-}
-
-/// What an NVM command does.
-struct Access {
-    writes: bool,
-    range: bool,
-    to_host: bool,
-}
-
-impl Access {
-    fn of(opcode: u8) -> Option<Self> {
-        let (writes, range, to_host) = match opcode {
-            nvm::READ => (false, true, true),
-            nvm::COMPARE => (false, true, false),
-            nvm::WRITE | nvm::WRITE_ZEROES => (true, true, false),
-            nvm::FLUSH => (false, false, false),
-            nvm::DATASET_MANAGEMENT => (true, false, false),
-            _ => return None,
-        };
-        Some(Self { writes, range, to_host })
-    }
-}
-
-/// The blocks of a command on its drive.
-fn range(sqe: &Sqe, entry: &NamespaceEntry) -> Result<(u64, u32), Refusal> {
-    let (slba, blocks) = (sqe.slba(), sqe.blocks());
-    match slba.checked_add(blocks.into()) {
-        Some(end) if end <= entry.lba_count => Ok((entry.lba_base + slba, blocks)),
-        _ => Err((Status::LBA_OUT_OF_RANGE, Counter::LbaRange)),
     }
 }
 
@@ -249,8 +306,7 @@ fn retry_fetches(core: &mut Core) {
 pub fn translate_ranges(core: &mut Core, index: u32) -> Result<(), Status> {
     let command = &core.commands[index];
     let qp = &core.qps[command.qp];
-    let key = NamespaceKey { cntlid: qp.cntlid, nsid: command.sqe.nsid.get() };
-    let Some(entry) = core.namespaces.lookup(&key) else {
+    let Some(blocks) = core.reader.blocks(qp.cntlid, command.sqe.nsid.get()) else {
         return Err(Status::INVALID_NAMESPACE.with_dnr());
     };
     let in_capsule = matches!(command.data, Data::InCapsule { .. });
@@ -261,7 +317,7 @@ pub fn translate_ranges(core: &mut Core, index: u32) -> Result<(), Status> {
     } else {
         core.memory.copy_pages(command, list);
     }
-    translate(&entry, list)?;
+    translate(blocks, list)?;
     if in_capsule {
         core.memory.rewrite_slot(index, SQE_BYTES, list.as_bytes());
     } else {
@@ -270,13 +326,14 @@ pub fn translate_ranges(core: &mut Core, index: u32) -> Result<(), Status> {
     Ok(())
 }
 
-/// Moves the ranges of a list; refuses the whole list when one lies outside.
-fn translate(entry: &NamespaceEntry, list: &mut [u8]) -> Result<(), Status> {
+/// Moves the ranges of a list to a namespace's blocks, given as the first and how many; refuses the whole list when one lies
+/// outside.
+fn translate((base, count): (u64, u64), list: &mut [u8]) -> Result<(), Status> {
     for bytes in list.chunks_exact_mut(DsmRange::LEN) {
         let range = DsmRange::mut_from_bytes(bytes).expect("a range's bytes");
         let slba = range.slba.get();
         match slba.checked_add(range.nlb.get().into()) {
-            Some(end) if end <= entry.lba_count => range.slba = (entry.lba_base + slba).into(),
+            Some(end) if end <= count => range.slba = (base + slba).into(),
             _ => return Err(Status::LBA_OUT_OF_RANGE.with_dnr()),
         }
     }
@@ -285,21 +342,34 @@ fn translate(entry: &NamespaceEntry, list: &mut [u8]) -> Result<(), Status> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use gantry::channel::operation::{NAMESPACE_READ_ONLY, NamespaceAdd};
     use gantry_cpu::Cpu;
     use gantry_dma::Region;
     use gantry_roce::{Qp, QpConfig};
-    use gantry_wire::ib::{Psn, Qpn};
-    use gantry_wire::nvme::{Cid, Nsid};
-    use gantry_wire::packet::RoceHeaders;
+    use gantry_wire::ib::{Psn, Qpn, Rkey};
+    use gantry_wire::nvme::{Cid, Nsid, nvm};
+    use zerocopy::FromZeros;
 
     use super::*;
     use crate::exchange::Liveness;
-    use crate::qp::QpContext;
-    use crate::state::{Place, Sizes};
+    use crate::qp::{QpContext, Way};
+    use crate::state::Sizes;
+    use crate::tables::Writer;
 
     /// Fifty blocks in the midst of a drive.
-    const ENTRY: NamespaceEntry =
-        NamespaceEntry { drive: 0, drive_nsid: 1, lba_base: 100, lba_count: 50, read_only: false };
+    const BLOCKS: (u64, u64) = (100, 50);
+
+    fn namespace(cntlid: u16, nsid: u32, flags: u32) -> NamespaceAdd {
+        NamespaceAdd {
+            cntlid: cntlid.into(),
+            nsid: nsid.into(),
+            drive_nsid: 1.into(),
+            lba_base: BLOCKS.0.into(),
+            lba_count: BLOCKS.1.into(),
+            flags: flags.into(),
+            ..NamespaceAdd::new_zeroed()
+        }
+    }
 
     fn sqe(opcode: u8, slba: u64, blocks: u32) -> Sqe {
         let mut sqe = Sqe::new(opcode, Cid(1), Nsid(1));
@@ -309,37 +379,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_range_is_moved_to_the_drives_blocks_and_ends_within_the_namespace() {
-        let moved = |slba, blocks| range(&sqe(nvm::READ, slba, blocks), &ENTRY).map_err(|(status, _)| status);
-        assert_eq!(moved(0, 1), Ok((100, 1)));
-        assert_eq!(moved(0, 50), Ok((100, 50)));
-        assert_eq!(moved(49, 1), Ok((149, 1)));
-        for (slba, blocks) in [(0, 51), (49, 2), (50, 1), (u64::MAX, 1), (u64::MAX, 65_536)] {
-            assert_eq!(moved(slba, blocks), Err(Status::LBA_OUT_OF_RANGE), "{blocks} from {slba}");
-        }
-    }
-
-    #[test]
     fn a_range_list_is_moved_whole_or_refused() {
         let list = |ranges: &[(u64, u32)]| -> alloc::vec::Vec<u8> {
             let of = |(slba, nlb): &(u64, u32)| DsmRange { cattr: 0.into(), nlb: (*nlb).into(), slba: (*slba).into() };
             ranges.iter().flat_map(|range| of(range).as_bytes().to_vec()).collect()
         };
         let mut inside = list(&[(0, 50), (49, 1), (50, 0)]);
-        assert_eq!(translate(&ENTRY, &mut inside), Ok(()));
+        assert_eq!(translate(BLOCKS, &mut inside), Ok(()));
         assert_eq!(inside, list(&[(100, 50), (149, 1), (150, 0)]));
         for outside in [(0, 51), (49, 2), (50, 1), (u64::MAX, 1)] {
             let refused = Err(Status::LBA_OUT_OF_RANGE.with_dnr());
-            assert_eq!(translate(&ENTRY, &mut list(&[(0, 1), outside])), refused, "{outside:?}");
+            assert_eq!(translate(BLOCKS, &mut list(&[(0, 1), outside])), refused, "{outside:?}");
         }
     }
 
-    /// An lcore with one QP of controller 5, its queue 1, and one command on it.
-    pub(crate) fn core() -> (Core, u32) {
+    /// An lcore with one QP of controller 5, its queue 1, and one command on it; the writer of its tables.
+    pub(crate) fn core() -> (Core, u32, Writer) {
         let sizes = Sizes { qps: 1, commands: 4, pages: 4, namespaces: 4, addresses: 1 };
         let region = Region::shared(sizes.dma_bytes()).unwrap();
-        let place = Place { lcore: 0, lcores: 1 };
-        let mut core = Core::new(Cpu::portable(), place, sizes, region, Liveness::new(), 0);
+        let tables = Writer::new(&sizes, 1, 1);
+        let mut core = Core::new(Cpu::portable(), (0, tables.reader()), sizes, region, Liveness::new(), 0);
         let config = QpConfig {
             qpn: Qpn::new(7),
             remote_qpn: Qpn::new(8),
@@ -354,36 +413,98 @@ pub(crate) mod tests {
             reads_max: 1,
             responder_reads_max: 0,
         };
-        let headers = RoceHeaders {
-            source_mac: [0; 6],
-            dest_mac: [0; 6],
-            vlan: 0,
-            source_ip: [0; 16],
-            dest_ip: [0; 16],
-            traffic_class: 0,
-            hop_limit: 64,
-            ip_id: 0,
-            udp_source: 0,
-        };
-        let mut qp = QpContext::new(Qp::new(&config), 7, 0, headers, 1, 32);
+        let mut qp = QpContext::new(Qp::new(&config), 7, 0, Way::default(), 1, 32);
         qp.cntlid = 5;
         let index = core.commands.take(0, &mut qp.commands, 0).unwrap();
         core.qps.insert(0, qp);
-        (core, index)
+        (core, index, tables)
+    }
+
+    fn set(core: &mut Core, tables: &mut Writer, add: &NamespaceAdd) {
+        tables.set_namespace(add).unwrap();
+        core.reader.enter(tables.publish());
+    }
+
+    /// What command.p4 makes of a command whose data is in the host's memory.
+    fn decided(core: &mut Core, index: u32, sqe: Sqe) -> Metadata {
+        let data = Data::Keyed { address: 0, length: 1 << 20, rkey: Rkey(1), invalidate: false };
+        (core.commands[index].sqe, core.commands[index].data) = (sqe, data);
+        let mut asked = [ask(core, index)];
+        control(core, &mut asked);
+        asked[0].metadata
+    }
+
+    /// The same, with every drive there, of 512-byte blocks.
+    fn decided_with_drive(core: &mut Core, index: u32, sqe: Sqe) -> Metadata {
+        struct Blocks;
+        impl command::Externs for Blocks {
+            fn prefetch(&mut self, _: &Line) {}
+
+            fn block_shift(&mut self, _: usize, _: u16, _: u32) -> u8 {
+                9
+            }
+        }
+        decided(core, index, sqe);
+        let mut asked = [ask(core, index)];
+        let Reader { tables, command_banks: banks, generation, .. } = &mut core.reader;
+        let externs = &mut Blocks;
+        let mut run = Run { tables: &tables.command, banks, generation: *generation, now_ns: core.now_ns, externs };
+        command::control(&mut asked, &mut run);
+        asked[0].metadata
+    }
+
+    #[test]
+    fn a_range_is_moved_to_the_drives_blocks_and_ends_within_the_namespace() {
+        let (mut core, index, mut tables) = core();
+        set(&mut core, &mut tables, &namespace(5, 1, 0));
+        let mut moved = |slba, blocks| {
+            let decided = decided_with_drive(&mut core, index, sqe(nvm::READ, slba, blocks));
+            match Verdict(decided.verdict) {
+                Verdict::DRIVE => Ok((decided.drive_lba, decided.blocks)),
+                _ => Err(Status(decided.status)),
+            }
+        };
+        assert_eq!(moved(0, 1), Ok((100, 1)));
+        assert_eq!(moved(0, 50), Ok((100, 50)));
+        assert_eq!(moved(49, 1), Ok((149, 1)));
+        for (slba, blocks) in [(0, 51), (49, 2), (50, 1), (u64::MAX, 1), (u64::MAX, 65_536)] {
+            assert_eq!(moved(slba, blocks), Err(Status::LBA_OUT_OF_RANGE), "{blocks} from {slba}");
+        }
+    }
+
+    #[test]
+    fn a_tenants_commands_wait_for_their_turn_and_no_others_do() {
+        let (mut core, index, mut tables) = core();
+        set(&mut core, &mut tables, &namespace(5, 1, 0));
+        let rates = gantry_table::MeterConfig { cir: 1, cburst: 1, pir: 1, pburst: 1 };
+        assert!(tables.tables.command.tenant_commands.configure(0, Some(&rates), 0));
+        let read = || sqe(nvm::READ, 0, 1);
+        assert_eq!(decided_with_drive(&mut core, index, read()).verdict, Verdict::DRIVE.0, "the burst's only one");
+        let waits = decided_with_drive(&mut core, index, read());
+        assert_eq!((waits.verdict, waits.paid), (Verdict::WAIT.0, 0));
+        act(&mut core, index, &waits);
+        assert_eq!(core.commands[index].state, State::WaitingTenant);
+        retry(&mut core);
+        assert_eq!(core.commands[index].state, State::WaitingTenant, "its tenant has nothing left");
+        core.now_ns = 2_000_000_000;
+        core.commands[index].dead = true;
+        let retired = core.commands.free();
+        retry(&mut core);
+        assert_eq!(core.commands.free(), retired + 1, "a second later it goes on, and its QP had gone");
     }
 
     #[test]
     fn a_command_is_refused_for_the_first_thing_that_is_wrong_with_it() {
-        let (mut core, index) = core();
+        let (mut core, index, mut tables) = core();
         let refusal = |core: &mut Core, sqe: Sqe| {
-            core.commands[index].sqe = sqe;
-            decide(core, index).err().expect("it is refused").0
+            let decided = decided(core, index, sqe);
+            assert_eq!(decided.verdict, Verdict::REFUSE.0);
+            Status(decided.status)
         };
-        let key = |cntlid, nsid| NamespaceKey { cntlid, nsid };
-        core.namespaces.insert(key(6, 1), ENTRY).unwrap();
+        set(&mut core, &mut tables, &namespace(6, 1, 0));
         let read = || sqe(nvm::READ, 0, 1);
         assert_eq!(refusal(&mut core, read()), Status::INVALID_NAMESPACE, "another controller's");
-        core.namespaces.insert(key(5, 1), NamespaceEntry { read_only: true, ..ENTRY }).unwrap();
+        set(&mut core, &mut tables, &namespace(5, 1, NAMESPACE_READ_ONLY));
         // There is no such drive, which is found out last.
         assert_eq!(refusal(&mut core, read()), Status::INTERNAL_ERROR);
         for opcode in [nvm::WRITE, nvm::WRITE_ZEROES, nvm::DATASET_MANAGEMENT] {
@@ -391,10 +512,14 @@ pub(crate) mod tests {
         }
         assert_eq!(refusal(&mut core, sqe(nvm::FLUSH, 0, 1)), Status::INTERNAL_ERROR, "a flush writes nothing");
         let everywhere = Sqe { nsid: u32::MAX.into(), ..sqe(nvm::FLUSH, 0, 1) };
-        core.namespaces.insert(key(5, u32::MAX), ENTRY).unwrap();
+        set(&mut core, &mut tables, &namespace(5, u32::MAX, 0));
         assert_eq!(refusal(&mut core, everywhere), Status::INVALID_NAMESPACE);
         assert_eq!(refusal(&mut core, sqe(0x04, 0, 1)), Status::INVALID_OPCODE, "Write Uncorrectable");
         let fused = Sqe { flags: 1, ..read() };
         assert_eq!(refusal(&mut core, fused), Status::INVALID_FIELD);
+        // Gone with a transaction of its own.
+        tables.remove_namespace(5, 1).unwrap();
+        core.reader.enter(tables.publish());
+        assert_eq!(refusal(&mut core, read()), Status::INVALID_NAMESPACE);
     }
 }

@@ -113,7 +113,7 @@ mod tests {
 
     /// The opcode and the key of each packet that answers a command with this data and status.
     fn answers(data: Data, return_length: u32, status: Status) -> alloc::vec::Vec<(Opcode, Option<Rkey>)> {
-        let (mut core, index) = core();
+        let (mut core, index, _) = core();
         let command = &mut core.commands[index];
         (command.data, command.return_length) = (data, return_length);
         respond(&mut core, index, status, 0, 0);

@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
 use gantry::channel::event::{EventKind, QpFailure};
+use gantry::packet;
 use gantry_cpu::Cpu;
 use gantry_dma::Region;
 use gantry_roce::{self as transport, CompletionKind, Failure, WorkPool};
@@ -18,7 +19,7 @@ use crate::exchange::Liveness;
 use crate::handover::told;
 use crate::memory::Memory;
 use crate::qp::{QpContext, Qps};
-use crate::tables::{ExactTable, LocalAddress, NamespaceEntry, NamespaceKey, QpPlace};
+use crate::tables::Reader;
 use crate::wheel::Wheel;
 use crate::{s6_submit, s8_respond};
 
@@ -72,15 +73,6 @@ impl Sizes {
     }
 }
 
-/// Which lcore of how many.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// Index of the lcore.
-    pub lcore: u16,
-    /// Lcores of the data plane.
-    pub lcores: u16,
-}
-
 /// Something for control to know.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Notice {
@@ -105,14 +97,12 @@ pub struct Core {
     pub counters: Counters,
     /// Its DMA memory.
     pub memory: Memory,
-    /// Local addresses.
-    pub addresses: ExactTable<LocalAddress, ()>,
+    /// The match-action tables of all lcores, and where this one reads in them.
+    pub reader: Reader,
+    /// The packet that s9 makes headers for.
+    pub outgoing: Box<packet::Packet>,
     /// Its index among the lcores.
     pub lcore: u16,
-    /// QPN to lcore and slot, for the QPs of all lcores.
-    pub qp_table: ExactTable<u32, QpPlace>,
-    /// (controller, NSID) to blocks of a drive.
-    pub namespaces: ExactTable<NamespaceKey, NamespaceEntry>,
     /// QPs.
     pub qps: Qps,
     /// Commands.
@@ -131,6 +121,8 @@ pub struct Core {
     pub waiting_pages: List,
     /// Commands that wait for the fetch budget, for s5.
     pub waiting_fetch: List,
+    /// Commands that wait until their tenant may have more, for s5.
+    pub waiting_tenant: List,
     /// Bytes of READs in flight, by index of the port.
     pub fetching: [u64; PORTS],
     /// Commands that wait to be punted.
@@ -148,19 +140,25 @@ pub struct Core {
 }
 
 impl Core {
-    /// An empty lcore over its DMA memory of [`Sizes::dma_bytes`].
+    /// An empty lcore, by its index, over its tables and its DMA memory of [`Sizes::dma_bytes`].
     #[must_use]
-    pub fn new(cpu: Cpu, place: Place, sizes: Sizes, region: Arc<Region>, liveness: Liveness, now_ns: u64) -> Self {
+    pub fn new(
+        cpu: Cpu,
+        (lcore, reader): (u16, Reader),
+        sizes: Sizes,
+        region: Arc<Region>,
+        liveness: Liveness,
+        now_ns: u64,
+    ) -> Self {
         Self {
             cpu,
             now_ns,
             sizes,
             counters: Counters::new(),
             memory: Memory::new(region, sizes.commands, sizes.pages),
-            addresses: ExactTable::new(sizes.addresses as usize),
-            lcore: place.lcore,
-            qp_table: ExactTable::new(sizes.qps as usize * usize::from(place.lcores)),
-            namespaces: ExactTable::new(sizes.namespaces as usize),
+            reader,
+            outgoing: Box::default(),
+            lcore,
             qps: Qps::new(sizes.qps),
             commands: Commands::new(sizes.commands),
             // A command has at most a WRITE and a SEND under way.
@@ -171,6 +169,7 @@ impl Core {
             arrived: List::EMPTY,
             waiting_pages: List::EMPTY,
             waiting_fetch: List::EMPTY,
+            waiting_tenant: List::EMPTY,
             fetching: [0; PORTS],
             punting: List::EMPTY,
             // Established, failed and retired once for each QP; failed once for each drive, and slow once for each command.
@@ -182,10 +181,9 @@ impl Core {
         }
     }
 
-    /// The slot of a QP of this lcore.
-    #[must_use]
-    pub fn slot_of(&self, qpn: u32) -> Option<u32> {
-        self.qp_table.lookup(&qpn).filter(|place| place.lcore == self.lcore).map(|place| place.slot)
+    /// A QP of this lcore that is not on its end. A slot may have another QP meanwhile.
+    pub fn live(&mut self, slot: u32, qpn: u32) -> Option<&mut QpContext> {
+        self.qps.at(slot).filter(|qp| qp.qpn == qpn && !qp.closing)
     }
 
     /// Tells control something when the exchange next has room.
@@ -304,7 +302,10 @@ impl Core {
                 continue;
             }
             match (command.state, command.task) {
-                (State::WaitingPages | State::WaitingFetch | State::Fetching | State::Ready, _) => {
+                (
+                    State::WaitingTenant | State::WaitingPages | State::WaitingFetch | State::Fetching | State::Ready,
+                    _,
+                ) => {
                     command.aborted = true;
                 }
                 (State::Submitted, Task::Drive { drive, .. }) => {
@@ -332,14 +333,13 @@ impl Core {
 
     /// Begins the end of a QP: what is not at a drive is discarded, the rest waited for.
     pub fn close_qp(&mut self, slot: u32) {
-        let Self { qps, works, qp_table, wheel, .. } = self;
+        let Self { qps, works, wheel, .. } = self;
         let qp = &mut qps[slot];
         if qp.closing {
             return;
         }
         qp.closing = true;
         qp.fenced = true;
-        qp_table.remove(&qp.qpn);
         wheel.disarm(slot);
         // Work and commands end together: the walk below covers every cookie.
         qp.transport.abort(works, |_| {});
@@ -359,7 +359,12 @@ impl Core {
                     self.commands.release(&mut qp.commands, index);
                 }
                 // On a list or at a drive: whoever takes it from there ends it.
-                State::WaitingPages | State::WaitingFetch | State::Ready | State::Submitted | State::Punting => {
+                State::WaitingTenant
+                | State::WaitingPages
+                | State::WaitingFetch
+                | State::Ready
+                | State::Submitted
+                | State::Punting => {
                     self.commands[index].dead = true;
                 }
                 State::Free => unreachable!("a free command on a QP's ring"),

@@ -1,230 +1,176 @@
-//! Tables that the pipeline matches on, in the form that P4 gives them: an exact key, an entry.
+//! The match-action tables of p4/packet.p4 and p4/command.p4: one set for all lcores.
 //!
-//! [`ExactTable`] is open addressing with linear probing over a fixed power-of-two array: a lookup
-//! touches one cache line when the table is at most half full, and nothing allocates after construction.
-
-use alloc::boxed::Box;
+//! Housekeeping has the one [`Writer`]. What a transaction changes is staged at PREPARE, which is when it can fail, and
+//! published at COMMIT; every lcore enters the new generation with the batch that belongs to it, so that it sees all of a
+//! transaction, tables and its own QPs alike, or none. Each lcore has a [`Reader`].
 
 use gantry::channel::operation::{NAMESPACE_READ_ONLY, NamespaceAdd};
+use gantry::command::{self, NamespacesAction, NamespacesKey};
+use gantry::packet::{self, LocalAddressesAction, LocalAddressesKey, QpsAction, QpsKey};
+pub use gantry_table::mix;
+use gantry_table::{Generation, Lcore, StageError};
 
-/// A key of an exact table: hashes itself to 64 well-mixed bits.
-pub trait Key: Copy + PartialEq {
-    /// The hash.
-    fn hash(&self) -> u64;
+use crate::state::Sizes;
+
+/// Changes that one round of housekeeping settles: what takes it less than a millisecond.
+const RECLAIMED: usize = 4096;
+
+/// Every address and namespace belongs to this tenant.
+const TENANT: u16 = 0;
+
+/// Handles to the tables of both programs; a clone is the same tables.
+#[derive(Clone)]
+pub struct Tables {
+    /// Of packet.p4.
+    pub packet: packet::Tables,
+    /// Of command.p4.
+    pub command: command::Tables,
 }
 
-/// Mixes a word so that its low bits depend on all of it (a multiply and a fold).
-#[inline]
-#[must_use]
-pub fn mix(word: u64) -> u64 {
-    let wide = u128::from(word ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xd6e8_feb8_6659_fd93_u64);
-    (wide as u64) ^ (wide >> 64) as u64
+/// Housekeeping's side.
+pub struct Writer {
+    pub(crate) tables: Tables,
+    pub(crate) writer: gantry_table::Writer,
 }
 
-impl Key for u32 {
-    fn hash(&self) -> u64 {
-        mix(u64::from(*self))
-    }
+/// An lcore's side.
+pub struct Reader {
+    pub(crate) tables: Tables,
+    pub(crate) packet_banks: packet::Banks,
+    pub(crate) command_banks: command::Banks,
+    /// What lookups see.
+    pub(crate) generation: Generation,
+    lcore: Lcore,
 }
 
-/// Exact match, fixed capacity.
-pub struct ExactTable<K, V> {
-    slots: Box<[Option<(K, V)>]>,
-    mask: usize,
-    used: usize,
-}
-
-/// The table has no room for another entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableFull;
-
-impl<K: Key, V: Copy> ExactTable<K, V> {
-    /// Room for `capacity` entries.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        let slots = (capacity.max(1) * 2).next_power_of_two();
-        Self { slots: (0..slots).map(|_| None).collect(), mask: slots - 1, used: 0 }
-    }
-
-    /// Where the key's probe begins; what a burst prefetches.
-    #[inline]
-    #[must_use]
-    pub fn bucket(&self, key: &K) -> &Option<(K, V)> {
-        &self.slots[key.hash() as usize & self.mask]
-    }
-
-    /// The entry for a key.
-    #[inline]
-    #[must_use]
-    pub fn lookup(&self, key: &K) -> Option<V> {
-        let mut at = key.hash() as usize & self.mask;
-        loop {
-            match &self.slots[at] {
-                None => return None,
-                Some((k, v)) if k == key => return Some(*v),
-                Some(_) => at = (at + 1) & self.mask,
-            }
-        }
-    }
-
-    /// Inserts or replaces.
+impl Writer {
+    /// Tables for so many lcores of these sizes, with the entries that the programs bring. Nobody may guess the seed.
     ///
-    /// # Errors
-    /// [`TableFull`] when the table is at its capacity.
-    pub fn insert(&mut self, key: K, value: V) -> Result<(), TableFull> {
-        let mut at = key.hash() as usize & self.mask;
-        loop {
-            match &self.slots[at] {
-                Some((k, _)) if *k == key => break,
-                Some(_) => at = (at + 1) & self.mask,
-                None if self.used * 2 >= self.slots.len() => return Err(TableFull),
-                None => {
-                    self.used += 1;
-                    break;
-                }
-            }
-        }
-        self.slots[at] = Some((key, value));
-        Ok(())
-    }
-
-    /// Removes an entry and closes the gap it leaves in its probe run.
-    pub fn remove(&mut self, key: &K) -> Option<V> {
-        let mut at = key.hash() as usize & self.mask;
-        let value = loop {
-            match &self.slots[at] {
-                None => return None,
-                Some((k, v)) if k == key => break *v,
-                Some(_) => at = (at + 1) & self.mask,
-            }
+    /// # Panics
+    /// If the programs' own entries do not fit the programs' own sizes.
+    #[must_use]
+    pub fn new(sizes: &Sizes, lcores: usize, seed: u64) -> Self {
+        let mut writer = gantry_table::Writer::new(lcores, seed);
+        let packet_sizes = packet::Sizes {
+            local_addresses: sizes.addresses as usize,
+            qps: sizes.qps as usize * lcores,
+            ..packet::Sizes::default()
         };
-        let mut gap = at;
-        loop {
-            at = (at + 1) & self.mask;
-            let Some((key, _)) = &self.slots[at] else { break };
-            let home = key.hash() as usize & self.mask;
-            // An entry may move back to the gap unless its home lies between gap and entry.
-            if at.wrapping_sub(home) & self.mask >= at.wrapping_sub(gap) & self.mask {
-                self.slots[gap] = self.slots[at];
-                gap = at;
-            }
+        let command_sizes = command::Sizes { namespaces: sizes.namespaces as usize, ..command::Sizes::default() };
+        let tables = Tables {
+            packet: packet::Tables::new(&mut writer, &packet_sizes, lcores).expect("packet.p4's entries fit"),
+            command: command::Tables::new(&mut writer, &command_sizes, lcores).expect("command.p4's entries fit"),
+        };
+        writer.publish();
+        Self { tables, writer }
+    }
+
+    /// An lcore's side, in the current generation.
+    ///
+    /// # Panics
+    /// When every lcore has one.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        let mut lcore = self.writer.lcore().expect("a seat for every lcore");
+        let generation = lcore.enter();
+        Reader {
+            tables: self.tables.clone(),
+            packet_banks: self.tables.packet.banks().expect("banks for every lcore"),
+            command_banks: self.tables.command.banks().expect("banks for every lcore"),
+            generation,
+            lcore,
         }
-        self.slots[gap] = None;
-        self.used -= 1;
-        Some(value)
     }
 
-    /// Number of entries.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.used
+    /// A port's address.
+    pub(crate) fn add_address(&mut self, port: u16, vlan: u16, ip: [u8; 16]) -> Result<(), StageError> {
+        let key = LocalAddressesKey { port: port.into(), vid: vlan, address: u128::from_be_bytes(ip) };
+        let action = LocalAddressesAction::Local { tenant: TENANT };
+        match self.tables.packet.local_addresses.insert(&mut self.writer, &key, &action) {
+            Err(StageError::Exists) => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 
-    /// Whether there is no entry.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.used == 0
+    /// A QP's place.
+    pub(crate) fn add_qp(&mut self, qpn: u32, lcore: u16, slot: u32) -> Result<(), StageError> {
+        let action = QpsAction::ToQp { lcore, qp: slot };
+        self.tables.packet.qps.insert(&mut self.writer, &QpsKey { qpn }, &action).map(|_| ())
     }
-}
 
-/// Key of the local address table: where a frame came in and which address it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalAddress {
-    /// Port number.
-    pub port: u16,
-    /// VLAN id, zero when untagged.
-    pub vlan: u16,
-    /// IP address, v4-mapped when IPv4.
-    pub ip: [u8; 16],
-}
-
-impl Key for LocalAddress {
-    fn hash(&self) -> u64 {
-        let ip = u128::from_le_bytes(self.ip);
-        mix(mix(ip as u64 ^ (u64::from(self.port) << 16 | u64::from(self.vlan))) ^ (ip >> 64) as u64)
+    /// No packet reaches the QP any more.
+    pub(crate) fn remove_qp(&mut self, qpn: u32) -> Result<(), StageError> {
+        gone(self.tables.packet.qps.remove(&mut self.writer, &QpsKey { qpn }).map(|_| ()))
     }
-}
 
-/// Entry of the QP table: where a QP lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QpPlace {
-    /// The lcore that owns it.
-    pub lcore: u16,
-    /// Its slot there; meaningless on other lcores.
-    pub slot: u32,
-}
-
-/// Key of the command table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NamespaceKey {
-    /// Controller.
-    pub cntlid: u16,
-    /// NSID that the host used.
-    pub nsid: u32,
-}
-
-impl Key for NamespaceKey {
-    fn hash(&self) -> u64 {
-        mix(u64::from(self.nsid) << 16 | u64::from(self.cntlid))
-    }
-}
-
-/// Entry of the command table: blocks of a drive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NamespaceEntry {
-    /// Drive number.
-    pub drive: u16,
-    /// The drive's own NSID.
-    pub drive_nsid: u32,
-    /// First block on the drive's namespace.
-    pub lba_base: u64,
-    /// Number of blocks.
-    pub lba_count: u64,
-    /// Writes are refused.
-    pub read_only: bool,
-}
-
-impl NamespaceEntry {
-    /// What an operation asks for.
-    #[must_use]
-    pub fn of(add: &NamespaceAdd) -> (NamespaceKey, Self) {
-        let entry = Self {
+    /// A controller's namespace, new or other than it was.
+    pub(crate) fn set_namespace(&mut self, add: &NamespaceAdd) -> Result<(), StageError> {
+        let key = NamespacesKey { cntlid: add.cntlid.get(), nsid: add.nsid.get() };
+        let action = NamespacesAction::BlocksOf {
             drive: add.drive.get(),
             drive_nsid: add.drive_nsid.get(),
-            lba_base: add.lba_base.get(),
-            lba_count: add.lba_count.get(),
-            read_only: add.flags.get() & NAMESPACE_READ_ONLY != 0,
+            base: add.lba_base.get(),
+            count: add.lba_count.get(),
+            protected: u8::from(add.flags.get() & NAMESPACE_READ_ONLY != 0),
+            tenant: TENANT,
         };
-        (NamespaceKey { cntlid: add.cntlid.get(), nsid: add.nsid.get() }, entry)
+        let namespaces = &self.tables.command.namespaces;
+        match namespaces.insert(&mut self.writer, &key, &action) {
+            Err(StageError::Exists) => namespaces.modify(&mut self.writer, &key, &action).map(|_| ()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// The controller has the namespace no longer, if it had it.
+    pub(crate) fn remove_namespace(&mut self, cntlid: u16, nsid: u32) -> Result<(), StageError> {
+        gone(self.tables.command.namespaces.remove(&mut self.writer, &NamespacesKey { cntlid, nsid }).map(|_| ()))
+    }
+
+    pub(crate) fn current(&self) -> Generation {
+        self.writer.current()
+    }
+
+    /// Takes back what died and no lcore sees any more, a bounded part of it at a time.
+    pub(crate) fn reclaim(&mut self) {
+        self.writer.reclaim(RECLAIMED);
+    }
+
+    pub(crate) fn publish(&mut self) -> Generation {
+        self.writer.publish()
+    }
+
+    pub(crate) fn rollback(&mut self) {
+        self.writer.rollback();
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::collections::BTreeMap;
+/// What is to go may have gone.
+fn gone(removed: Result<(), StageError>) -> Result<(), StageError> {
+    match removed {
+        Err(StageError::Missing) => Ok(()),
+        other => other,
+    }
+}
 
-    /// The table against the standard map, through a long random history at full load.
-    #[test]
-    fn an_exact_table_agrees_with_a_map() {
-        let mut table = ExactTable::new(64);
-        let mut map = BTreeMap::new();
-        let mut seed = 7_u64;
-        for step in 0..200_000_u32 {
-            seed = mix(seed.wrapping_add(u64::from(step)));
-            let key = (seed >> 8) as u32 % 100;
-            if seed & 3 == 0 {
-                assert_eq!(table.remove(&key), map.remove(&key));
-            } else if map.len() < 64 || map.contains_key(&key) {
-                table.insert(key, step).unwrap();
-                map.insert(key, step);
-            } else {
-                assert_eq!(table.insert(key, step), Err(TableFull));
-            }
-            assert_eq!(table.len(), map.len());
-            let probe = (seed >> 40) as u32 % 100;
-            assert_eq!(table.lookup(&probe), map.get(&probe).copied());
+impl Reader {
+    /// Looks up in `generation` from now on.
+    pub(crate) fn enter(&mut self, generation: Generation) {
+        self.generation = self.lcore.enter_at(generation);
+    }
+
+    /// Entries of QPs and of namespaces, those of every lcore.
+    #[must_use]
+    pub fn entries(&self) -> (usize, usize) {
+        (self.tables.packet.qps.len(), self.tables.command.namespaces.len())
+    }
+
+    /// The blocks of a controller's namespace: which of a drive's, and how many.
+    pub(crate) fn blocks(&self, cntlid: u16, nsid: u32) -> Option<(u64, u64)> {
+        let namespaces = &self.tables.command.namespaces;
+        let key = NamespacesKey { cntlid, nsid };
+        match namespaces.lookup(self.generation, &key, namespaces.hash(&key)) {
+            Some((_, NamespacesAction::BlocksOf { base, count, .. })) => Some((base, count)),
+            _ => None,
         }
-        assert!(map.iter().all(|(k, v)| table.lookup(k) == Some(*v)));
     }
 }

@@ -23,8 +23,9 @@ use gantry_cpu::Cpu;
 use gantry_dma::Region;
 use gantry_pipeline::Lcore;
 use gantry_pipeline::exchange::Liveness;
-use gantry_pipeline::housekeeping::Housekeeping;
-use gantry_pipeline::state::{Core, Place, Sizes};
+use gantry_pipeline::housekeeping::{Environment, Housekeeping};
+use gantry_pipeline::state::{Core, Sizes};
+use gantry_pipeline::tables::Writer;
 use rte_rs::Eal;
 
 use channel::{Channel, Heard};
@@ -134,6 +135,8 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         ..Sizes::default()
     };
     let liveness = Liveness::new();
+    let mut devices = Devices::new(eal.clone(), lcores);
+    let tables = Writer::new(&sizes, lcores, devices.random());
 
     let mut memory = Vec::new();
     let mut ends = Vec::new();
@@ -144,8 +147,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         let region = Region::shared(length).map_err(|error| Error::Memory { length, error })?;
         memory.push(region.clone());
         ends.push(housekeeping_end);
-        let place = Place { lcore: index as u16, lcores: arguments.lcores };
-        let core = Core::new(cpu, place, sizes, region, liveness.clone(), clock.now_ns());
+        let core = Core::new(cpu, (index as u16, tables.reader()), sizes, region, liveness.clone(), clock.now_ns());
         let row = statistics.row(index);
         let stop = stop.clone();
         eal.launch(lcore, Box::new(move || poll(Lcore::new(core, end), clock, cpu, &row, &stop)))
@@ -153,7 +155,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     }
     tracing::info!(lcores, channel = %arguments.channel.display(), crc = cpu.crc_engine(), "data plane is up");
 
-    let mut housekeeping = Housekeeping::new(Devices::new(eal.clone(), lcores), sizes, liveness, memory);
+    let mut housekeeping = Housekeeping::new(devices, sizes, liveness, memory, tables);
     keep_house(&mut housekeeping, &mut channel, &mut ends, clock, &stop);
     for lcore in eal.worker_lcores() {
         if let Err(error) = eal.wait(lcore) {

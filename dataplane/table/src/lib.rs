@@ -52,5 +52,6 @@ pub use readers::Lcore;
 pub use slots::{EntryIndex, Line};
 pub use ternary::{Match, RangeField, TernaryKey, TernaryTable};
 pub use versioned::Versioned;
+pub use words::mix;
 pub use words::{WordArray, Words};
 pub use writer::{Savepoint, Writer};

@@ -91,6 +91,21 @@ impl Lcore {
         Generation(enters)
     }
 
+    /// Enters a generation that was published, at the beginning of a burst: for an lcore that is told with other news which
+    /// generation belongs to it. Lookups see nothing that was published later.
+    ///
+    /// # Panics
+    /// When the lcore is in no generation, or in a later one: what it asks for may be gone.
+    pub fn enter_at(&mut self, generation: Generation) -> Generation {
+        let published = self.readers.current.0.load(Ordering::Acquire);
+        let Generation(number) = generation;
+        assert!(self.entered != QUIESCENT && (self.entered..=published).contains(&number), "a generation that is gone");
+        // As in `enter`: what was read in the generation before stays before.
+        self.readers.seats[self.seat].entered.store(number, Ordering::Release);
+        self.entered = number;
+        generation
+    }
+
     /// Leaves: before it sleeps. Entries looked up are no longer to be relied on.
     pub fn leave(&mut self) {
         self.readers.seats[self.seat].entered.store(QUIESCENT, Ordering::Release);

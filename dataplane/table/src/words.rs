@@ -96,7 +96,8 @@ impl<A: Payload, B: Payload> Payload for Joined<A, B> {
 
 /// Mixes a word so that every bit of the result depends on all of it (a multiply and a fold).
 #[inline]
-pub(crate) fn mix(word: u64) -> u64 {
+#[must_use]
+pub fn mix(word: u64) -> u64 {
     let wide = u128::from(word ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xd6e8_feb8_6659_fd93_u64);
     (wide as u64) ^ (wide >> 64) as u64
 }

@@ -281,7 +281,7 @@ fn taken(world: &mut World) -> Option<String> {
         let core = card.lcore(lcore).core();
         let free = core.commands.free() == core.commands.capacity()
             && core.memory.free_pages() == core.memory.capacity()
-            && core.qp_table.is_empty();
+            && core.reader.entries().0 == 0;
         if !free {
             return Some(format!("lcore {lcore}: commands, pages or QPs were not given back"));
         }

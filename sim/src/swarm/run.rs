@@ -304,12 +304,13 @@ impl Run {
             let card = &mut self.world.target_at(target).card;
             for lcore in 0..card.lcores() {
                 let core = card.lcore(lcore).core();
+                let (qps, namespaces) = core.reader.entries();
                 let taken = [
                     ("commands", core.commands.capacity() as usize - core.commands.free() as usize),
                     ("pages", core.memory.capacity() - core.memory.free_pages()),
                     ("work requests", core.works.capacity() as usize - core.works.available() as usize),
-                    ("QPs", core.qp_table.len()),
-                    ("namespaces", core.namespaces.len()),
+                    ("QPs", qps),
+                    ("namespaces", namespaces),
                 ];
                 if let Some((what, count)) = taken.into_iter().find(|(_, count)| *count > 0) {
                     return Some(format!("target {target}, lcore {lcore}: {count} {what} were not given back"));

@@ -88,7 +88,6 @@ pub(crate) fn settled(world: &mut World) {
         assert_eq!(core.commands.free(), core.commands.capacity(), "commands");
         assert_eq!(core.memory.free_pages(), core.memory.capacity(), "pages");
         assert_eq!(core.works.available(), core.works.capacity(), "work requests");
-        assert!(core.qp_table.is_empty(), "QPs");
-        assert!(core.namespaces.is_empty(), "namespaces");
+        assert_eq!(core.reader.entries(), (0, 0), "QPs and namespaces");
     }
 }

@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 
 use gantry_roce::{QpState, WorkKind};
 use gantry_wire::nvme::{Cqe, Sqe, Status};
-use gantry_wire::packet::RoceHeaders;
 use serde::{Deserialize, Serialize};
 
 use super::{Handed, Refused, Regions, Resumed, must, told};
@@ -20,7 +19,7 @@ use crate::housekeeping::{Environment, Housekeeping};
 use crate::lcore::PortSlot;
 use crate::memory::{IN_CAPSULE_MAX, PAGE, SLOT_BYTES};
 use crate::port::Port;
-use crate::qp::QpContext;
+use crate::qp::{QpContext, Way};
 use crate::state::{Core, DEPTH_MAX, DRIVES, Notice, PORTS};
 use crate::wheel::{Wheel, WheelState};
 
@@ -39,6 +38,7 @@ pub(super) struct LcoreState {
     wheel: WheelState,
     /// Drives in the order in which they came.
     drives: Vec<(u16, DriveQueueState)>,
+    waiting_tenant: Vec<u32>,
     waiting_pages: Vec<u32>,
     waiting_fetch: Vec<u32>,
     punting: Vec<u32>,
@@ -60,8 +60,7 @@ struct QpTold {
     slot: u32,
     transport: QpState,
     port: u8,
-    #[serde(with = "told::RoceHeaders")]
-    headers: RoceHeaders,
+    way: Way,
     cntlid: u16,
     qid: u16,
     entries: u32,
@@ -87,6 +86,8 @@ struct CommandTold {
     capsule_length: u32,
     data: Data,
     task: Task,
+    tenant: u16,
+    paid: bool,
     length: u32,
     return_length: u32,
     pages: Vec<u32>,
@@ -101,22 +102,22 @@ struct CommandTold {
 /// Tells a stopped lcore.
 pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut Regions) -> LcoreState {
     let Core { qps, commands, works, memory, drives, drive_numbers, wheel, counters, notices, .. } = &lcore.core;
-    let Core { arrived, waiting_pages, waiting_fetch, punting, drive_check_ns, batches, .. } = &lcore.core;
+    let Core { arrived, waiting_tenant, waiting_pages, waiting_fetch, punting, drive_check_ns, batches, .. } =
+        &lcore.core;
     // What follows from the rest, or is the successor's own.
-    let Core { cpu: _, now_ns: _, sizes: _, lcore: _, addresses: _, qp_table: _, namespaces: _, .. } = &lcore.core;
+    let Core { cpu: _, now_ns: _, sizes: _, lcore: _, reader: _, outgoing: _, .. } = &lcore.core;
     let Core { fetching: _, liveness: _, punted: _, .. } = &lcore.core;
     assert!(arrived.is_empty(), "between bursts s4 has taken every capsule");
     let walk = |list: &List| -> Vec<u32> { list.walk(commands).collect() };
     let qp_told = |slot: u32| {
-        let QpContext { transport, qpn: _, port, headers, cntlid, qid, entries, sqhd, punt, receiving, .. } =
-            &qps[slot];
+        let QpContext { transport, qpn: _, port, way, cntlid, qid, entries, sqhd, punt, receiving, .. } = &qps[slot];
         let QpContext { commands: ring, established, fenced, closing, active: _, active_next: _, .. } = &qps[slot];
         let ring = core::iter::successors(ring.first(), |index| Ring::after(commands, *index));
         QpTold {
             slot,
             transport: transport.tell(works),
             port: *port as u8,
-            headers: *headers,
+            way: *way,
             cntlid: *cntlid,
             qid: *qid,
             entries: *entries,
@@ -148,6 +149,7 @@ pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut R
         line: qps.line().collect(),
         wheel: wheel.tell(),
         drives,
+        waiting_tenant: walk(waiting_tenant),
         waiting_pages: walk(waiting_pages),
         waiting_fetch: walk(waiting_fetch),
         punting: walk(punting),
@@ -161,6 +163,7 @@ impl CommandTold {
     fn of(index: u32, command: &Command) -> Self {
         let Command { state, dead, aborted, qp: _, sqe, capsule_length, data, task, length, return_length, .. } =
             command;
+        let Command { tenant, paid, .. } = command;
         let Command { pages, page_count, blocks_submitted, pieces, status, cqe, punt, .. } = command;
         let Command { next: _, qp_next: _, qp_previous: _, .. } = command;
         Self {
@@ -172,6 +175,8 @@ impl CommandTold {
             capsule_length: *capsule_length,
             data: *data,
             task: *task,
+            tenant: *tenant,
+            paid: *paid,
             length: *length,
             return_length: *return_length,
             pages: pages[..usize::from(*page_count)].to_vec(),
@@ -193,7 +198,7 @@ impl CommandTold {
         let fits = match self.state {
             State::Free => false,
             State::Receiving => self.pages.is_empty() && self.pieces == 0,
-            State::WaitingPages => self.pages.is_empty() && (in_capsule || keyed || length == 0),
+            State::WaitingTenant | State::WaitingPages => self.pages.is_empty() && (in_capsule || keyed || length == 0),
             State::WaitingFetch | State::Fetching => keyed && returned == 0 && 0 < length && length <= held,
             State::Ready | State::Submitted | State::Punting | State::Punted => {
                 returned <= held && (length <= held || in_capsule && self.pages.is_empty())
@@ -228,6 +233,8 @@ impl CommandTold {
             capsule_length: self.capsule_length,
             data: self.data,
             task: self.task,
+            tenant: self.tenant,
+            paid: self.paid,
             length: self.length,
             return_length: self.return_length,
             pages,
@@ -310,7 +317,7 @@ where
     for qp in told.qps {
         take_up_qp(&mut core, qp)?;
     }
-    take_up_lists(&mut core, [&told.waiting_pages, &told.waiting_fetch, &told.punting])?;
+    take_up_lists(&mut core, [&told.waiting_tenant, &told.waiting_pages, &told.waiting_fetch, &told.punting])?;
     for slot in Wheel::objects(&told.wheel) {
         let runs = slot < core.sizes.qps && core.qps.at(slot).is_some_and(|qp| !qp.closing);
         must(runs, || format!("a timer of slot {slot}, where no QP needs one"))?;
@@ -336,7 +343,6 @@ where
     }
     core.drive_check_ns = told.drive_check_ns;
     core.batches = told.batches;
-    housekeeping.fill_tables(&mut core)?;
     Ok(Resumed { core, ports, datagram_psn: told.datagram_psn })
 }
 
@@ -358,7 +364,7 @@ fn take_up_commands(core: &mut Core, qps: &[QpTold]) -> Result<(), Refused> {
 }
 
 fn take_up_qp(core: &mut Core, told: QpTold) -> Result<(), Refused> {
-    let QpTold { slot, transport, port, headers, cntlid, qid, entries, sqhd, punt, receiving, .. } = told;
+    let QpTold { slot, transport, port, way, cntlid, qid, entries, sqhd, punt, receiving, .. } = told;
     let QpTold { established, fenced, closing, commands: ring, .. } = told;
     let free = slot < core.sizes.qps && core.qps.at(slot).is_none();
     must(free, || format!("QP slot {slot} is none, or there twice"))?;
@@ -374,7 +380,7 @@ fn take_up_qp(core: &mut Core, told: QpTold) -> Result<(), Refused> {
         }
     }
     let transport = transport.take_up(&mut core.works)?;
-    let fresh = QpContext::new(transport, qpn, port, headers, qid, 0);
+    let fresh = QpContext::new(transport, qpn, port, way, qid, 0);
     let receiving = receiving.unwrap_or(NONE);
     let qp = QpContext { cntlid, entries, sqhd, punt, receiving, commands, established, fenced, closing, ..fresh };
     core.qps.insert(slot, qp);
@@ -382,10 +388,12 @@ fn take_up_qp(core: &mut Core, told: QpTold) -> Result<(), Refused> {
 }
 
 /// Links the lists anew that commands wait on, each on the one that its state says.
-fn take_up_lists(core: &mut Core, told: [&[u32]; 3]) -> Result<(), Refused> {
-    let Core { commands, waiting_pages, waiting_fetch, punting, .. } = core;
-    let states = [State::WaitingPages, State::WaitingFetch, State::Punting];
-    for ((list, told), state) in [waiting_pages, waiting_fetch, punting].into_iter().zip(told).zip(states) {
+fn take_up_lists(core: &mut Core, told: [&[u32]; 4]) -> Result<(), Refused> {
+    let Core { commands, waiting_tenant, waiting_pages, waiting_fetch, punting, .. } = core;
+    let states = [State::WaitingTenant, State::WaitingPages, State::WaitingFetch, State::Punting];
+    for ((list, told), state) in
+        [waiting_tenant, waiting_pages, waiting_fetch, punting].into_iter().zip(told).zip(states)
+    {
         link(commands, list, told, state)?;
     }
     for index in 0..commands.capacity() {

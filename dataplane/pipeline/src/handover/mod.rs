@@ -42,11 +42,11 @@ use crate::exchange::{Exchange, Liveness};
 use crate::housekeeping::{Attachment, Environment, Housekeeping, HousekeepingState};
 use crate::lcore::PortSlot;
 use crate::port::Port;
-use crate::state::{Core, Place, Sizes};
+use crate::state::{Core, Sizes};
 use lcore::LcoreState;
 
 /// The format of the bytes. Every change to what is told, or to its order, is another one.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Most bytes that are read: an upper bound for what a successor makes of them.
 pub const BYTES_MAX: usize = 1 << 28;
@@ -309,7 +309,7 @@ impl Told {
         }
         let mut resumed = Vec::with_capacity(lcores);
         for (lcore, (told, region)) in told.into_iter().zip(memory).enumerate() {
-            let place = Place { lcore: lcore as u16, lcores: lcores as u16 };
+            let place = (lcore as u16, housekeeping.reader());
             let core = Core::new(cpu, place, sizes, region, liveness.clone(), now_ns);
             let mut queues = Vec::new();
             for (number, of_port) in &mut ports {

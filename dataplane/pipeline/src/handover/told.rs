@@ -57,18 +57,3 @@ pub(crate) mod event_kind {
         EventKind::from_u16(u16::deserialize(from)?).ok_or_else(|| D::Error::custom("no such event"))
     }
 }
-
-/// Headers of the frames that a QP sends.
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(remote = "gantry_wire::packet::RoceHeaders")]
-pub(crate) struct RoceHeaders {
-    source_mac: [u8; 6],
-    dest_mac: [u8; 6],
-    vlan: u16,
-    source_ip: [u8; 16],
-    dest_ip: [u8; 16],
-    traffic_class: u8,
-    hop_limit: u8,
-    ip_id: u16,
-    udp_source: u16,
-}

@@ -21,7 +21,7 @@ use super::{ControllerRecord, DATAGRAMS_MAX, Datagram, Port, QpRecord};
 use crate::command::{Ring, State};
 use crate::handover::{Handed, Refused, Regions, must, told};
 use crate::state::{Core, DRIVES, Sizes};
-use crate::tables::{LocalAddress, NamespaceEntry, QpPlace};
+use crate::tables::{Reader, Writer};
 
 /// Housekeeping, told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -117,7 +117,7 @@ impl<E: Environment> Housekeeping<E> {
         let Self { controllers, keep_alive_check_ns, liveness, .. } = self;
         // The successor's own; told elsewhere; at rest; of the session; a sum.
         let Self { environment: _, lcores: _, sizes: _, lcore_memory: _, batches: _, open: _, commits: _, .. } = self;
-        let Self { connected: _, outgoing: _, namespaces: _, .. } = self;
+        let Self { connected: _, outgoing: _, namespaces: _, tables: _, .. } = self;
         let port_told = |(number, port): (&u16, &Port)| PortTold {
             number: *number,
             device: port.device.clone(),
@@ -172,7 +172,7 @@ impl<E: Environment> Housekeeping<E> {
     /// Makes housekeeping of what was told, over the lcores' memory and the drives that were handed over.
     pub(crate) fn take_up(
         told: HousekeepingState,
-        environment: E,
+        mut environment: E,
         sizes: Sizes,
         liveness: Liveness,
         lcore_memory: Vec<Arc<Region>>,
@@ -180,7 +180,8 @@ impl<E: Environment> Housekeeping<E> {
         regions: &mut Handed,
     ) -> Result<Self, Refused> {
         let lcores = lcore_memory.len();
-        let mut this = Self::new(environment, sizes, liveness, lcore_memory);
+        let tables = Writer::new(&sizes, lcores, environment.random());
+        let mut this = Self::new(environment, sizes, liveness, lcore_memory, tables);
         this.boot_id = told.boot_id;
         this.epoch = told.epoch;
         this.barrier = told.barrier;
@@ -230,6 +231,7 @@ impl<E: Environment> Housekeeping<E> {
             must(this.qps.contains_key(&key.0), || format!("a capsule of QP {:#x}, which is not there", key.0))?;
             this.unanswered.insert(key, frame);
         }
+        this.fill_tables()?;
         Ok(this)
     }
 
@@ -280,26 +282,24 @@ impl<E: Environment> Housekeeping<E> {
             .queue(told)
     }
 
-    /// Fills an lcore's tables.
-    pub(crate) fn fill_tables(&self, core: &mut Core) -> Result<(), Refused> {
-        let full = |_| Refused::Inconsistent(String::from("more entries than a table has room for"));
+    /// An lcore's side of the tables.
+    pub(crate) fn reader(&self) -> Reader {
+        self.tables.reader()
+    }
+
+    /// Fills the tables from the records.
+    fn fill_tables(&mut self) -> Result<(), Refused> {
+        let full = |error| Refused::Inconsistent(format!("an entry that no table takes: {error}"));
         for (port, vlan, ip) in self.addresses.iter().copied() {
-            core.addresses.insert(LocalAddress { port, vlan, ip }, ()).map_err(full)?;
+            self.tables.add_address(port, vlan, ip).map_err(full)?;
         }
         for add in self.controllers.values().flat_map(|controller| controller.namespaces.values()) {
-            let (key, entry) = NamespaceEntry::of(add);
-            core.namespaces.insert(key, entry).map_err(full)?;
+            self.tables.set_namespace(add).map_err(full)?;
         }
-        for (qpn, qp) in &self.qps {
-            let place = if qp.lcore != usize::from(core.lcore) {
-                QpPlace { lcore: qp.lcore as u16, slot: 0 }
-            } else if core.qps.at(qp.slot).is_some_and(|at| at.qpn == *qpn && !at.closing) {
-                QpPlace { lcore: core.lcore, slot: qp.slot }
-            } else {
-                continue;
-            };
-            core.qp_table.insert(*qpn, place).map_err(full)?;
+        for (qpn, qp) in self.qps.iter().filter(|(_, qp)| !qp.closing) {
+            self.tables.add_qp(*qpn, qp.lcore as u16, qp.slot).map_err(full)?;
         }
+        self.tables.publish();
         Ok(())
     }
 

@@ -38,7 +38,7 @@ impl<E: Environment> Housekeeping<E> {
                     .qps
                     .iter()
                     .filter(|(_, qp)| qp.cntlid == Some(cntlid) && qp.lcore == lcore)
-                    .map(|(qpn, _)| Change::QpFence { qpn: *qpn })
+                    .map(|(qpn, qp)| Change::QpFence { slot: qp.slot, qpn: *qpn })
                     .collect();
                 if !changes.is_empty() {
                     self.send_batch(lcore, changes, 0);

@@ -29,6 +29,7 @@ use crate::command::PAGES_MAX;
 use crate::exchange::{Batch, Change, Liveness};
 use crate::memory::{IN_CAPSULE_MAX, PAGE};
 use crate::state::Sizes;
+use crate::tables::Writer;
 use drives::Drive;
 pub use handover::HousekeepingState;
 use names::Names;
@@ -152,6 +153,7 @@ pub struct Housekeeping<E: Environment> {
     open: Option<Open<E::Queue>>,
     commits: Vec<Commit>,
     names: Names,
+    tables: Writer,
     ports: BTreeMap<u16, Port>,
     addresses: BTreeSet<(u16, u16, [u8; 16])>,
     drives: BTreeMap<u16, Drive>,
@@ -166,9 +168,15 @@ pub struct Housekeeping<E: Environment> {
 }
 
 impl<E: Environment> Housekeeping<E> {
-    /// Housekeeping for lcores with these DMA regions, one each.
+    /// Housekeeping for lcores with these DMA regions, one each, and the tables that they read.
     #[must_use]
-    pub fn new(mut environment: E, sizes: Sizes, liveness: Liveness, lcore_memory: Vec<Arc<Region>>) -> Self {
+    pub fn new(
+        mut environment: E,
+        sizes: Sizes,
+        liveness: Liveness,
+        lcore_memory: Vec<Arc<Region>>,
+        tables: Writer,
+    ) -> Self {
         let lcores = lcore_memory.len();
         let boot_id = environment.random();
         Self {
@@ -186,6 +194,7 @@ impl<E: Environment> Housekeeping<E> {
             open: None,
             commits: Vec::new(),
             names: Names::new(lcores, sizes.qps),
+            tables,
             ports: BTreeMap::new(),
             addresses: BTreeSet::new(),
             drives: BTreeMap::new(),
@@ -251,7 +260,7 @@ impl<E: Environment> Housekeeping<E> {
 
     /// An lcore has applied a batch.
     pub fn handle_applied(&mut self, now_ns: u64, batch: Batch<E::Queue>) {
-        let Batch { changes, barrier } = batch;
+        let Batch { changes, generation: _, barrier } = batch;
         for change in changes {
             if let Change::DriveRemove { drive, returned } = change {
                 self.drive_returned(now_ns, drive, returned);
@@ -331,6 +340,7 @@ impl<E: Environment> Housekeeping<E> {
         self.poll_drives(now_ns);
         self.poll_keep_alive(now_ns);
         self.names.rest_until(now_ns);
+        self.tables.reclaim();
     }
 
     /// Whether a HELLO opens a session: the frame that refuses it, when it does not. Nothing changes, so that a process that
@@ -435,9 +445,6 @@ impl<E: Environment> Housekeeping<E> {
             }
         }
         self.names.retire(now_ns, record.lcore, record.slot, qpn);
-        for lcore in (0..self.lcores).filter(|lcore| *lcore != record.lcore) {
-            self.send_batch(lcore, Vec::from([Change::QpForget { qpn }]), 0);
-        }
     }
 
     fn send(&mut self, kind: Kind, transaction: u64, body: &[u8], tail: &[u8]) {
@@ -454,7 +461,8 @@ impl<E: Environment> Housekeeping<E> {
     }
 
     fn send_batch(&mut self, lcore: usize, changes: Vec<Change<E::Queue>>, barrier: u64) {
-        self.batches[lcore].push_back(Box::new(Batch { changes, barrier }));
+        let generation = self.tables.current();
+        self.batches[lcore].push_back(Box::new(Batch { changes, generation, barrier }));
     }
 }
 

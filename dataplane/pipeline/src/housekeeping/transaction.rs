@@ -94,6 +94,8 @@ struct Overlay {
     controllers: BTreeSet<u16>,
     addresses: usize,
     namespaces: usize,
+    /// NSIDs that it adds, by controller.
+    named: BTreeMap<u16, Vec<u32>>,
 }
 
 type Refusal = (Reason, String);
@@ -133,11 +135,12 @@ impl<E: Environment> Housekeeping<E> {
             // Its refusal has been sent, or it never began.
             return;
         };
+        self.tables.reclaim();
         let mut staged = Vec::with_capacity(open.operations.len());
         let mut overlay = Overlay::default();
         let mut reservations = Vec::new();
         for (index, operation) in open.operations.drain(..).enumerate() {
-            match self.stage(operation, &mut overlay) {
+            match self.stage(operation, &mut overlay).and_then(|stage| self.stage_tables(stage, &mut overlay)) {
                 Ok(stage) => {
                     if let Staged::Qp { lcore, qpn, receive_psn, .. } = &stage {
                         reservations.push(Reservation {
@@ -167,6 +170,9 @@ impl<E: Environment> Housekeeping<E> {
             self.refuse(transaction, u32::MAX, Reason::Malformed, "COMMIT without PREPARE");
             return;
         };
+        let before = self.tables.current();
+        // Every lcore hears of a new generation, also when nothing else is for it.
+        let everywhere = self.tables.publish() != before;
         let mut changes: Vec<Vec<Change<E::Queue>>> = (0..self.lcores).map(|_| Vec::new()).collect();
         for stage in open.prepared.into_iter().flatten() {
             self.apply(now_ns, stage, &mut changes);
@@ -175,7 +181,7 @@ impl<E: Environment> Housekeeping<E> {
         let barrier = self.barrier;
         let mut waiting = 0;
         for (lcore, changes) in changes.into_iter().enumerate() {
-            if !changes.is_empty() {
+            if everywhere || !changes.is_empty() {
                 waiting += 1;
                 self.send_batch(lcore, changes, barrier);
             }
@@ -195,6 +201,7 @@ impl<E: Environment> Housekeeping<E> {
     }
 
     fn unstage(&mut self, staged: Vec<Staged<E::Queue>>) {
+        self.tables.rollback();
         // Ports and drives close as they are dropped.
         for stage in staged.into_iter().rev() {
             if let Staged::Qp { lcore, slot, qpn, .. } = stage {
@@ -283,6 +290,35 @@ impl<E: Environment> Housekeeping<E> {
         }
     }
 
+    /// Stages what an operation changes in the tables.
+    fn stage_tables(&mut self, stage: Staged<E::Queue>, overlay: &mut Overlay) -> Result<Staged<E::Queue>, Refusal> {
+        let tables = &mut self.tables;
+        let done = match &stage {
+            Staged::Address(add) => tables.add_address(add.port.get(), add.vlan.get(), add.ip),
+            Staged::Qp { lcore, slot, qpn, .. } => tables.add_qp(*qpn, *lcore as u16, *slot),
+            Staged::QpDestroy(qpn) => tables.remove_qp(*qpn),
+            Staged::Namespace(add) => {
+                overlay.named.entry(add.cntlid.get()).or_default().push(add.nsid.get());
+                tables.set_namespace(add)
+            }
+            Staged::NamespaceRemove(cntlid, nsid) => tables.remove_namespace(*cntlid, *nsid),
+            Staged::ControllerRemove(cntlid) => {
+                let there =
+                    self.controllers.get(cntlid).into_iter().flat_map(|record| record.namespaces.keys().copied());
+                let named = overlay.named.remove(cntlid).unwrap_or_default();
+                there.chain(named).try_for_each(|nsid| tables.remove_namespace(*cntlid, nsid))
+            }
+            _ => Ok(()),
+        };
+        match done {
+            Ok(()) => Ok(stage),
+            Err(error) => {
+                self.unstage(Vec::from([stage]));
+                refusal(Reason::Full, alloc::format!("{error}"))
+            }
+        }
+    }
+
     fn stage_port(&mut self, add: PortAdd, device: String, overlay: &mut Overlay) -> Result<Staged<E::Queue>, Refusal> {
         let number = add.port.get();
         if let Some(port) = self.ports.get(&number) {
@@ -354,9 +390,6 @@ impl<E: Environment> Housekeeping<E> {
             }
             Staged::Address(add) => {
                 self.addresses.insert((add.port.get(), add.vlan.get(), add.ip));
-                for changes in changes {
-                    changes.push(Change::AddressAdd { port: add.port.get(), vlan: add.vlan.get(), ip: add.ip });
-                }
             }
             Staged::Drive { number, name, uri, attachment } => {
                 let drive = Drive::bring_up(name, uri, attachment, &self.lcore_memory);
@@ -375,24 +408,18 @@ impl<E: Environment> Housekeeping<E> {
                     blob,
                 };
                 self.qps.insert(qpn, record);
-                for (index, changes) in changes.iter_mut().enumerate() {
-                    changes.push(if index == lcore {
-                        Change::QpCreate { create, slot, qpn, receive_psn }
-                    } else {
-                        Change::QpElsewhere { qpn, lcore: lcore as u16 }
-                    });
-                }
+                changes[lcore].push(Change::QpCreate { create, slot, qpn, receive_psn });
             }
             Staged::QpBind(bind) => {
                 if let Some(qp) = self.qps.get_mut(&bind.qpn.get()) {
                     qp.cntlid = Some(bind.cntlid.get());
-                    changes[qp.lcore].push(Change::QpBind(bind));
+                    changes[qp.lcore].push(Change::QpBind { slot: qp.slot, bind });
                 }
             }
             Staged::QpDestroy(qpn) => {
                 if let Some(qp) = self.qps.get_mut(&qpn) {
                     qp.closing = true;
-                    changes[qp.lcore].push(Change::QpDestroy { qpn });
+                    changes[qp.lcore].push(Change::QpDestroy { slot: qp.slot, qpn });
                 }
             }
             Staged::Controller(add, blob) => {
@@ -418,12 +445,7 @@ impl<E: Environment> Housekeeping<E> {
             }
             Staged::ControllerRemove(cntlid) => {
                 let Some(mut record) = self.controllers.remove(&cntlid) else { return };
-                for nsid in core::mem::take(&mut record.namespaces).into_keys() {
-                    self.namespaces -= 1;
-                    for changes in changes.iter_mut() {
-                        changes.push(Change::NamespaceRemove { cntlid, nsid });
-                    }
-                }
+                self.namespaces -= core::mem::take(&mut record.namespaces).len();
                 // Its id rests until the last of its QPs is retired.
                 if self.qps.values().any(|qp| qp.cntlid == Some(cntlid)) {
                     record.closing = true;
@@ -434,27 +456,21 @@ impl<E: Environment> Housekeeping<E> {
                 let (cntlid, nsid) = (add.cntlid.get(), add.nsid.get());
                 let controller = self.controllers.get_mut(&cntlid).expect("PREPARE has checked");
                 self.namespaces += usize::from(controller.namespaces.insert(nsid, add).is_none());
-                for changes in changes {
-                    changes.push(Change::NamespaceAdd(add));
-                }
             }
             Staged::NamespaceRemove(cntlid, nsid) => {
                 let removed = self.controllers.get_mut(&cntlid).is_some_and(|c| c.namespaces.remove(&nsid).is_some());
                 self.namespaces -= usize::from(removed);
-                for changes in changes {
-                    changes.push(Change::NamespaceRemove { cntlid, nsid });
-                }
             }
             Staged::Abort(abort) => {
                 let qpn = abort.qpn.get();
                 if let Some(qp) = self.qps.get(&qpn) {
-                    changes[qp.lcore].push(Change::Abort { qpn, cid: abort.cid.get() });
+                    changes[qp.lcore].push(Change::Abort { slot: qp.slot, qpn, cid: abort.cid.get() });
                 }
             }
             Staged::Answer(answer, data) => {
                 self.unanswered.remove(&(answer.qpn.get(), answer.punt.get()));
                 if let Some(qp) = self.qps.get(&answer.qpn.get()) {
-                    changes[qp.lcore].push(Change::Answer { answer, data });
+                    changes[qp.lcore].push(Change::Answer { slot: qp.slot, answer, data });
                 }
             }
         }
