@@ -110,9 +110,13 @@ impl Filter {
         W
     }
 
-    /// The first line of every row that a lookup of a key goes over.
+    /// The first line of every row that a lookup of a key goes over: none where it compares the few slots there are.
     #[inline]
     pub(crate) fn lines(&self, key: impl Fn(usize) -> u64, mut line: impl FnMut(&Line)) {
+        let first = self.occupied.first().map_or(0, |line| line.0[0].load(Ordering::Relaxed));
+        if self.groups.load(Ordering::Relaxed) <= 1 && first.count_ones() <= FEW {
+            return;
+        }
         for (word, active) in self.active.iter().enumerate() {
             let mut nibbles = active.load(Ordering::Relaxed);
             while nibbles != 0 {

@@ -208,3 +208,27 @@ impl<K: TernaryKey, E: Words> TernaryTable<K, E> {
         index_limit(self.capacity())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Few slots are compared, and rows that nobody looks at are not fetched: an empty table costs a burst nothing.
+    #[test]
+    fn only_lines_that_a_lookup_goes_over_are_shown() {
+        let mut writer = Writer::new(0, 3);
+        let table = TernaryTable::<[u64; 2], [u64; 1]>::new(&mut writer, 100);
+        let shown = |table: &TernaryTable<[u64; 2], [u64; 1]>| {
+            let mut shown = 0;
+            table.lines(&[1, 2], |_| shown += 1);
+            shown
+        };
+        for n in 0..100 {
+            // One nibble of the first word counts, two of the second.
+            let expected = if n <= 8 { 0 } else { 3 };
+            assert_eq!(shown(&table), expected, "{n} entries");
+            let matched = Match { value: [n & 0xf, n & 0xf0], mask: [0xf, 0xff0], priority: n as i32 };
+            table.insert(&mut writer, &matched, &[n]).unwrap();
+        }
+    }
+}
