@@ -18,8 +18,8 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         let (default_field, _) = beside(plan, TableId(index as u32));
         default.push(quote! {
             #id => {
-                let action = #action::new(action, arguments).ok_or(EntryError::Action)?;
-                Ok(self.#default_field.set(writer, &action)?)
+                let given = if action == 0 { Some(#action::DEFAULT) } else { #action::new(action, arguments) };
+                Ok(self.#default_field.set(writer, &given.ok_or(EntryError::Action)?)?)
             }
         });
         if engine(table) == Engine::Keyless {
@@ -102,7 +102,7 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
             }
         }
 
-        /// Stages another default action, by P4Runtime ids.
+        /// Stages another default action, by P4Runtime ids; action 0 is what the program says.
         ///
         /// # Errors
         /// If there is no such table or action, or the table cannot take the change now.

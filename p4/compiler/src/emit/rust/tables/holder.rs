@@ -24,6 +24,7 @@ fn table_type(plan: &Plan<'_>, index: usize, table: &Table) -> Option<TokenStrea
 /// `Sizes`, `Tables` and `Banks`.
 pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
     let (mut sizes, mut fields, mut lets, mut names) = (vec![], vec![], vec![], vec![]);
+    let (mut counters_of, mut meters_of) = (vec![], vec![]);
     let mut usual = vec![];
     for (index, table) in plan.program.tables.iter().enumerate() {
         let (field, _, action) = &plan.tables[index];
@@ -75,16 +76,24 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         let direct = matches!(kind, ExternKind::DirectCounter { .. } | ExternKind::DirectMeter { .. });
         let by = if direct { " By entry index; the last cell is the default action's." } else { "" };
         let about = doc(&format!("`{}`.{by}", declared.name));
+        let id = hex(match kind {
+            ExternKind::DirectCounter { table, .. } | ExternKind::DirectMeter { table, .. } => {
+                plan.program.tables[table.index()].id.into()
+            }
+            _ => declared.id.into(),
+        });
         if counts(kind) {
             fields.push(quote!(#about pub #field: gantry_table::Counters,));
             lets.push(quote!(let #field = gantry_table::Counters::new(#count, lcores);));
             names.push(quote!(#field,));
             banks.push(quote!(#about pub #field: gantry_table::CounterBank,));
             taken.push(quote!(#field: self.#field.bank()?,));
+            counters_of.push(quote!(#id => Some(&self.#field),));
         } else {
             fields.push(quote!(#about pub #field: gantry_table::Meters,));
             lets.push(quote!(let #field = gantry_table::Meters::new(#count);));
             names.push(quote!(#field,));
+            meters_of.push(quote!(#id => Some(&self.#field),));
         }
     }
     let entries = own_entries(plan);
@@ -121,6 +130,18 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
             /// Banks of counters that no lcore has yet; none when all are taken.
             #[must_use]
             pub fn banks(&self) -> Option<Banks> { Some(Banks { #(#taken)* }) }
+
+            /// The counters with a P4Runtime id; the direct ones of the entries of the table with that id.
+            #[must_use]
+            pub fn counters(&self, id: u32) -> Option<&gantry_table::Counters> {
+                match id { #(#counters_of)* _ => None }
+            }
+
+            /// The meters with a P4Runtime id; the direct ones of the entries of the table with that id.
+            #[must_use]
+            pub fn meters(&self, id: u32) -> Option<&gantry_table::Meters> {
+                match id { #(#meters_of)* _ => None }
+            }
 
             #changes
         }

@@ -6,7 +6,7 @@ use quote::{format_ident, quote};
 use crate::emit::rust::headers::hex;
 use crate::emit::rust::names::last;
 use crate::emit::rust::plan::Plan;
-use crate::ir::ActionScope;
+use crate::ir::{ActionScope, ExternKind};
 
 /// `TABLES`: what control must know of them.
 pub(in crate::emit::rust) fn info(plan: &Plan<'_>) -> TokenStream {
@@ -31,6 +31,7 @@ pub(in crate::emit::rust) fn info(plan: &Plan<'_>) -> TokenStream {
             }
         });
         let (const_entries, const_default) = (table.const_entries, table.const_default);
+        let owned = table.notes.annotations.iter().any(|annotation| annotation.starts_with("@owner"));
         quote! {
             TableInfo {
                 name: #name,
@@ -40,8 +41,13 @@ pub(in crate::emit::rust) fn info(plan: &Plan<'_>) -> TokenStream {
                 actions: &[#(#actions),*],
                 const_entries: #const_entries,
                 const_default: #const_default,
+                owned: #owned,
             }
         }
+    });
+    let digests = plan.program.externs.iter().filter(|of| matches!(of.kind, ExternKind::Digest { .. })).map(|of| {
+        let (name, id) = (&of.name, hex(of.id.into()));
+        quote!(DigestInfo { name: #name, id: #id })
     });
     quote! {
         /// A table, for control.
@@ -61,6 +67,8 @@ pub(in crate::emit::rust) fn info(plan: &Plan<'_>) -> TokenStream {
             pub const_entries: bool,
             /// The default action stays.
             pub const_default: bool,
+            /// It has an `@owner`: P4Runtime's clients may look and not touch.
+            pub owned: bool,
         }
 
         /// A part of a key.
@@ -115,5 +123,17 @@ pub(in crate::emit::rust) fn info(plan: &Plan<'_>) -> TokenStream {
 
         /// The program's tables.
         pub static TABLES: &[TableInfo] = &[#(#tables),*];
+
+        /// A digest, for control.
+        #[derive(Clone, Copy, Debug)]
+        pub struct DigestInfo {
+            /// Its name.
+            pub name: &'static str,
+            /// Its P4Runtime id.
+            pub id: u32,
+        }
+
+        /// The program's digests.
+        pub static DIGESTS: &[DigestInfo] = &[#(#digests),*];
     }
 }
