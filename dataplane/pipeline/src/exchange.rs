@@ -104,6 +104,13 @@ pub enum Change<P> {
         /// UD payload.
         payload: Vec<u8>,
     },
+    /// A frame to send as it is.
+    Transmit {
+        /// The port.
+        port: u16,
+        /// From its Ethernet header on.
+        frame: Vec<u8>,
+    },
 }
 
 /// What an lcore needs to drive its queue pair of one drive.

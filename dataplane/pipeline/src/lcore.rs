@@ -328,6 +328,7 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
                 *datagram_psn = datagram_psn.wrapping_add(1);
                 inject(core, ports, path, (*dest_qpn, *qkey, *pkey), *datagram_psn, payload);
             }
+            Change::Transmit { port, frame } => transmit(core, ports, *port, frame),
         }
     }
 }
@@ -386,6 +387,24 @@ fn answer(core: &mut Core, slot: u32, answer: &channel::operation::Answer, data:
     command.return_length = length as u32;
     core.memory.fill_pages(command, &data[..length]);
     s8_respond::respond(core, index, Status(answer.status.get()), answer.dw0.get(), answer.dw1.get());
+}
+
+/// Sends a frame as it is.
+fn transmit<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>], port: u16, bytes: &[u8]) {
+    let Some(port) = ports.iter_mut().find(|slot| slot.number == port) else { return };
+    if !port.make_room(core) {
+        core.counters.count(Counter::AnswerTxFull);
+        return;
+    }
+    let Some(mut frame) = port.queue.tx_alloc() else {
+        core.counters.count(Counter::TxPoolEmpty);
+        return;
+    };
+    // Housekeeping has seen to it that the port takes frames of that length.
+    let Some(space) = frame.space().get_mut(..bytes.len()) else { return };
+    space.copy_from_slice(bytes);
+    frame.truncate(bytes.len());
+    port.send(core, frame);
 }
 
 fn inject<P: Port>(

@@ -8,7 +8,7 @@ use gantry::channel::operation::{NAMESPACE_READ_ONLY, NamespaceAdd};
 use gantry::command::{self, NamespacesAction, NamespacesKey};
 use gantry::packet::{self, LocalAddressesAction, LocalAddressesKey, QpsAction, QpsKey};
 pub use gantry_table::mix;
-use gantry_table::{Generation, Lcore, StageError};
+use gantry_table::{EntryIndex, Generation, Lcore, StageError};
 
 use crate::state::Sizes;
 
@@ -16,7 +16,7 @@ use crate::state::Sizes;
 const RECLAIMED: usize = 4096;
 
 /// Every address and namespace belongs to this tenant.
-const TENANT: u16 = 0;
+pub(crate) const TENANT: u16 = 0;
 
 /// Handles to the tables of both programs; a clone is the same tables.
 #[derive(Clone)]
@@ -124,6 +124,14 @@ impl Writer {
     /// The controller has the namespace no longer, if it had it.
     pub(crate) fn remove_namespace(&mut self, cntlid: u16, nsid: u32) -> Result<(), StageError> {
         gone(self.tables.command.namespaces.remove(&mut self.writer, &NamespacesKey { cntlid, nsid }).map(|_| ()))
+    }
+
+    /// Where a controller's namespace is in its table, if `fields` are a key of it.
+    pub(crate) fn namespace_index(&self, fields: &[u128]) -> Option<EntryIndex> {
+        let [cntlid, nsid] = fields else { return None };
+        let key = NamespacesKey { cntlid: u16::try_from(*cntlid).ok()?, nsid: u32::try_from(*nsid).ok()? };
+        let namespaces = &self.tables.command.namespaces;
+        namespaces.lookup(self.writer.current(), &key, namespaces.hash(&key)).map(|(index, _)| index)
     }
 
     pub(crate) fn current(&self) -> Generation {

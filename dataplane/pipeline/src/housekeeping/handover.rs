@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drives::DriveState;
 use super::names::Names;
-use super::{Arc, Attachment, Box, Environment, Housekeeping, Liveness, Region, String};
+use super::{Arc, Attachment, Box, Clients, Environment, Housekeeping, Liveness, Region, String};
 use super::{ControllerRecord, DATAGRAMS_MAX, Datagram, Port, QpRecord};
 use crate::command::{Ring, State};
 use crate::handover::{Handed, Refused, Regions, must, told};
@@ -39,6 +39,8 @@ pub struct HousekeepingState {
     /// Capsules without an answer, as the frames that control is told them with.
     unanswered: Vec<Vec<u8>>,
     controllers: Vec<(u16, ControllerTold)>,
+    /// What P4Runtime's clients have written, as the frames that control is told it with.
+    clients: Vec<Vec<u8>>,
     keep_alive_check_ns: u64,
 }
 
@@ -114,10 +116,10 @@ impl<E: Environment> Housekeeping<E> {
     /// Tells a successor everything but the session.
     pub(crate) fn tell(&self, regions: &mut Regions) -> HousekeepingState {
         let Self { boot_id, epoch, barrier, names, ports, addresses, drives, qps, datagrams, unanswered, .. } = self;
-        let Self { controllers, keep_alive_check_ns, liveness, .. } = self;
+        let Self { controllers, keep_alive_check_ns, liveness, clients, .. } = self;
         // The successor's own; told elsewhere; at rest; of the session; a sum.
         let Self { environment: _, lcores: _, sizes: _, lcore_memory: _, batches: _, open: _, commits: _, .. } = self;
-        let Self { connected: _, outgoing: _, namespaces: _, tables: _, .. } = self;
+        let Self { connected: _, minor: _, outgoing: _, namespaces: _, tables: _, .. } = self;
         let port_told = |(number, port): (&u16, &Port)| PortTold {
             number: *number,
             device: port.device.clone(),
@@ -165,6 +167,7 @@ impl<E: Environment> Housekeeping<E> {
             datagrams: datagrams.iter().map(datagram_told).collect(),
             unanswered: unanswered.values().cloned().collect(),
             controllers: controllers.iter().map(controller_told).collect(),
+            clients: clients.frames(),
             keep_alive_check_ns: *keep_alive_check_ns,
         }
     }
@@ -232,6 +235,8 @@ impl<E: Environment> Housekeeping<E> {
             this.unanswered.insert(key, frame);
         }
         this.fill_tables()?;
+        this.clients = Clients::take_up(told.keep_alive_check_ns, &mut this.tables, &told.clients)
+            .map_err(Refused::Inconsistent)?;
         Ok(this)
     }
 

@@ -7,6 +7,7 @@ mod drives;
 mod handover;
 mod keep_alive;
 mod names;
+mod p4runtime;
 mod state;
 mod transaction;
 
@@ -20,6 +21,7 @@ use gantry::channel::event::{Event, EventKind};
 use gantry::channel::operation::{NamespaceAdd, QpCreate};
 use gantry::channel::session::{Hello, Reason, Refused, Welcome};
 use gantry::channel::slow_path::{Capsule, Punt};
+use gantry::channel::table::{DigestData, PacketOut};
 use gantry::channel::{self, Frame, Kind};
 use gantry_dma::Region;
 use zerocopy::IntoBytes;
@@ -33,6 +35,7 @@ use crate::tables::Writer;
 use drives::Drive;
 pub use handover::HousekeepingState;
 use names::Names;
+use p4runtime::{Clients, Filled};
 use transaction::{Commit, Open};
 
 /// What housekeeping needs from the process it runs in.
@@ -102,6 +105,10 @@ const MAD_TRANSACTION_ID: core::ops::Range<usize> = 8..16;
 /// Frames that wait for a control which does not read, before datagrams are no longer added.
 const BACKLOG: usize = 4096;
 
+/// Bytes of an Ethernet header, without a tag and with one.
+const ETHERNET_MIN: usize = 14;
+const ETHERNET_MAX: usize = 18;
+
 /// Datagrams that are kept.
 const DATAGRAMS_MAX: usize = 256;
 
@@ -146,6 +153,8 @@ pub struct Housekeeping<E: Environment> {
     lcore_memory: Vec<Arc<Region>>,
     boot_id: u64,
     connected: bool,
+    /// Minor version that control speaks.
+    minor: u16,
     epoch: u64,
     outgoing: VecDeque<Vec<u8>>,
     batches: Vec<VecDeque<Box<Batch<E::Queue>>>>,
@@ -154,6 +163,8 @@ pub struct Housekeeping<E: Environment> {
     commits: Vec<Commit>,
     names: Names,
     tables: Writer,
+    /// What P4Runtime's clients have written to them.
+    clients: Clients,
     ports: BTreeMap<u16, Port>,
     addresses: BTreeSet<(u16, u16, [u8; 16])>,
     drives: BTreeMap<u16, Drive>,
@@ -187,6 +198,7 @@ impl<E: Environment> Housekeeping<E> {
             lcore_memory,
             boot_id,
             connected: false,
+            minor: 0,
             epoch: 0,
             outgoing: VecDeque::new(),
             batches: (0..lcores).map(|_| VecDeque::new()).collect(),
@@ -195,6 +207,7 @@ impl<E: Environment> Housekeeping<E> {
             commits: Vec::new(),
             names: Names::new(lcores, sizes.qps),
             tables,
+            clients: Clients::default(),
             ports: BTreeMap::new(),
             addresses: BTreeSet::new(),
             drives: BTreeMap::new(),
@@ -302,9 +315,21 @@ impl<E: Environment> Housekeeping<E> {
             let datagram = Datagram { came_ns: now_ns, sent: self.connected, remote_ip, frame: datagram.to_vec() };
             self.datagrams.push_back(datagram);
         }
+        let of_tables = match frame.kind {
+            Kind::PacketIn => true,
+            Kind::DigestData => match DigestData::parse(frame.bytes) {
+                Ok((digest, _)) if self.clients.wants(digest) => true,
+                _ => return,
+            },
+            _ => false,
+        };
+        if of_tables && self.minor < 2 {
+            return;
+        }
         // What happens while control is away it learns from the state that its session begins with. One that does not read
         // gets no more datagrams; everything else is bounded by the objects it speaks of.
-        if self.connected && (frame.kind != Kind::Punt || self.outgoing.len() < BACKLOG) {
+        let bounded = of_tables || frame.kind == Kind::Punt;
+        if self.connected && (!bounded || self.outgoing.len() < BACKLOG) {
             self.outgoing.push_back(datagram.to_vec());
         }
     }
@@ -384,12 +409,13 @@ impl<E: Environment> Housekeeping<E> {
         let (major, minor) = channel::VERSION;
         self.epoch = hello.epoch.get();
         self.connected = true;
+        self.minor = minor.min(hello.minor.get());
         self.rollback();
         // Whoever waits for these is gone.
         self.commits.clear();
         let welcome = Welcome {
             major: U16::new(major),
-            minor: U16::new(minor.min(hello.minor.get())),
+            minor: U16::new(self.minor),
             lcores: U16::new(self.lcores as u16),
             in_capsule_data: U16::new(IN_CAPSULE_MAX as u16),
             boot_id: U64::new(self.boot_id),
@@ -398,7 +424,7 @@ impl<E: Environment> Housekeeping<E> {
         };
         self.outgoing.clear();
         self.send(Kind::Welcome, 0, welcome.as_bytes(), &[]);
-        self.tell_state(now_ns, hello.minor.get() >= 1);
+        self.tell_state(now_ns);
         true
     }
 
@@ -409,6 +435,8 @@ impl<E: Environment> Housekeeping<E> {
             Kind::Commit => self.commit(now_ns, frame.transaction),
             Kind::Rollback => self.rollback(),
             Kind::Inject => self.inject(frame),
+            Kind::CounterRead | Kind::SinceHit | Kind::TableDump => self.answer(frame),
+            Kind::PacketOut => self.packet_out(frame),
             _ => self.operation(frame),
         }
     }
@@ -432,6 +460,36 @@ impl<E: Environment> Housekeeping<E> {
             pkey: inject.pkey.get(),
             payload: payload.to_vec(),
         };
+        self.send_batch(lcore, Vec::from([change]), 0);
+    }
+
+    /// A question of P4Runtime's clients.
+    fn answer(&mut self, frame: &Frame<'_>) {
+        match self.clients.answer(&self.tables, &Own(self), frame) {
+            Ok(answer) => self.outgoing.push_back(answer),
+            Err((reason, text)) => self.refuse(frame.transaction, u32::MAX, reason, &text),
+        }
+    }
+
+    /// A frame of a P4Runtime client, to be sent as it is.
+    fn packet_out(&mut self, frame: &Frame<'_>) {
+        let Ok((packet, bytes)) = frame.body::<PacketOut>() else {
+            self.refuse(frame.transaction, u32::MAX, Reason::Malformed, "PACKET_OUT is too short");
+            return;
+        };
+        let number = u16::try_from(packet.port.get()).ok();
+        let port = number.and_then(|number| Some((number, self.ports.get(&number)?)));
+        let Some((number, lcore)) = port.and_then(|(number, port)| Some((number, *port.lcores.first()?))) else {
+            self.refuse(frame.transaction, u32::MAX, Reason::NotFound, "PACKET_OUT names no port");
+            return;
+        };
+        // An Ethernet header, and what the port's largest packet is with one.
+        let most = usize::from(self.ports[&number].mtu) + ETHERNET_MAX;
+        if !(ETHERNET_MIN..=most).contains(&bytes.len()) {
+            self.refuse(frame.transaction, u32::MAX, Reason::Invalid, "PACKET_OUT is no frame of that port");
+            return;
+        }
+        let change = Change::Transmit { port: number, frame: bytes.to_vec() };
         self.send_batch(lcore, Vec::from([change]), 0);
     }
 
@@ -463,6 +521,26 @@ impl<E: Environment> Housekeeping<E> {
     fn send_batch(&mut self, lcore: usize, changes: Vec<Change<E::Queue>>, barrier: u64) {
         let generation = self.tables.current();
         self.batches[lcore].push_back(Box::new(Batch { changes, generation, barrier }));
+    }
+}
+
+/// What housekeeping fills tables with, as it is told to P4Runtime's clients.
+struct Own<'a, E: Environment>(&'a Housekeeping<E>);
+
+impl<E: Environment> Filled for Own<'_, E> {
+    fn addresses(&self, from: u64) -> impl Iterator<Item = (u16, u16, [u8; 16])> {
+        self.0.addresses.iter().copied().skip(usize::try_from(from).unwrap_or(usize::MAX))
+    }
+
+    fn qps(&self, from: u32) -> impl Iterator<Item = (u32, u16, u32)> {
+        let open = self.0.qps.range(from..).filter(|(_, qp)| !qp.closing);
+        open.map(|(qpn, qp)| (*qpn, qp.lcore as u16, qp.slot))
+    }
+
+    fn namespaces(&self, (cntlid, nsid): (u16, u32)) -> impl Iterator<Item = &NamespaceAdd> {
+        let of = self.0.controllers.range(cntlid..);
+        let all = of.flat_map(|(cntlid, controller)| controller.namespaces.values().map(move |add| (*cntlid, add)));
+        all.filter(move |(of, add)| (*of, add.nsid.get()) >= (cntlid, nsid)).map(|(_, add)| add)
     }
 }
 

@@ -13,16 +13,16 @@ use super::{ControllerRecord, DATAGRAM_SEEN_NS, DATAGRAM_UNSEEN_NS, Environment,
 use crate::qp::UNBOUND;
 
 impl<E: Environment> Housekeeping<E> {
-    /// Ports, drives, QPs, controllers, table entries, unanswered capsules, recent datagrams. A control of minor version 0 hears of ports and
-    /// drives only.
-    pub(super) fn tell_state(&mut self, now_ns: u64, all: bool) {
+    /// Ports, drives, QPs, controllers, table entries, what P4Runtime clients have written, unanswered capsules, recent datagrams. A
+    /// control of minor version 0 hears of ports and drives only, one of version 1 of no clients.
+    pub(super) fn tell_state(&mut self, now_ns: u64) {
         for number in self.ports.keys().copied().collect::<Vec<_>>() {
             self.port_up(number);
         }
         for number in self.drives.keys().copied().collect::<Vec<_>>() {
             self.announce_drive(number);
         }
-        if !all {
+        if self.minor < 1 {
             return;
         }
         let mut frames = Vec::new();
@@ -35,6 +35,9 @@ impl<E: Environment> Housekeeping<E> {
             for entry in controller.namespaces.values() {
                 frames.push(gantry::channel::emit(Kind::NamespaceState, 0, entry.as_bytes(), &[]));
             }
+        }
+        if self.minor >= 2 {
+            frames.extend(self.clients.frames());
         }
         frames.extend(self.unanswered.values().cloned());
         self.datagrams.retain(|datagram| {

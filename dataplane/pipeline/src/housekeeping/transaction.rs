@@ -20,12 +20,13 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
 use super::drives::Drive;
+use super::p4runtime;
 use super::{Attachment, ControllerRecord, Environment, Housekeeping, OpenPort, Port, QpRecord};
 use crate::exchange::Change;
 use crate::state::DRIVES;
 
 /// Operations that one transaction may hold.
-const OPERATIONS_MAX: usize = 65_536;
+const OPERATIONS_MAX: usize = gantry::channel::table::TRANSACTION_MAX;
 
 /// The transaction that control is writing.
 pub(super) struct Open<Q> {
@@ -54,6 +55,7 @@ enum Operation {
     NamespaceRemove(NamespaceRemove),
     Answer(Answer, Vec<u8>),
     Abort(Abort),
+    Client(p4runtime::Write),
 }
 
 /// An operation that can no longer fail.
@@ -84,6 +86,7 @@ enum Staged<Q> {
     NamespaceRemove(u16, u32),
     Answer(Answer, Vec<u8>),
     Abort(Abort),
+    Client(p4runtime::Staged),
 }
 
 /// What the transaction would add, for the operations after it to refer to.
@@ -96,6 +99,7 @@ struct Overlay {
     namespaces: usize,
     /// NSIDs that it adds, by controller.
     named: BTreeMap<u16, Vec<u32>>,
+    clients: p4runtime::Overlay,
 }
 
 type Refusal = (Reason, String);
@@ -117,12 +121,12 @@ impl<E: Environment> Housekeeping<E> {
             return;
         };
         let index = open.operations.len() as u32;
-        match Operation::parse(frame) {
-            Some(_) if open.operations.len() == OPERATIONS_MAX => {
+        match Operation::parse_all(frame) {
+            Some(operations) if open.operations.len() + operations.len() > OPERATIONS_MAX => {
                 self.open = None;
                 self.refuse(frame.transaction, index, Reason::Full, "too many operations in one transaction");
             }
-            Some(operation) => open.operations.push(operation),
+            Some(operations) => open.operations.extend(operations),
             None => {
                 self.open = None;
                 self.refuse(frame.transaction, index, Reason::Malformed, "not an operation of this contract");
@@ -275,6 +279,9 @@ impl<E: Environment> Housekeeping<E> {
                 Ok(Staged::Namespace(add))
             }
             Operation::NamespaceRemove(remove) => Ok(Staged::NamespaceRemove(remove.cntlid.get(), remove.nsid.get())),
+            Operation::Client(write) => {
+                self.clients.stage(&mut self.tables, write, &mut overlay.clients).map(Staged::Client)
+            }
             // Of no effect when its QP has gone: so is the command.
             Operation::Abort(abort) => Ok(Staged::Abort(abort)),
             Operation::Answer(answer, data) => {
@@ -461,6 +468,7 @@ impl<E: Environment> Housekeeping<E> {
                 let removed = self.controllers.get_mut(&cntlid).is_some_and(|c| c.namespaces.remove(&nsid).is_some());
                 self.namespaces -= usize::from(removed);
             }
+            Staged::Client(staged) => self.clients.apply(now_ns, &self.tables, staged),
             Staged::Abort(abort) => {
                 let qpn = abort.qpn.get();
                 if let Some(qp) = self.qps.get(&qpn) {
@@ -494,6 +502,14 @@ fn blob_of(tail: &[u8]) -> Option<Vec<u8>> {
 const PORTS_MAX: usize = 64;
 
 impl Operation {
+    /// The operations of a frame: of P4Runtime's clients there are many in one.
+    fn parse_all(frame: &Frame<'_>) -> Option<Vec<Self>> {
+        match p4runtime::Write::parse(frame) {
+            Some(writes) => Some(writes.into_iter().map(Self::Client).collect()),
+            None => Some(Vec::from([Self::parse(frame)?])),
+        }
+    }
+
     fn parse(frame: &Frame<'_>) -> Option<Self> {
         let text = |bytes: &[u8]| core::str::from_utf8(bytes).ok().map(String::from);
         Some(match frame.kind {
