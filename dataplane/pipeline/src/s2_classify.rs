@@ -100,7 +100,8 @@ pub fn crossed<F: RxFrame>(
 }
 
 fn control<F: RxFrame>(core: &mut Core, burst: &[F], packets: &mut [Packet]) {
-    let frames: ArrayVec<&[u8], BURST> = burst.iter().map(RxFrame::bytes).collect();
+    let mut frames: ArrayVec<&[u8], BURST> = ArrayVec::new();
+    frames.extend(burst.iter().map(RxFrame::bytes));
     let Core { reader, cpu, now_ns, lcore, .. } = core;
     let Reader { tables, packet_banks: banks, generation, .. } = reader;
     let mut externs = Externs { cpu: *cpu, lcore: *lcore, congestion: 0 };

@@ -28,9 +28,15 @@ pub type Burst = ArrayVec<u32, BURST>;
 /// Decides about commands and sends them on their way.
 #[inline(never)]
 pub fn run(core: &mut Core, burst: &mut Burst) {
-    let mut asked: ArrayVec<Packet, BURST> = burst.iter().map(|index| ask(core, *index)).collect();
+    if burst.is_empty() {
+        return;
+    }
+    let mut asked: ArrayVec<Packet, BURST> = ArrayVec::new();
+    for index in &*burst {
+        asked.push(ask(core, *index));
+    }
     control(core, &mut asked);
-    for (index, packet) in burst.drain(..).zip(asked) {
+    for (index, packet) in burst.drain(..).zip(&asked) {
         act(core, index, &packet.metadata);
     }
 }
@@ -173,9 +179,12 @@ fn retry_tenants(core: &mut Core) {
         burst.push(index);
     }
     core.waiting_tenant = list;
-    let mut asked: ArrayVec<Packet, BURST> = burst.iter().map(|index| ask_again(core, *index)).collect();
+    let mut asked: ArrayVec<Packet, BURST> = ArrayVec::new();
+    for index in &burst {
+        asked.push(ask_again(core, *index));
+    }
     control(core, &mut asked);
-    for (index, packet) in burst.into_iter().zip(asked) {
+    for (index, packet) in burst.into_iter().zip(&asked) {
         let command = &mut core.commands[index];
         command.paid = packet.metadata.paid != 0;
         if command.dead {

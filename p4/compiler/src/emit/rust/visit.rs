@@ -47,7 +47,7 @@ pub(super) fn emit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
 
             #about
             fn #visit<X: Externs>(at: &mut [u8; BURST], packets: &mut [Packet], #frames run: &mut Run<'_, X>, from: usize) {
-                if !at.contains(&#at) {
+                if at.iter().take(packets.len()).all(|at| *at != #at) {
                     return;
                 }
                 let action = run.tables.#default.read(run.generation);
@@ -70,7 +70,7 @@ pub(super) fn emit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
 
             #about
             fn #visit<X: Externs>(at: &mut [u8; BURST], packets: &mut [Packet], #frames run: &mut Run<'_, X>, from: usize) {
-                if !at.contains(&#at) {
+                if at.iter().take(packets.len()).all(|at| *at != #at) {
                     return;
                 }
                 let miss = run.tables.#default.read(run.generation);
@@ -127,6 +127,12 @@ pub(super) fn emit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
     };
     let (hash_field, hash_zero) =
         if engine == Engine::Exact { (quote!(hash: u64,), quote!(hash: 0,)) } else { (quote!(), quote!()) };
+    let lookup_one = match engine {
+        Engine::Exact => quote!(table.lookup(run.generation, &key, table.hash(&key))),
+        Engine::Lpm(_) => quote!(table.lookup(run.generation, &key.0, key.1)),
+        _ => quote!(table.lookup(run.generation, &key)),
+    };
+    let one_frame = framed(plan, quote!(let frame = frames[0];));
     let touched = table.idle_timeout.then(|| quote!(run.tables.#idle.touch(entry, run.now_ns);));
     let (pattern, all) = each(plan, true);
     quote! {
@@ -147,10 +153,26 @@ pub(super) fn emit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
                 found: Option<(gantry_table::EntryIndex, #action_type)>,
             }
 
-            if !at.contains(&#at) {
+            if at.iter().take(packets.len()).all(|at| *at != #at) {
                 return;
             }
             let table = &run.tables.#field;
+            // Nothing to overlap: what a whole burst needs would cost more than the lookup.
+            if let ([packet], [at, ..]) = (&mut *packets, &mut *at) {
+                #one_frame
+                let key = #key_of(packet, #frame);
+                *at = match #lookup_one {
+                    Some((entry, action)) => {
+                        #touched
+                        #after(packet, #frame run, from, entry.index(), true, action)
+                    }
+                    None => {
+                        let action = run.tables.#default.read(run.generation);
+                        #after(packet, #frame run, from, table.index_limit(), false, action)
+                    }
+                };
+                return;
+            }
             let mut works = [Work { key: #zero, #hash_zero found: None }; BURST];
             for #pattern in #all {
                 if *at == #at {
