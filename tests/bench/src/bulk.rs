@@ -28,7 +28,7 @@ const ROOM: u32 = 1 << 20;
 /// Changes of a transaction.
 const TRANSACTION: u32 = 256;
 /// How often a pair of windows is tried, on average.
-const ATTEMPTS: usize = 10;
+const ATTEMPTS: usize = 20;
 /// A burst that took longer was interrupted: many times what any takes, far less than a time slice.
 const INTERRUPTED_US: f64 = 40.0;
 

@@ -10,13 +10,12 @@ use std::thread;
 
 use gantry_table::Writer;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::by_hand::{Answer, ByHand};
 use crate::lcore::{BURST, Lcore, card, deny_others};
 use crate::machine::{Clock, settle};
 use crate::numbers::{Numbers, Quartiles};
-use crate::swx;
+use crate::swx::{self, Swx};
 use crate::traffic::{Frames, qpn};
 
 /// Bursts of a round.
@@ -25,7 +24,7 @@ const BURSTS: usize = 32;
 const COLD_BYTES: usize = 16 << 20;
 
 /// One size of the table.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Size {
     /// QPs in the table.
     pub qps: u32,
@@ -43,6 +42,8 @@ pub struct Size {
     pub cold: Quartiles,
     /// By hand.
     pub cold_by_hand: Quartiles,
+    /// DPDK's pipeline, warm.
+    pub swx: Option<Swx>,
 }
 
 /// What was measured.
@@ -54,24 +55,26 @@ pub struct Report {
     pub rounds: usize,
     /// By the table's size.
     pub sizes: Vec<Size>,
-    /// What DPDK's pipeline said, in the same minute before and after, or why it did not.
-    pub swx: Vec<Result<Value, String>>,
 }
 
-/// Measures with so many QPs and access rules; beside DPDK's pipeline, if there is a program for that.
+/// Measures with so many QPs and access rules; beside DPDK's pipeline, if there is a program for that, where there are no rules.
 #[must_use]
 pub fn run(clock: &Clock, sizes: &[(u32, u32)], rounds: usize, swx: Option<&Path>) -> Report {
-    let mut said: Vec<_> = swx.map(swx::measure).into_iter().collect();
-    // In a thread of its own: DPDK's program must not inherit where it settles.
-    let sizes = thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            settle(0, 2);
-            sizes.iter().map(|(qps, rules)| size(clock, *qps, *rules, rounds)).collect()
+    let measured = |(qps, rules): &(u32, u32)| {
+        let reference = || swx.filter(|_| *rules == 0).map(|program| swx::measure(program, *qps, rounds));
+        let before = reference();
+        // In a thread of its own: DPDK's program must not inherit where it settles.
+        let mut measured = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                settle(0, 2);
+                size(clock, *qps, *rules, rounds)
+            });
+            thread.join().expect("the measuring thread")
         });
-        thread.join().expect("the measuring thread")
-    });
-    said.extend(swx.map(swx::measure));
-    Report { ticks_per_us: clock.ticks_per_us, rounds, sizes, swx: said }
+        measured.swx = before.zip(reference()).map(|(b, a)| Swx::of(b, a, measured.generated.median));
+        measured
+    };
+    Report { ticks_per_us: clock.ticks_per_us, rounds, sizes: sizes.iter().map(measured).collect() }
 }
 
 fn size(clock: &Clock, qps: u32, rules: u32, rounds: usize) -> Size {
@@ -147,5 +150,6 @@ fn size(clock: &Clock, qps: u32, rules: u32, rounds: usize) -> Size {
         ratio: of(ratio),
         cold: of(cold),
         cold_by_hand: of(cold_hand),
+        swx: None,
     }
 }

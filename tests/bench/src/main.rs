@@ -66,7 +66,7 @@ fn main() -> ExitCode {
             say("classify", &report, json, tell::classify)
         }
         Bench::Bulk => {
-            let (pairs, window_ms) = if quick { (30, 10) } else { (100, 20) };
+            let (pairs, window_ms) = if quick { (30, 10) } else { (100, 10) };
             say("bulk", &bulk::run(&clock, pairs, window_ms), json, tell::bulk)
         }
         Bench::Visible => {

@@ -1,34 +1,58 @@
-//! DPDK's SWX pipeline as a reference: a program of its own, for DPDK is not everywhere and is not Rust's to link here.
+//! DPDK's SWX pipeline as a reference: a program of its own (dataplane/rte-rs/examples/swx.rs), for DPDK is not everywhere and is
+//! not Rust's to link here. It runs what gantry-p4c lowers packet.p4 to.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde::Serialize;
 use serde_json::Value;
 
-/// Runs the program; what its last line of JSON says.
+/// What it said.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Swx {
+    /// Ticks a packet, in the same minute before and after what it is the reference of, and the ratio of the generated Rust to their
+    /// mean.
+    Measured {
+        /// The median before.
+        before: f64,
+        /// The median after.
+        after: f64,
+        /// Generated over both.
+        ratio: f64,
+    },
+    /// Why there is nothing.
+    Failed(String),
+}
+
+impl Swx {
+    /// Of two runs, beside the generated Rust's median.
+    #[must_use]
+    pub fn of(before: Result<f64, String>, after: Result<f64, String>, generated: f64) -> Self {
+        match (before, after) {
+            (Ok(before), Ok(after)) => Self::Measured { before, after, ratio: 2.0 * generated / (before + after) },
+            (Err(error), _) | (_, Err(error)) => Self::Failed(error),
+        }
+    }
+}
+
+/// Runs the program with so many QPs; the median of its readings, in ticks a packet.
 ///
 /// # Errors
-/// If it does not run, fails, or says nothing.
-pub fn measure(program: &Path) -> Result<Value, String> {
+/// If it does not run, fails, or says nothing of the kind.
+pub fn measure(program: &Path, qps: u32, readings: usize) -> Result<f64, String> {
     let named = |what: &dyn std::fmt::Display| format!("{}: {what}", program.display());
-    let output = Command::new(program).stdin(Stdio::null()).output().map_err(|error| named(&error))?;
+    let mut command = Command::new(program);
+    command.args(["--entries", &qps.to_string(), "--readings", &readings.to_string()]).stdin(Stdio::null());
+    let output = command.output().map_err(|error| named(&error))?;
     if !output.status.success() {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(named(&format!("{}, {}", output.status, told.lines().last().unwrap_or("nothing said"))));
     }
-    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-    let said = lines.lines().rev().find_map(|line| serde_json::from_str(line).ok().filter(Value::is_object));
-    said.ok_or_else(|| named(&"no line of JSON"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_that_does_not_run_is_told() {
-        assert!(measure(Path::new("/nowhere/swx")).unwrap_err().starts_with("/nowhere/swx: "));
-        assert_eq!(measure(Path::new("/bin/false")).unwrap_err(), "/bin/false: exit status: 1, nothing said");
-        assert_eq!(measure(Path::new("/bin/true")).unwrap_err(), "/bin/true: no line of JSON");
-    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = text.lines().rev().find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["entries"] == qps).then(|| line["cycles_per_packet"].as_f64())?
+    });
+    said.ok_or_else(|| named(&"no line of JSON with cycles_per_packet"))
 }

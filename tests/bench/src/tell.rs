@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use gantry_bench::numbers::{Median, Percentiles, Quartiles};
 use gantry_bench::swap::KINDS;
+use gantry_bench::swx::Swx;
 use gantry_bench::{bulk, classify, swap, visible};
 
 /// A line; writing to a string cannot fail.
@@ -50,13 +51,16 @@ pub(crate) fn classify(report: &classify::Report) -> String {
             quartiles(&size.cold_by_hand)
         );
     }
-    if report.swx.is_empty() {
-        line!(out, "      SWX: not measured: it needs DPDK, and `cargo xtask bench` to build it");
+    if report.sizes.iter().all(|size| size.swx.is_none()) {
+        line!(out, "SWX was not measured: it needs DPDK, and `cargo xtask bench` to build it");
     }
-    for said in &report.swx {
-        match said {
-            Ok(said) => line!(out, "      SWX: {said}"),
-            Err(error) => line!(out, "      SWX: {error}"),
+    for size in &report.sizes {
+        match &size.swx {
+            Some(Swx::Measured { before, after, ratio }) => {
+                line!(out, "{:>9} SWX: {before:.0} before, {after:.0} after; generated/SWX {ratio:.2}", size.qps);
+            }
+            Some(Swx::Failed(error)) => line!(out, "{:>9} SWX: {error}", size.qps),
+            None => {}
         }
     }
     out

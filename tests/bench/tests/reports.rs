@@ -1,9 +1,13 @@
 //! The benchmarks measure what they say: small runs of each, and the program's command line.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use gantry_bench::machine::Clock;
+use gantry_bench::swx::{self, Swx};
 use gantry_bench::{bulk, classify, visible};
 use serde_json::Value;
 
@@ -57,10 +61,29 @@ fn the_program_says_it_as_json_and_as_a_table() {
     let (passed, said) = bench(&["swap", "--swaps", "100000", "--halves"]);
     assert!(!passed && said.contains("half of a swap"), "halves are a failure: {said}");
 
-    let (passed, said) = bench(&["classify", "--quick", "--swx", "/nowhere/swx"]);
-    assert!(passed && said.contains("by hand") && said.contains("SWX: /nowhere/swx: "), "{said}");
+    let (passed, said) = bench(&["classify", "--quick"]);
+    assert!(passed && said.contains("by hand") && said.contains("SWX was not measured"), "{said}");
     let (passed, said) = bench(&["classify", "--quick", "--swx", "/bin/false", "--json"]);
     let said: Value = serde_json::from_str(&said).expect("JSON");
     assert!(passed && said["report"]["sizes"][2]["qps"] == 1_000_000, "{said}");
-    assert_eq!(said["report"]["swx"][1]["Err"], "/bin/false: exit status: 1, nothing said");
+    assert_eq!(said["report"]["sizes"][2]["swx"]["failed"], "/bin/false: exit status: 1, nothing said");
+}
+
+/// A script says what DPDK's program would.
+#[test]
+fn the_reference_in_another_process_is_asked_before_and_after() {
+    let script = Path::new(env!("CARGO_TARGET_TMPDIR")).join("swx.sh");
+    fs::write(&script, "#!/bin/sh\necho EAL: hello\necho \"{\\\"entries\\\":$2,\\\"cycles_per_packet\\\":400.5}\"\n")
+        .unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let report = classify::run(&Clock::measure(), &[(100, 0), (100, 3)], 20, Some(&script));
+    let expected = report.sizes[0].generated.median / 400.5;
+    assert_eq!(report.sizes[0].swx, Some(Swx::Measured { before: 400.5, after: 400.5, ratio: expected }));
+    assert_eq!(report.sizes[1].swx, None, "it has no rules");
+    fs::remove_file(&script).unwrap();
+
+    let nowhere = swx::measure(Path::new("/nowhere/swx"), 1, 1).unwrap_err();
+    assert!(nowhere.starts_with("/nowhere/swx: "), "{nowhere}");
+    let silent = "/bin/true: no line of JSON with cycles_per_packet";
+    assert_eq!(swx::measure(Path::new("/bin/true"), 1, 1).unwrap_err(), silent);
 }
