@@ -17,7 +17,7 @@ use gantry_table::{EntryIndex, StageError, Writer};
 use serde::Serialize;
 
 use crate::lcore::{BURST, Lcore, card, qp, staged};
-use crate::machine::{Clock, settle};
+use crate::machine::{Clock, INTERRUPTED_US, settle};
 use crate::numbers::{Median, Numbers, Quartiles};
 use crate::traffic::{Frames, qpn};
 
@@ -29,8 +29,6 @@ const ROOM: u32 = 1 << 20;
 const TRANSACTION: u32 = 256;
 /// How often a pair of windows is tried, on average.
 const ATTEMPTS: usize = 20;
-/// A burst that took longer was interrupted: many times what any takes, far less than a time slice.
-const INTERRUPTED_US: f64 = 40.0;
 
 /// Entries a second, with nobody else in the tables.
 #[derive(Clone, Copy, Debug, Serialize)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::by_hand::{Answer, ByHand};
 use crate::lcore::{BURST, Lcore, card, deny_others};
-use crate::machine::{Clock, settle};
+use crate::machine::{Clock, INTERRUPTED_US, settle};
 use crate::numbers::{Numbers, Quartiles};
 use crate::swx::{self, Swx};
 use crate::traffic::{Frames, qpn};
@@ -77,6 +77,21 @@ pub fn run(clock: &Clock, sizes: &[(u32, u32)], rounds: usize, swx: Option<&Path
     Report { ticks_per_us: clock.ticks_per_us, rounds, sizes: sizes.iter().map(measured).collect() }
 }
 
+/// Ticks a packet of bursts, without those that the machine has interrupted.
+fn uninterrupted(clock: &Clock, views: &[&[u8]], mut run: impl FnMut(&[&[u8]])) -> f64 {
+    let limit = clock.of_us(INTERRUPTED_US);
+    let (mut sum, mut packets) = (0, 0);
+    for burst in views.chunks_exact(BURST) {
+        let begun = clock.ticks();
+        run(burst);
+        let ticks = clock.ticks() - begun;
+        if ticks < limit {
+            (sum, packets) = (sum + ticks, packets + BURST);
+        }
+    }
+    sum as f64 / packets as f64
+}
+
 fn size(clock: &Clock, qps: u32, rules: u32, rounds: usize) -> Size {
     let mut writer = Writer::new(1, 5);
     let tables = card(&mut writer, (qps as usize).max(1024), qps, 2);
@@ -95,20 +110,18 @@ fn size(clock: &Clock, qps: u32, rules: u32, rounds: usize) -> Size {
         for engine in order {
             frames.readdress(|| qpn(numbers.below(qps)));
             let views = frames.views();
-            let begun = clock.ticks();
-            match engine {
-                0 => views.chunks_exact(BURST).for_each(|burst| {
+            of_round[engine] = match engine {
+                0 => uninterrupted(clock, &views, |burst| {
                     black_box(lcore.run(burst));
                 }),
-                1 => views.chunks_exact(BURST).for_each(|burst| {
+                1 => uninterrupted(clock, &views, |burst| {
                     let generation = lcore.generation();
                     black_box(by_hand.run(&tables, generation, burst, 0));
                 }),
-                _ => views.chunks_exact(BURST).for_each(|burst| {
+                _ => uninterrupted(clock, &views, |burst| {
                     black_box(lcore.parse(burst));
                 }),
-            }
-            of_round[engine] = per_packet(clock.ticks() - begun, views.len());
+            };
         }
         // Both say the same of what was just measured.
         let burst = &frames.views()[..BURST];
@@ -117,7 +130,7 @@ fn size(clock: &Clock, qps: u32, rules: u32, rounds: usize) -> Size {
         assert!(lcore.run(burst).iter().zip(answers).all(|(packet, answer)| Answer::of(packet) == *answer));
         assert!(answers.iter().all(|answer| answer.verdict == 1), "every SEND has a QP");
         // One round in ten is for warming up.
-        if round >= rounds / 10 {
+        if round >= rounds / 10 && of_round.iter().all(|ticks| ticks.is_finite()) {
             generated.push(of_round[0]);
             hand.push(of_round[1]);
             parser.push(of_round[2]);

@@ -47,6 +47,10 @@ impl Clock {
     }
 }
 
+/// What takes longer than this, of bursts that take a few microseconds, was interrupted by the kernel or the host: far less than a
+/// time slice.
+pub const INTERRUPTED_US: f64 = 40.0;
+
 /// Processors that this process was allowed to run on when it first asked: threads that [`settle`] are allowed fewer.
 #[must_use]
 pub fn processors() -> &'static [usize] {

@@ -14,12 +14,10 @@ use gantry_table::Writer;
 use serde::Serialize;
 
 use crate::lcore::{BURST, Lcore, card, qp, staged};
-use crate::machine::{Clock, processors, settle};
+use crate::machine::{Clock, INTERRUPTED_US, processors, settle};
 use crate::numbers::{Numbers, Percentiles};
 use crate::traffic::{Frames, qpn};
 
-/// A step that took longer was interrupted.
-const INTERRUPTED_US: f64 = 40.0;
 /// QPs in the table; the last is the one that changes.
 const QPS: u32 = 100_000;
 
