@@ -14,12 +14,17 @@ const FUNCTIONS: &str = "rte_(eal_(init|cleanup|remote_launch|wait_lcore|mp_wait
 |memzone_(reserve_aligned|free)|dev_(probe|remove|name)\
 |eth_(dev_(configure|start|stop|close|info_get|set_mtu|adjust_nb_rx_tx_desc|socket_id)\
 |find_next|macaddr_get|promiscuous_enable|allmulticast_enable|stats_get\
-|rx_queue_setup|tx_queue_setup|call_rx_callbacks|call_tx_callbacks))|dpdk_sys_.*";
+|rx_queue_setup|tx_queue_setup|call_rx_callbacks|call_tx_callbacks)\
+|swx_pipeline_(config|port_in_config|port_out_config|struct_type_register|packet_header_register\
+|packet_metadata_register|action_config|table_config|regarray_config|instructions_config|build|run|flush|free\
+|table_state_get)\
+|swx_ctl_(pipeline_(create|free|table_entry_add|table_default_entry_add|table_entry_delete|commit|abort\
+|regarray_read|info_get)|table_info_get|table_ops_get|action_info_get))|dpdk_sys_.*";
 const VARIABLES: &str = "rte_eth_fp_ops|RTE_(MAX_(ETHPORTS|LCORE)|PKTMBUF_HEADROOM|MEMZONE_(IOVA_CONTIG|NAMESIZE)\
-|MEMPOOL_NAMESIZE|RING_NAMESIZE|ETHER_(HDR|CRC)_LEN|ETH_MQ_RX_RSS)|RING_F_(SC_DEQ|EXACT_SZ|MP_RTS_ENQ)|DPDK_SYS_.*";
+|MEMPOOL_NAMESIZE|RING_NAMESIZE|ETHER_(HDR|CRC)_LEN|ETH_MQ_RX_RSS)|RING_F_(SC_DEQ|SP_ENQ|EXACT_SZ|MP_RTS_ENQ)|DPDK_SYS_.*";
 
 /// The libraries called by name. Everything else, PMDs and the mempool's ring driver included, EAL loads by dlopen.
-const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mempool", "rte_mbuf", "rte_ring"];
+const LIBRARIES: [&str; 6] = ["rte_eal", "rte_ethdev", "rte_mempool", "rte_mbuf", "rte_ring", "rte_pipeline"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -54,6 +59,7 @@ fn main() {
         .wrap_static_fns_path(&inlines)
         .allowlist_function(FUNCTIONS)
         .allowlist_var(VARIABLES)
+        .allowlist_type("rte_swx_port_ring_(reader|writer)_params")
         // Seen through pointers only; their layouts vary or cannot be told in Rust.
         .opaque_type("rte_(mempool|ring|memzone|device|eth_dev.*_ops|eth_rxtx_callback)")
         .opaque_type("rte_eth_(dcb|vmdq|fdir|intr).*|rte_ether_hdr|rte_arp.*|rte_ip.*")

@@ -11,6 +11,9 @@
 #include <rte_memzone.h>
 #include <rte_mempool.h>
 #include <rte_ring.h>
+#include <rte_swx_ctl.h>
+#include <rte_swx_pipeline.h>
+#include <rte_swx_port_ring.h>
 #include <rte_version.h>
 
 /* The calling thread's rte_errno: positive, or 0. */

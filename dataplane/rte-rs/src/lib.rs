@@ -1,4 +1,4 @@
-//! Safe DPDK: the EAL and its lcores, mempools and mbufs, ports and their queues, rings, DMA memory.
+//! Safe DPDK: the EAL and its lcores, mempools and mbufs, ports and their queues, rings, DMA memory, SWX pipelines.
 //!
 //! ```text
 //! Eal ── launch ──> lcore: RxQueue::rx_burst ──> ArrayVec<Mbuf> ──> TxQueue::tx_burst
@@ -18,6 +18,7 @@ mod mempool;
 mod port;
 mod queue;
 mod ring;
+pub mod swx;
 
 pub use eal::{Eal, LcoreId, SocketId};
 pub use error::{Errno, Error};

@@ -21,12 +21,23 @@ use crate::{Eal, Mbuf, SocketId};
 /// # Errors
 /// [`Error::Name`]; [`Error::Call`]: `Exists`, `NoMemory`, `Invalid` for a capacity of zero or over 2^31.
 pub fn ring(eal: &Eal, name: &str, capacity: u32, socket: SocketId) -> Result<(Producer, Consumer), Error> {
+    with_flags(eal, name, capacity, socket, RING_F_MP_RTS_ENQ)
+}
+
+/// As [`ring`], with DPDK's flags for the producers' side.
+pub(crate) fn with_flags(
+    eal: &Eal,
+    name: &str,
+    capacity: u32,
+    socket: SocketId,
+    producers: u32,
+) -> Result<(Producer, Consumer), Error> {
     let name = c_name(name, dpdk_sys::RTE_RING_NAMESIZE as usize)?;
     let failed = |errno| Error::Call { operation: "rte_ring_create", errno };
     if capacity == 0 {
         return Err(failed(Errno::Invalid));
     }
-    let flags = RING_F_EXACT_SZ | RING_F_MP_RTS_ENQ | RING_F_SC_DEQ;
+    let flags = RING_F_EXACT_SZ | producers | RING_F_SC_DEQ;
     // SAFETY: a NUL-terminated name and plain numbers, validated by DPDK.
     let raw = unsafe { dpdk_sys::rte_ring_create(name.as_ptr(), capacity, socket.0, flags) };
     let raw = NonNull::new(raw).ok_or_else(|| failed(Errno::last()))?;

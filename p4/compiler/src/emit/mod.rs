@@ -6,3 +6,4 @@ pub mod graph;
 mod notation;
 pub mod p4info;
 pub mod rust;
+pub mod swx;
