@@ -59,7 +59,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that tests alone may use: a dev-dependency on one of these is no arrow.
-const TEST_ONLY: &[&str] = &["gantry-nvme", "gantry-drive", "gantry-sim", "gantry-control"];
+const TEST_ONLY: &[&str] =
+    &["gantry-nvme", "gantry-drive", "gantry-sim", "gantry-control", "gantry", "gantry-p4c", "gantry-table"];
 
 /// The package that may know everything, and that nothing but xtask knows.
 const TESTS: &str = "gantry-tests";

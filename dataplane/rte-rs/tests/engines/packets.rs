@@ -191,8 +191,7 @@ impl<'p> Engines<'p> {
             meta.payload_bytes = of("meta.payload_bytes") as u16;
             meta.udp_source = of("meta.udp_source") as u16;
             meta.ip_id = of("meta.ip_id") as u16;
-            meta.istd_pna_main_input_metadata_t_input_port =
-                sent.inputs.get(&input_port(program)).map_or(0, |port| *port as u32);
+            meta.istd_input_port = sent.inputs.get(&var(program, "istd.input_port")).map_or(0, |port| *port as u32);
         };
         let became = self.rust.run(&sent.frame, set, (!made.is_empty()).then_some(&made), at);
         for (name, found) in &became.values {
@@ -238,20 +237,10 @@ impl<'p> Engines<'p> {
     }
 }
 
-/// Where the control sees the port.
-pub(crate) fn input_port(program: &Program) -> VarId {
-    let place = program.vars.iter().position(|var| var.name.ends_with("input_port") && var.name.contains("main_input"));
-    VarId(
-        place.unwrap_or_else(|| {
-            panic!("no input port: {:?}", program.vars.iter().map(|var| &var.name).collect::<Vec<_>>())
-        }) as u32,
-    )
-}
-
 /// A frame that arrives.
 pub(crate) fn arriving(program: &Program, frame: Vec<u8>, port: u32, dice: &mut Dice) -> Sent {
     let inputs = [
-        (input_port(program), u128::from(port)),
+        (var(program, "istd.input_port"), u128::from(port)),
         (var(program, "meta.port"), u128::from(port)),
         (var(program, "meta.port_mac"), u128::from(dice.next() >> 16)),
     ];
