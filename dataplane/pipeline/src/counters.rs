@@ -33,6 +33,8 @@ counters! {
     Throttled = "s2_classify.drop_throttled",
     UnservedOpcode = "s2_classify.drop_opcode",
     NoQp = "s2_classify.drop_no_qp",
+    Told = "s2_classify.told",
+    Untold = "s2_classify.drop_untold",
     Congestion = "s2_classify.congestion",
     CongestionTold = "s2_classify.drop_congestion_notification",
     Crossed = "s2_classify.crossed",

@@ -5,6 +5,7 @@
 //! the lcore that owns the QP), CrossFull, or answered.
 
 use arrayvec::ArrayVec;
+use gantry::channel::table::{DigestData, PACKET_MAX, PacketIn};
 use gantry::channel::{self, Kind, Path, slow_path};
 use gantry::packet::{self, Class, Drop, Packet, Punt, Run, Verdict};
 use gantry_cpu::Cpu;
@@ -12,7 +13,7 @@ use gantry_table::Line;
 use gantry_wire::ib::{Aeth, Deth, Opcode, Psn, Qpn, Reth, Rkey, Syndrome, Transport};
 use gantry_wire::{ipv4, ipv6};
 use zerocopy::IntoBytes;
-use zerocopy::byteorder::little_endian::{U16, U32};
+use zerocopy::byteorder::little_endian::{U16, U32, U128};
 
 use crate::counters::Counter;
 use crate::exchange::Exchange;
@@ -56,7 +57,8 @@ pub fn run<P: Port, X: Exchange<P>>(
     classified: &mut ArrayVec<Classified, BURST>,
     crossing: &mut Crossing,
 ) {
-    control(core, burst, packets);
+    let denied = control(core, burst, packets);
+    tell_denials(core, exchange, &denied);
     for (index, packet) in packets.iter_mut().enumerate() {
         let frame = burst[index].bytes();
         match Verdict(packet.metadata.verdict) {
@@ -72,7 +74,7 @@ pub fn run<P: Port, X: Exchange<P>>(
             Verdict::PUNT if packet.metadata.punt == Punt::MANAGEMENT.0 => {
                 punt(core, slot, exchange, frame, packet);
             }
-            Verdict::PUNT => core.counters.count(Counter::PuntFull),
+            Verdict::PUNT => show(core, slot, exchange, frame, packet),
             _ => core.counters.count(reason(packet)),
         }
     }
@@ -99,23 +101,32 @@ pub fn crossed<F: RxFrame>(
     }
 }
 
-fn control<F: RxFrame>(core: &mut Core, burst: &[F], packets: &mut [Packet]) {
+/// Runs packet.p4's control; gives the denials that somebody is to be told of.
+fn control<F: RxFrame>(core: &mut Core, burst: &[F], packets: &mut [Packet]) -> Denials {
     let mut frames: ArrayVec<&[u8], BURST> = ArrayVec::new();
     frames.extend(burst.iter().map(RxFrame::bytes));
     let Core { reader, cpu, now_ns, lcore, .. } = core;
     let Reader { tables, packet_banks: banks, generation, .. } = reader;
-    let mut externs = Externs { cpu: *cpu, lcore: *lcore, congestion: 0 };
+    let mut externs = Externs { cpu: *cpu, lcore: *lcore, congestion: 0, denied: Denials::new() };
     let mut run =
         Run { tables: &tables.packet, banks, generation: *generation, now_ns: *now_ns, externs: &mut externs };
     packet::control(packets, &frames, &mut run);
     core.counters.add(Counter::Congestion, externs.congestion);
+    externs.denied
 }
+
+/// Digests of a burst: the values of `denied_t`.
+type Denials = ArrayVec<[u128; 3], DENIALS>;
+
+/// Denials of one burst that are told: more of them say nothing new.
+const DENIALS: usize = 4;
 
 /// What packet.p4 calls and does not say how to do.
 struct Externs {
     cpu: Cpu,
     lcore: u16,
     congestion: u64,
+    denied: Denials,
 }
 
 impl packet::Externs for Externs {
@@ -127,7 +138,48 @@ impl packet::Externs for Externs {
         self.congestion += u64::from(lcore == self.lcore);
     }
 
-    fn denials_pack(&mut self, _: usize, _: u16, _: u128, _: u32) {}
+    fn denials_pack(&mut self, _: usize, tenant: u16, source: u128, qpn: u32) {
+        // Beyond the room, the drops are counted all the same.
+        let _ = self.denied.try_push([tenant.into(), source, qpn.into()]);
+    }
+}
+
+/// Least time between two reports that an access rule asks for. Whoever sends what is denied must not fill the way that MADs
+/// and capsules take to control.
+const TELL_NS: u64 = 20_000;
+
+/// Whether it is time for such a report.
+fn may_tell(core: &mut Core) -> bool {
+    let may = core.now_ns >= core.told_ns.saturating_add(TELL_NS);
+    if may {
+        core.told_ns = core.now_ns;
+    }
+    may
+}
+
+/// Tells control of a denial, as a digest.
+fn tell_denials<P: Port, X: Exchange<P>>(core: &mut Core, exchange: &mut X, denied: &Denials) {
+    for values in denied {
+        let values = values.map(U128::new);
+        let body = DigestData { digest: U32::new(packet::DIGESTS[0].id), values: U32::new(values.len() as u32) };
+        let told = may_tell(core)
+            && exchange.report(|out| channel::emit_into(out, Kind::DigestData, 0, body.as_bytes(), values.as_bytes()));
+        core.counters.count(if told { Counter::Told } else { Counter::Untold });
+    }
+}
+
+/// Hands a packet to P4Runtime's clients, as an access rule says.
+fn show<P: Port, X: Exchange<P>>(core: &mut Core, slot: &PortSlot<P>, exchange: &mut X, frame: &[u8], packet: &Packet) {
+    let body = PacketIn {
+        port: U32::new(slot.number.into()),
+        reason: packet.metadata.punt,
+        reserved: 0,
+        length: U16::new(frame.len() as u16),
+    };
+    let bytes = &frame[..frame.len().min(PACKET_MAX)];
+    let told =
+        may_tell(core) && exchange.report(|out| channel::emit_into(out, Kind::PacketIn, 0, body.as_bytes(), bytes));
+    core.counters.count(if told { Counter::Told } else { Counter::Untold });
 }
 
 /// Why a packet was dropped.

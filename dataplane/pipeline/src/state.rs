@@ -137,6 +137,8 @@ pub struct Core {
     pub punted: u32,
     /// Batches applied.
     pub batches: u64,
+    /// When control was last told what an access rule asks for.
+    pub told_ns: u64,
 }
 
 impl Core {
@@ -178,6 +180,7 @@ impl Core {
             drive_check_ns: now_ns,
             punted: 0,
             batches: 0,
+            told_ns: 0,
         }
     }
 

@@ -106,7 +106,7 @@ pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut R
         &lcore.core;
     // What follows from the rest, or is the successor's own.
     let Core { cpu: _, now_ns: _, sizes: _, lcore: _, reader: _, outgoing: _, .. } = &lcore.core;
-    let Core { fetching: _, liveness: _, punted: _, .. } = &lcore.core;
+    let Core { fetching: _, liveness: _, punted: _, told_ns: _, .. } = &lcore.core;
     assert!(arrived.is_empty(), "between bursts s4 has taken every capsule");
     let walk = |list: &List| -> Vec<u32> { list.walk(commands).collect() };
     let qp_told = |slot: u32| {
