@@ -1,17 +1,17 @@
-//! Real frames through packet.p4's parser in the compiler's interpreter, against the parser of gantry-wire: what each of them
-//! takes, refuses and reads. Two readings of the same specifications, neither of which knows the other.
+//! Real frames through packet.p4's parser in the compiler's interpreter, against the one of gantry-host-wire, which is
+//! written by hand: what each of them takes, refuses and reads. Two readings of the same specifications, neither of which knows the other.
 
 #![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use gantry_host_wire::packet::{self, Class, Malformed, Roce};
 use gantry_p4c::interpret::{Machine, Outcome, Recorder};
 use gantry_p4c::ir::{HeaderId, Program};
 use gantry_p4c::preprocess::Options;
 use gantry_p4c::source::Sources;
 use gantry_wire::ib::Transport;
-use gantry_wire::packet::{self, Class, Malformed, Roce};
 use pcap_file::pcap::PcapReader;
 
 fn root() -> PathBuf {
@@ -90,7 +90,7 @@ fn number(bytes: &[u8]) -> u128 {
     bytes.iter().fold(0, |value, byte| value << 8 | u128::from(*byte))
 }
 
-/// What gantry-wire makes of a frame, and of its transport if it has one.
+/// What gantry-host-wire makes of a frame, and of its transport if it has one.
 fn wire(frame: &[u8]) -> Result<(packet::Packet, Option<Roce>), Malformed> {
     let packet = packet::parse(frame)?;
     let roce = if packet.class == Class::Roce { Some(packet.roce(frame)?) } else { None };

@@ -11,7 +11,7 @@ use gantry::packet::{self, Class, Drop, Packet, Punt, Run, Verdict};
 use gantry_cpu::Cpu;
 use gantry_table::Line;
 use gantry_wire::ib::{Aeth, Deth, Opcode, Psn, Qpn, Reth, Rkey, Syndrome, Transport};
-use gantry_wire::{ipv4, ipv6};
+use gantry_wire::ip;
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U128};
 
@@ -258,11 +258,11 @@ fn is_whole(packet: &Packet, frame: &[u8]) -> bool {
     let pseudo = if packet.is_valid(packet::VALID_IPV6) {
         let ip = packet.ipv6(frame);
         let (source, destination) = (ip.source().to_be_bytes(), ip.destination().to_be_bytes());
-        ipv6::pseudo_header_sum(&source, &destination, packet.metadata.datagram_bytes, ip.next_header())
+        ip::pseudo_header_sum(&source, &destination, packet.metadata.datagram_bytes, ip.next_header())
     } else {
         0
     };
-    ipv4::checksum(pseudo, message) == 0
+    ip::checksum(pseudo, message) == 0
 }
 
 /// Sends the answer that keeps a host's neighbour entry alive while control is away.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
+use gantry_host_wire::packet::{self, Class};
 use gantry_roce::*;
 use gantry_wire::ib::Opcode;
-use gantry_wire::packet::{self, Class};
 use pcap_file::pcap::PcapReader;
 
 /// The initiator in every capture.

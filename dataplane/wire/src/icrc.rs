@@ -5,14 +5,19 @@
 //! way set to ones; it is written little-endian. Only the headers hold such fields: the caller runs its CRC
 //! over what [`masked_prefix`] writes and goes on over the rest of the packet as it lies.
 
-use crate::{ipv4, ipv6, udp};
-
 /// Bytes of ones that stand for the local route header.
 const LRH: usize = 8;
+/// Bytes of an IPv4 header without options, and with all that there may be (RFC 791 §3.1).
+const IPV4: usize = 20;
+const IPV4_MAX: usize = 60;
+/// Bytes of an IPv6 header (RFC 8200 §3).
+const IPV6: usize = 40;
+/// Bytes of a UDP header (RFC 768).
+const UDP: usize = 8;
 /// Bytes of the base transport header, which the prefix ends with.
 const BTH: usize = 12;
 /// Room for the longest prefix, in bytes: IPv4 with all its options.
-pub const MASKED_MAX: usize = LRH + ipv4::LEN_MAX + udp::LEN + BTH;
+pub const MASKED_MAX: usize = LRH + IPV4_MAX + UDP + BTH;
 
 /// Writes the masked prefix of a packet whose IP header `l3` begins with. Answers its length; the CRC goes on
 /// at `l3[length - 8..]`, behind the BTH. Nothing when the headers do not fit in `l3`.
@@ -20,11 +25,11 @@ pub fn masked_prefix(l3: &[u8], out: &mut [u8; MASKED_MAX]) -> Option<usize> {
     let first = *l3.first()?;
     let ip_len = match first >> 4 {
         4 => usize::from(first & 0xf) * 4,
-        6 => ipv6::LEN,
+        6 => IPV6,
         _ => return None,
     };
-    let len = ip_len + udp::LEN + BTH;
-    if ip_len < ipv4::LEN || l3.len() < len {
+    let len = ip_len + UDP + BTH;
+    if ip_len < IPV4 || l3.len() < len {
         return None;
     }
     out[..LRH].fill(0xff);
@@ -40,6 +45,6 @@ pub fn masked_prefix(l3: &[u8], out: &mut [u8; MASKED_MAX]) -> Option<usize> {
         masked[10..12].fill(0xff); // header checksum
     }
     masked[ip_len + 6..ip_len + 8].fill(0xff); // UDP checksum
-    masked[ip_len + udp::LEN + 4] = 0xff; // BTH resv8a: FECN, BECN, reserved
+    masked[ip_len + UDP + 4] = 0xff; // BTH resv8a: FECN, BECN, reserved
     Some(LRH + len)
 }

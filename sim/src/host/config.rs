@@ -1,6 +1,6 @@
 //! Who a host is: its addresses, its names, its habits.
 
-use gantry_wire::ethernet::Mac;
+use gantry_host_wire::ethernet::Mac;
 use gantry_wire::fabrics::DISCOVERY_PORT;
 use std::net::IpAddr;
 

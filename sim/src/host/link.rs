@@ -3,12 +3,13 @@
 
 use super::{HostConfig, Violation};
 use gantry_cpu::Cpu;
+use gantry_host_wire::arp::{self, Arp};
+use gantry_host_wire::ethernet::{self, Mac};
+use gantry_host_wire::ipv4;
+use gantry_host_wire::packet::{HEADER_MAX, Packet, Roce, RoceHeaders};
 use gantry_roce::{Qpn, Transport};
-use gantry_wire::arp::{self, Arp};
-use gantry_wire::ethernet::{self, Mac};
 use gantry_wire::ib::{ICRC_LEN, Opcode};
-use gantry_wire::packet::{HEADER_MAX, Packet, Roce, RoceHeaders};
-use gantry_wire::{cm, icrc, ipv4};
+use gantry_wire::{cm, icrc};
 use std::net::IpAddr;
 use zerocopy::IntoBytes;
 

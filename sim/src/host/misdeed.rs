@@ -5,8 +5,8 @@
 use super::association::sqe_bytes;
 use super::queue::Purpose;
 use super::{Busy, Command, Data, Host};
+use gantry_host_wire::ethernet::Mac;
 use gantry_roce::{Psn, Qpn, Rkey};
-use gantry_wire::ethernet::Mac;
 use gantry_wire::fabrics::{CNTLID_DYNAMIC, Connect, ConnectData, PROPERTY_4_BYTES, PROPERTY_8_BYTES};
 use gantry_wire::fabrics::{PropertyGet, PropertySet};
 use gantry_wire::nvme::register::{self, Cc};

@@ -1,7 +1,7 @@
 //! What the host, as an oracle, has seen a target do that no target may.
 
+use gantry_host_wire::packet;
 use gantry_roce::{DropReason, NakCode};
-use gantry_wire::packet;
 use std::fmt;
 
 /// A rule that the target broke. `Display` says it in one line.

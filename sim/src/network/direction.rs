@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use gantry_host_wire::ethernet::{self, Mac};
 use gantry_pipeline::tables::mix;
-use gantry_wire::ethernet::{self, Mac};
 
 use super::fate::{Counters, Fate, Trouble};
 use super::ip;

@@ -1,6 +1,6 @@
 //! What a switch looks at in a frame behind its Ethernet header: the length, and the ECN codepoint (RFC 3168 §5).
 
-use gantry_wire::ethernet;
+use gantry_host_wire::ethernet;
 
 const ECN: u8 = 3;
 const NOT_ECT: u8 = 0;

@@ -25,8 +25,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::io;
 
+use gantry_host_wire::ethernet::{self, Mac};
 use gantry_pipeline::tables::mix;
-use gantry_wire::ethernet::{self, Mac};
 
 use capture::Capture;
 pub use direction::Direction;

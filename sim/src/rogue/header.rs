@@ -1,7 +1,8 @@
 //! Frames that are wrong below the transport: IP, UDP, VLAN, length. Inside them is a capsule that would be next.
 
+use gantry_host_wire::{ethernet, ipv4};
 use gantry_wire::ib::ICRC_LEN;
-use gantry_wire::{ethernet, ipv4};
+use gantry_wire::ip;
 
 use super::{Rogue, RogueKind, Sender};
 use crate::host::ExposedQueue;
@@ -124,7 +125,7 @@ impl Rogue {
         }
         let header = (usize::from(frame[l3] & 0xf) * 4).min(frame.len() - l3);
         frame[l3 + 10..l3 + 12].fill(0);
-        let sum = ipv4::checksum(0, &frame[l3..l3 + header]);
+        let sum = ip::checksum(0, &frame[l3..l3 + header]);
         frame[l3 + 10..l3 + 12].copy_from_slice(&sum.to_be_bytes());
     }
 }

@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
+use gantry_host_wire::ipv4;
 use gantry_roce::{Psn, Qpn};
 use gantry_wire::cm::{self, IpCm, MAD_LEN, Reason};
 use gantry_wire::fabrics::{CmRequest, DISCOVERY_PORT};
 use gantry_wire::ib::{Deth, Opcode, Transport};
-use gantry_wire::ipv4;
 use zerocopy::IntoBytes;
 
 use super::{Rogue, RogueKind, Sender};

@@ -20,11 +20,12 @@ mod transport;
 pub use kind::{As, RogueKind};
 
 use gantry_cpu::Cpu;
+use gantry_host_wire::ethernet::Mac;
+use gantry_host_wire::ipv4;
+use gantry_host_wire::packet::{HEADER_MAX, RoceHeaders};
 use gantry_pipeline::tables::mix;
-use gantry_wire::ethernet::Mac;
 use gantry_wire::ib::{ICRC_LEN, Transport};
-use gantry_wire::packet::{HEADER_MAX, RoceHeaders};
-use gantry_wire::{icrc, ipv4};
+use gantry_wire::icrc;
 
 use crate::host::{Exposed, ExposedQueue};
 

@@ -1,7 +1,8 @@
 //! Floods of what keeps neighbours alive: ARP (RFC 826), neighbour discovery (RFC 4861), echo (RFC 792, RFC 4443).
 
-use gantry_wire::arp::{self, Arp};
-use gantry_wire::{ethernet, ipv4};
+use gantry_host_wire::arp::{self, Arp};
+use gantry_host_wire::{ethernet, ipv4};
+use gantry_wire::ip;
 use zerocopy::IntoBytes;
 
 use super::{Rogue, RogueKind, Sender};
@@ -91,14 +92,14 @@ impl Rogue {
             frame.extend(sender.ip);
             frame.extend(sender.target_ip);
             let pseudo = [&frame[l3 + 8..], &u32::from(length).to_be_bytes(), &[0, 0, 0, 58]].concat();
-            ipv4::sum(0, &pseudo)
+            ip::sum(0, &pseudo)
         };
-        let sum = ipv4::checksum(before, &message);
+        let sum = ip::checksum(before, &message);
         if self.below(4) != 0 && message.len() >= 4 {
             message[2..4].copy_from_slice(&sum.to_be_bytes());
         }
         if v4 {
-            let sum = ipv4::checksum(0, &frame[l3..]);
+            let sum = ip::checksum(0, &frame[l3..]);
             frame[l3 + 10..l3 + 12].copy_from_slice(&sum.to_be_bytes());
         }
         frame.extend(message);

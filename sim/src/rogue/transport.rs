@@ -1,8 +1,8 @@
 //! Packets of a reliable connection that no sound peer sends (IBA 1.5 §9.7). The PSN is most often the expected one, so
 //! that they arrive; what they ask for is refused, or ruins the connection that they seem to belong to.
 
+use gantry_host_wire::ib::layout::Bth;
 use gantry_roce::{Psn, Qpn, Rkey};
-use gantry_wire::ib::layout::Bth;
 use gantry_wire::ib::{Aeth, NakCode, Opcode, Reth, Syndrome, Transport};
 use gantry_wire::nvme::{Cid, Nsid, Sgl, Sqe, nvm};
 use zerocopy::IntoBytes;

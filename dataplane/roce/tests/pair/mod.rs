@@ -5,8 +5,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use gantry_host_wire::ib;
 use gantry_roce::*;
-use gantry_wire::ib::{HEADER_MAX, Opcode};
+use gantry_wire::ib::Opcode;
 
 /// The region that each endpoint lets its peer reach.
 pub const REGION: Rkey = Rkey(0x1234_5678);
@@ -351,7 +352,7 @@ impl Pair {
         }
         while self.under_way.peek().is_some_and(|packet| packet.0.0 <= self.now_ns) {
             let Reverse((_, _, to, headers, payload)) = self.under_way.pop().expect("peeked");
-            let (transport, len) = Transport::parse(&headers).expect("what was emitted parses");
+            let (transport, len) = ib::parse(&headers).expect("what was emitted parses");
             assert_eq!(len, headers.len());
             self.ends[to].receive(self.now_ns, &transport, &payload);
         }
@@ -402,8 +403,8 @@ impl Pair {
         };
         for &arrival_ns in arrivals {
             self.order += 1;
-            let mut headers = [0; HEADER_MAX];
-            let len = transport.emit(&mut headers);
+            let mut headers = [0; ib::HEADER_MAX];
+            let len = ib::emit(&transport, &mut headers);
             let packet = (arrival_ns, self.order, 1 - from, headers[..len].to_vec(), payload.clone());
             self.under_way.push(Reverse(packet));
         }

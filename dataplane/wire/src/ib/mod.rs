@@ -1,8 +1,7 @@
 //! The InfiniBand transport headers that RoCE v2 carries above UDP (IBA 1.5 vol. 1 chapter 9).
 //!
-//! [`Transport`] is a packet's headers as one value, used both ways; [`layout`] is their wire form.
+//! [`Transport`] is a packet's headers as one value, used both ways; their wire form is in p4/packet.p4.
 
-pub mod layout;
 mod number;
 mod opcode;
 mod syndrome;
@@ -11,7 +10,7 @@ mod transport;
 pub use number::{Psn, Qpn, Rkey};
 pub use opcode::Opcode;
 pub use syndrome::{NakCode, Syndrome, rnr_timer_ns};
-pub use transport::{Aeth, Deth, HEADER_MAX, Reth, Transport};
+pub use transport::{Aeth, Deth, Reth, Transport};
 
 /// Bytes of the invariant CRC at a packet's end.
 pub const ICRC_LEN: usize = 4;

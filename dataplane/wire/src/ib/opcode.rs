@@ -1,8 +1,6 @@
 //! BTH opcodes: every one of reliable connection, unreliable datagram's SENDs, and CNP
 //! (IBA 1.5 table 38, annex A17.9.3).
 
-use super::layout::{self, CNP_RESERVED};
-
 /// What a packet is. The value is the BTH's OpCode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -174,32 +172,6 @@ impl Opcode {
     pub const fn has_invalidate(self) -> bool {
         matches!(self, Opcode::SendLastInvalidate | Opcode::SendOnlyInvalidate)
     }
-
-    /// Bytes of BTH and the extensions that this opcode carries.
-    pub const fn header_len(self) -> usize {
-        let mut len = size_of::<layout::Bth>();
-        if self.has_reth() {
-            len += size_of::<layout::Reth>();
-        }
-        if self.has_aeth() {
-            len += size_of::<layout::Aeth>();
-        }
-        if self.has_deth() {
-            len += size_of::<layout::Deth>();
-        }
-        if self.has_immediate() {
-            len += size_of::<layout::ImmDt>();
-        }
-        if self.has_invalidate() {
-            len += size_of::<layout::Ieth>();
-        }
-        match self {
-            Opcode::CompareSwap | Opcode::FetchAdd => len + size_of::<layout::AtomicEth>(),
-            Opcode::AtomicAcknowledge => len + size_of::<layout::AtomicAckEth>(),
-            Opcode::Cnp => len + CNP_RESERVED,
-            _ => len,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -211,14 +183,6 @@ mod tests {
         let known = (0..=255).filter_map(Opcode::of);
         assert!(known.eq(Opcode::ALL));
         assert!(Opcode::ALL.iter().all(|&opcode| Opcode::of(opcode as u8) == Some(opcode)));
-    }
-
-    #[test]
-    fn header_lengths_of_the_specification() {
-        let lengths = Opcode::ALL.map(Opcode::header_len);
-        let expected =
-            [12, 12, 12, 16, 12, 16, 28, 12, 12, 16, 28, 32, 28, 16, 12, 16, 16, 16, 24, 40, 40, 16, 16, 20, 24, 28];
-        assert_eq!(lengths, expected);
     }
 
     #[test]

@@ -1,13 +1,7 @@
-//! A packet's transport headers as one value: what parsing gives and what emitting takes.
+//! A packet's transport headers as one value: what gantry-roce takes and gives. Their wire form is packet.p4's: s2 reads
+//! it into this value, s9 writes it.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-use super::layout::{self, Bth, from_u24, to_u24};
 use super::{Opcode, Psn, Qpn, Rkey, Syndrome};
-use crate::packet::Malformed;
-
-/// The longest headers that [`Transport::emit`] writes, in bytes: those of an ATOMIC.
-pub const HEADER_MAX: usize = 40;
 
 /// RDMA Extended Transport Header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +33,7 @@ pub struct Deth {
 }
 
 /// BTH and its extensions. An extension is there exactly when the opcode carries it. AtomicETH and
-/// AtomicAckETH are skipped when parsing and zero when emitting: atomics are refused, so nothing reads them.
+/// AtomicAckETH are not told: atomics are refused, so nothing reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport {
     /// OpCode.
@@ -92,110 +86,4 @@ impl Transport {
             invalidate: None,
         }
     }
-
-    /// Reads the headers that `bytes` (a UDP datagram's payload) begin with, and their length in bytes.
-    /// MigReq and reserved bits are not looked at.
-    pub fn parse(bytes: &[u8]) -> Result<(Transport, usize), Malformed> {
-        let (bth, mut rest) = Bth::ref_from_prefix(bytes).map_err(|_| Malformed::TransportLength)?;
-        if bth.flags & Bth::VERSION != 0 {
-            return Err(Malformed::TransportVersion);
-        }
-        let opcode = Opcode::of(bth.opcode).ok_or(Malformed::Opcode)?;
-        if bytes.len() < opcode.header_len() {
-            return Err(Malformed::TransportLength);
-        }
-        let mut transport = Transport::new(opcode, Qpn::new(from_u24(bth.dest_qp)), Psn::new(from_u24(bth.psn)));
-        transport.solicited = bth.flags & Bth::SOLICITED != 0;
-        transport.ack_request = bth.ack_request & Bth::ACK_REQUEST != 0;
-        transport.pkey = bth.pkey.get();
-        transport.pad = bth.flags >> Bth::PAD_SHIFT & 3;
-        transport.fecn = bth.congestion & Bth::FECN != 0;
-        transport.becn = bth.congestion & Bth::BECN != 0;
-        if opcode.has_reth() {
-            let reth: &layout::Reth = take(&mut rest)?;
-            transport.reth = Some(Reth {
-                virtual_address: reth.virtual_address.get(),
-                rkey: Rkey(reth.rkey.get()),
-                dma_length: reth.dma_length.get(),
-            });
-        }
-        if opcode.has_aeth() {
-            let aeth: &layout::Aeth = take(&mut rest)?;
-            transport.aeth = Some(Aeth { syndrome: Syndrome::of(aeth.syndrome), msn: from_u24(aeth.msn) });
-        }
-        if opcode.has_deth() {
-            let deth: &layout::Deth = take(&mut rest)?;
-            transport.deth = Some(Deth { qkey: deth.qkey.get(), source_qpn: Qpn::new(from_u24(deth.source_qp)) });
-        }
-        if opcode.has_immediate() {
-            transport.immediate = Some(take::<layout::ImmDt>(&mut rest)?.immediate.get());
-        }
-        if opcode.has_invalidate() {
-            transport.invalidate = Some(Rkey(take::<layout::Ieth>(&mut rest)?.rkey.get()));
-        }
-        Ok((transport, opcode.header_len()))
-    }
-
-    /// Writes the headers at the start of `out`; answers their length in bytes.
-    ///
-    /// # Panics
-    /// When an extension that the opcode carries is not given, or `out` is too short.
-    pub fn emit(&self, out: &mut [u8]) -> usize {
-        let bth = Bth {
-            opcode: self.opcode as u8,
-            flags: flag(self.solicited, Bth::SOLICITED) | (self.pad & 3) << Bth::PAD_SHIFT,
-            pkey: self.pkey.into(),
-            congestion: flag(self.fecn, Bth::FECN) | flag(self.becn, Bth::BECN),
-            dest_qp: to_u24(self.dest_qpn.value()),
-            ack_request: flag(self.ack_request, Bth::ACK_REQUEST),
-            psn: to_u24(self.psn.value()),
-        };
-        let len = self.opcode.header_len();
-        let mut rest = &mut out[..len];
-        put(&mut rest, &bth);
-        if self.opcode.has_reth() {
-            let reth = self.reth.expect("opcode carries a RETH");
-            let wire = layout::Reth {
-                virtual_address: reth.virtual_address.into(),
-                rkey: reth.rkey.0.into(),
-                dma_length: reth.dma_length.into(),
-            };
-            put(&mut rest, &wire);
-        }
-        if self.opcode.has_aeth() {
-            let aeth = self.aeth.expect("opcode carries an AETH");
-            put(&mut rest, &layout::Aeth { syndrome: aeth.syndrome.value(), msn: to_u24(aeth.msn) });
-        }
-        if self.opcode.has_deth() {
-            let deth = self.deth.expect("opcode carries a DETH");
-            let source_qp = to_u24(deth.source_qpn.value());
-            put(&mut rest, &layout::Deth { qkey: deth.qkey.into(), reserved: 0, source_qp });
-        }
-        if self.opcode.has_immediate() {
-            let immediate = self.immediate.expect("opcode carries immediate data").into();
-            put(&mut rest, &layout::ImmDt { immediate });
-        }
-        if self.opcode.has_invalidate() {
-            let rkey = self.invalidate.expect("opcode carries an IETH").0.into();
-            put(&mut rest, &layout::Ieth { rkey });
-        }
-        rest.fill(0);
-        len
-    }
-}
-
-fn flag(set: bool, bit: u8) -> u8 {
-    if set { bit } else { 0 }
-}
-
-fn take<'b, T: FromBytes + KnownLayout + Immutable + Unaligned>(rest: &mut &'b [u8]) -> Result<&'b T, Malformed> {
-    let (value, behind) = T::ref_from_prefix(rest).map_err(|_| Malformed::TransportLength)?;
-    *rest = behind;
-    Ok(value)
-}
-
-fn put<T: IntoBytes + Immutable>(rest: &mut &mut [u8], value: &T) {
-    let (place, behind) = core::mem::take(rest).split_at_mut(size_of::<T>());
-    place.copy_from_slice(value.as_bytes());
-    *rest = behind;
 }

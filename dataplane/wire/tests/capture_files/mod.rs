@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // each test reads its own part
 
-use gantry_wire::packet::{self, Class, Roce};
+use gantry_host_wire::packet::{self, Class, Roce};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,10 @@ pub(crate) struct Captured {
     pub(crate) roce: Roce,
     /// Behind them, without pad.
     pub(crate) payload: Vec<u8>,
+    /// From the IP header to the end of the pad: what the ICRC is over.
+    pub(crate) l3: Vec<u8>,
+    /// The ICRC behind it, as its bytes lie.
+    pub(crate) icrc: [u8; 4],
 }
 
 /// Every RoCE frame of the capture `name`, below `tests/captures`.
@@ -39,7 +43,10 @@ pub(crate) fn roce_frames(name: &str) -> Vec<Captured> {
         let payload = frame[usize::from(roce.payload)..][..usize::from(roce.payload_len)].to_vec();
         let l4 = usize::from(parsed.l4);
         let udp_source = u16::from_be_bytes([frame[l4], frame[l4 + 1]]);
-        frames.push(Captured { place, addresses: parsed.addresses(&frame), udp_source, roce, payload });
+        let (l3, end) = (usize::from(parsed.l3), usize::from(roce.icrc));
+        let icrc = frame[end..end + 4].try_into().expect("four bytes");
+        let (addresses, l3) = (parsed.addresses(&frame), frame[l3..end].to_vec());
+        frames.push(Captured { place, addresses, udp_source, roce, payload, l3, icrc });
     }
     frames
 }

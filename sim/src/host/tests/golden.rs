@@ -1,10 +1,10 @@
 //! What the host sends, beside what a real Linux 6.1 host sent to a real target.
 
 use super::*;
+use gantry_host_wire::packet::{self, Class, Roce};
 use gantry_wire::cm::{self, Body, IpCm, Message};
 use gantry_wire::ib::Opcode;
 use gantry_wire::nvme::{Sqe, nvm};
-use gantry_wire::packet::{self, Class, Roce};
 use std::path::Path;
 
 /// RoCE packets from 10.9.0.2 among frames.

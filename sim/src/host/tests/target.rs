@@ -2,10 +2,11 @@
 //! It breaks one rule when asked to. Built on the RC transport, on nothing of the product's target.
 
 use gantry_cpu::Cpu;
+use gantry_host_wire::arp::{self, Arp};
+use gantry_host_wire::packet::{self, Class, HEADER_MAX, RoceHeaders};
 use gantry_roce::{
     NoMemory, Outcome, Payload, Plan, Psn, Qp, QpConfig, Qpn, Rkey, Transport, Work, WorkKind, WorkPool,
 };
-use gantry_wire::arp::{self, Arp};
 use gantry_wire::cm::{self, Body, Message, Reason};
 use gantry_wire::fabrics::{self, CmAccept, CmReject, CmRequest, Command, ConnectData, ConnectInvalid};
 use gantry_wire::fabrics::{AddressFamily, DiscoveryEntry, DiscoveryHeader, SubsystemType};
@@ -13,7 +14,6 @@ use gantry_wire::ib::{Deth, Opcode};
 use gantry_wire::icrc;
 use gantry_wire::nvme::identify::{IdentifyController, IdentifyNamespace, NamespaceId, NsidList, cns, sgls};
 use gantry_wire::nvme::{Cqe, Nsid, Sgl, Sqe, Status, admin, nvm, register};
-use gantry_wire::packet::{self, Class, HEADER_MAX, RoceHeaders};
 use std::collections::{BTreeMap, VecDeque};
 use zerocopy::{FromBytes, IntoBytes};
 

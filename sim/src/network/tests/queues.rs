@@ -1,10 +1,11 @@
 //! Queues: tail drop, PFC, ECN.
 
 use gantry_cpu::Cpu;
+use gantry_host_wire::ipv4;
+use gantry_host_wire::packet::{HEADER_MAX, RoceHeaders};
 use gantry_roce::{Psn, Qpn, Transport};
 use gantry_wire::ib::{ICRC_LEN, Opcode};
-use gantry_wire::packet::{HEADER_MAX, RoceHeaders};
-use gantry_wire::{icrc, ipv4};
+use gantry_wire::{icrc, ip};
 
 use super::*;
 
@@ -188,7 +189,7 @@ fn a_mark_keeps_checksum_and_icrc_right() {
                 for ip_id in (0..=u16::MAX).step_by(257) {
                     let (seen, marks) = marked(anyway, &roce(false, dscp << 2 | ecn, ip_id, vlan));
                     assert_eq!((seen[l3 + 1], marks), (dscp << 2 | becomes, count));
-                    assert_eq!(ipv4::checksum(0, &seen[l3..l3 + ipv4::LEN]), 0);
+                    assert_eq!(ip::checksum(0, &seen[l3..l3 + ipv4::LEN]), 0);
                     let (packet, icrc) = seen[l3..].split_at(seen.len() - l3 - ICRC_LEN);
                     assert_eq!(computed_icrc(packet).to_le_bytes(), icrc);
                 }
@@ -210,7 +211,7 @@ fn a_mark_mends_no_wrong_checksum_and_touches_nothing_but_ip() {
     wrong[14 + 10] ^= 0x40;
     let (seen, _) = marked(false, &wrong);
     assert_eq!(seen[15], 3);
-    assert_ne!(ipv4::checksum(0, &seen[14..14 + ipv4::LEN]), 0);
+    assert_ne!(ip::checksum(0, &seen[14..14 + ipv4::LEN]), 0);
     let other = frame(mac(1), 0, 0x4502_0000, 64);
     assert_eq!(marked(true, &other), (other, 0));
     // Cut short anywhere, a frame is left alone or marked, and nothing panics.

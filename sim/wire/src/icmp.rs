@@ -1,6 +1,7 @@
-//! ICMP echo (RFC 792), ICMPv6 echo (RFC 4443 §4) and neighbour discovery (RFC 4861 §4.3, §4.4): what the data
-//! plane answers by itself, so that a host finds it while control is away.
+//! ICMP echo (RFC 792), ICMPv6 echo (RFC 4443 §4) and neighbour discovery (RFC 4861 §4.3, §4.4): what
+//! asks for an answer, and the answer.
 
+use gantry_wire::ip::{checksum, pseudo_header_sum};
 use zerocopy::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -70,23 +71,23 @@ const SOLICITED: u32 = 1 << 30;
 /// Advertisement flag: replaces what was known.
 const OVERRIDE: u32 = 1 << 29;
 
-/// What an ICMP message that fills `bytes` asks of us. Checked: length and checksum.
+/// What an ICMP message that fills `bytes` asks for. Checked: length and checksum.
 pub(crate) fn classify4(bytes: &[u8]) -> Result<Class, Malformed> {
     let (icmp, _) = Icmp::ref_from_prefix(bytes).map_err(|_| Malformed::IcmpLength)?;
-    if ipv4::checksum(0, bytes) != 0 {
+    if checksum(0, bytes) != 0 {
         return Err(Malformed::IcmpChecksum);
     }
     let echo = (icmp.kind, icmp.code) == (ECHO_REQUEST, 0);
     Ok(if echo { Class::EchoRequest4 } else { Class::Other })
 }
 
-/// What an ICMPv6 message that fills `bytes` behind `ip` asks of us. Checked: length, checksum, and for a
+/// What an ICMPv6 message that fills `bytes` behind `ip` asks for. Checked: length, checksum, and for a
 /// solicitation what RFC 4861 §7.1.1 demands.
 pub(crate) fn classify6(ip: &Ipv6, bytes: &[u8]) -> Result<Class, Malformed> {
     let (icmp, _) = Icmp::ref_from_prefix(bytes).map_err(|_| Malformed::IcmpLength)?;
     let length = ip.payload_length.get();
-    let pseudo = ipv6::pseudo_header_sum(&ip.source, &ip.destination, length, ipv6::ICMP6);
-    if ipv4::checksum(pseudo, bytes) != 0 {
+    let pseudo = pseudo_header_sum(&ip.source, &ip.destination, length, ipv6::ICMP6);
+    if checksum(pseudo, bytes) != 0 {
         return Err(Malformed::IcmpChecksum);
     }
     match (icmp.kind, icmp.code) {
@@ -146,7 +147,7 @@ pub fn emit_echo_reply(packet: &Packet, frame: &[u8], mac: Mac, out: &mut [u8]) 
                 ..*request
             };
             let length = ip.payload_length.get();
-            let pseudo = ipv6::pseudo_header_sum(&ip.source, &ip.destination, length, ipv6::ICMP6);
+            let pseudo = pseudo_header_sum(&ip.source, &ip.destination, length, ipv6::ICMP6);
             (ECHO_REPLY6, pseudo, at + ip.emit(&mut out[at..]))
         }
         _ => return None,
@@ -194,7 +195,7 @@ pub fn emit_neighbor_advertisement(packet: &Packet, frame: &[u8], mac: Mac, out:
     let (neighbor, option) = out[at..at + len].split_at_mut(size_of::<Neighbor>());
     neighbor.copy_from_slice(Neighbor { icmp, target }.as_bytes());
     option.copy_from_slice(LinkAddress { kind: 2, eights: 1, mac }.as_bytes());
-    let pseudo = ipv6::pseudo_header_sum(&ip.source, &ip.destination, len as u16, ipv6::ICMP6);
+    let pseudo = pseudo_header_sum(&ip.source, &ip.destination, len as u16, ipv6::ICMP6);
     emit_checksum(pseudo, &mut out[at..at + len]);
     Some(at + len)
 }
@@ -202,6 +203,6 @@ pub fn emit_neighbor_advertisement(packet: &Packet, frame: &[u8], mac: Mac, out:
 /// Puts the checksum in an ICMP message that is otherwise complete.
 fn emit_checksum(pseudo: u32, message: &mut [u8]) {
     message[2..4].fill(0);
-    let checksum = ipv4::checksum(pseudo, message);
+    let checksum = checksum(pseudo, message);
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
 }

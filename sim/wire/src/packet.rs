@@ -1,21 +1,20 @@
-//! A whole frame at once: one walk over its headers on the way in (s1), all of them written at once on the way
-//! out (s9). Layout comes from the header modules; this file knows only how they nest.
+//! A whole frame at once: one walk over its headers on the way in, all of them written at once on the way out. Layout
+//! comes from the header modules; this file knows only how they nest.
 
-use zerocopy::FromBytes;
+use gantry_wire::ib::{ICRC_LEN, Transport};
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::ethernet::{self, Ethernet, Mac, VlanTag};
-use crate::ib::{ICRC_LEN, Transport};
 use crate::ipv4::{self, Ipv4};
 use crate::ipv6::{self, Ipv6};
 use crate::udp::{self, Udp};
-use crate::{arp, icmp};
+use crate::{arp, ib, icmp};
 
 /// The longest headers that [`RoceHeaders::emit_roce`] writes, in bytes.
-pub const HEADER_MAX: usize = ethernet::LEN + ethernet::VLAN_LEN + ipv6::LEN + udp::LEN + crate::ib::HEADER_MAX;
+pub const HEADER_MAX: usize = ethernet::LEN + ethernet::VLAN_LEN + ipv6::LEN + udp::LEN + ib::HEADER_MAX;
 
 /// Why a frame is not what it claims to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// Shorter than its Ethernet header and tag, or longer than 65,535 bytes.
     EthernetLength,
@@ -47,30 +46,8 @@ pub enum Malformed {
     TransportLength,
     /// BTH version other than 0.
     TransportVersion,
-    /// An opcode that Gantry does not speak.
+    /// Neither one of reliable connection, nor a datagram's SEND, nor a CNP.
     Opcode,
-}
-
-impl Malformed {
-    /// Every reason, in the order of their values: for counters.
-    pub const ALL: [Malformed; 16] = [
-        Malformed::EthernetLength,
-        Malformed::ArpLength,
-        Malformed::ArpKind,
-        Malformed::Ipv4Header,
-        Malformed::Ipv4Length,
-        Malformed::Ipv4Checksum,
-        Malformed::Ipv6Header,
-        Malformed::Ipv6Length,
-        Malformed::Fragment,
-        Malformed::UdpLength,
-        Malformed::IcmpLength,
-        Malformed::IcmpChecksum,
-        Malformed::NeighborSolicitation,
-        Malformed::TransportLength,
-        Malformed::TransportVersion,
-        Malformed::Opcode,
-    ];
 }
 
 /// What a frame is for.
@@ -80,15 +57,15 @@ pub enum Class {
     Arp,
     /// An ICMP echo request.
     EchoRequest4,
-    /// An ICMPv6 message that we answer.
+    /// An ICMPv6 message that wants an answer.
     Icmp6(Icmp6),
     /// UDP to port 4791, of either version.
     Roce,
-    /// Well-formed as far as it was read, and nothing of ours.
+    /// Well-formed as far as it was read, and none of these.
     Other,
 }
 
-/// The ICMPv6 messages that we answer.
+/// The ICMPv6 messages that want an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Icmp6 {
     /// Who has this address?
@@ -228,7 +205,7 @@ impl Packet {
     pub fn roce(&self, frame: &[u8]) -> Result<Roce, Malformed> {
         let start = usize::from(self.l4) + udp::LEN;
         let bytes = &frame[start..usize::from(self.end)];
-        let (transport, header_len) = Transport::parse(bytes)?;
+        let (transport, header_len) = ib::parse(bytes)?;
         let behind = usize::from(transport.pad) + ICRC_LEN;
         let payload_len = bytes.len().checked_sub(header_len + behind).ok_or(Malformed::TransportLength)?;
         Ok(Roce {
@@ -243,7 +220,7 @@ impl Packet {
 /// Everything below the transport that an outgoing RoCE packet needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoceHeaders {
-    /// Our MAC address.
+    /// The sender's MAC address.
     pub source_mac: Mac,
     /// The next hop's MAC address.
     pub dest_mac: Mac,
@@ -303,7 +280,7 @@ impl RoceHeaders {
     /// When `out` is too short, the packet is longer than IP can say, or `transport` lacks an extension.
     pub fn emit_roce(&self, transport: &Transport, payload_len: usize, out: &mut [u8]) -> Emitted {
         let tail = payload_len + usize::from(transport.pad) + ICRC_LEN;
-        let udp_len = udp::LEN + transport.opcode.header_len() + tail;
+        let udp_len = udp::LEN + ib::header_len(transport.opcode) + tail;
         let ip_v4 = ipv4::unmapped(&self.source_ip).zip(ipv4::unmapped(&self.dest_ip));
         let ether_type = if ip_v4.is_some() { ethernet::IPV4 } else { ethernet::IPV6 };
         let l3 = ethernet::emit(self.dest_mac, self.source_mac, self.vlan, ether_type, out);
@@ -343,8 +320,8 @@ impl RoceHeaders {
             checksum: 0.into(),
         };
         let at = l4 + udp::LEN;
-        out[l4..at].copy_from_slice(zerocopy::IntoBytes::as_bytes(&udp));
-        Emitted { header_len: at + transport.emit(&mut out[at..]), l3 }
+        out[l4..at].copy_from_slice(udp.as_bytes());
+        Emitted { header_len: at + ib::emit(transport, &mut out[at..]), l3 }
     }
 }
 

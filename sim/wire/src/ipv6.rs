@@ -1,9 +1,8 @@
-//! The IPv6 header (RFC 8200 §3) and the sum of its pseudo-header (§8.1).
+//! The IPv6 header (RFC 8200 §3).
 
 use zerocopy::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::ipv4;
 use crate::packet::Malformed;
 
 /// Length of the header, in bytes.
@@ -65,10 +64,4 @@ impl Ipv6 {
         out[..LEN].copy_from_slice(self.as_bytes());
         LEN
     }
-}
-
-/// The pseudo-header's sum, to begin an upper layer's checksum with ([`ipv4::checksum`]).
-pub fn pseudo_header_sum(source: &[u8; 16], destination: &[u8; 16], length: u16, next_header: u8) -> u32 {
-    let sum = ipv4::sum(u32::from(length) + u32::from(next_header), source);
-    ipv4::sum(sum, destination)
 }

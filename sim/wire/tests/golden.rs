@@ -6,9 +6,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use gantry_host_wire::arp;
+use gantry_host_wire::packet::{self, Class, HEADER_MAX, Icmp6, Packet, RoceHeaders};
+use gantry_wire::ib;
 use gantry_wire::icrc::{MASKED_MAX, masked_prefix};
-use gantry_wire::packet::{self, Class, HEADER_MAX, Icmp6, Packet, RoceHeaders};
-use gantry_wire::{arp, ib};
 use pcap_file::pcap::PcapReader;
 
 /// What a capture held.

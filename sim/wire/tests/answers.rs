@@ -1,8 +1,9 @@
 //! ARP, echo and neighbour discovery: requests built by hand from the RFCs, and the answers to them.
 
-use gantry_wire::ethernet::Mac;
-use gantry_wire::packet::{self, Class, Icmp6, Malformed};
-use gantry_wire::{arp, icmp, ipv4, ipv6};
+use gantry_host_wire::ethernet::Mac;
+use gantry_host_wire::packet::{self, Class, Icmp6, Malformed};
+use gantry_host_wire::{arp, icmp, ipv4};
+use gantry_wire::ip;
 
 const HOST: Mac = [2, 0, 0, 0, 0, 1];
 const CARD: Mac = [2, 0, 0, 0, 0, 9];
@@ -19,7 +20,7 @@ fn ipv4_frame(tag: &[u8], options: &[u8], protocol: u8, payload: &[u8]) -> Vec<u
     let mut ip = vec![0x40 | (header_len / 4) as u8, 0, total[0], total[1], 0x12, 0x34, 0, 0, 17, protocol, 0, 0];
     ip.extend([10, 0, 0, 1, 10, 0, 0, 9]);
     ip.extend(options);
-    let sum = ipv4::checksum(0, &ip).to_be_bytes();
+    let sum = ip::checksum(0, &ip).to_be_bytes();
     ip[10..12].copy_from_slice(&sum);
     [ethernet(CARD, tag, [8, 0]), ip, payload.to_vec()].concat()
 }
@@ -27,7 +28,7 @@ fn ipv4_frame(tag: &[u8], options: &[u8], protocol: u8, payload: &[u8]) -> Vec<u
 fn echo(kind: u8) -> Vec<u8> {
     let mut message = vec![kind, 0, 0, 0, 0xbe, 0xef, 0, 7];
     message.extend(0..57);
-    let sum = ipv4::checksum(0, &message).to_be_bytes();
+    let sum = ip::checksum(0, &message).to_be_bytes();
     message[2..4].copy_from_slice(&sum);
     message
 }
@@ -41,8 +42,8 @@ fn ipv6_frame(source: [u8; 16], destination: [u8; 16], next_header: u8, hop_limi
 /// Puts the right checksum in an ICMPv6 message.
 fn sealed(source: &[u8; 16], destination: &[u8; 16], mut message: Vec<u8>) -> Vec<u8> {
     message[2..4].fill(0);
-    let pseudo = ipv6::pseudo_header_sum(source, destination, message.len() as u16, 58);
-    let sum = ipv4::checksum(pseudo, &message).to_be_bytes();
+    let pseudo = ip::pseudo_header_sum(source, destination, message.len() as u16, 58);
+    let sum = ip::checksum(pseudo, &message).to_be_bytes();
     message[2..4].copy_from_slice(&sum);
     message
 }
@@ -135,7 +136,7 @@ fn what_is_bent_is_refused_by_name() {
         frame[at] = value;
         if seal {
             frame[24..26].fill(0);
-            let sum = ipv4::checksum(0, &frame[14..34]).to_be_bytes();
+            let sum = ip::checksum(0, &frame[14..34]).to_be_bytes();
             frame[24..26].copy_from_slice(&sum);
         }
         packet::parse(&frame).map(|packet| packet.class)

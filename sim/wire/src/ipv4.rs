@@ -1,5 +1,6 @@
-//! The IPv4 header (RFC 791 §3.1) and the Internet checksum (RFC 1071).
+//! The IPv4 header (RFC 791 §3.1), and IPv4 addresses among IPv6 ones (RFC 4291 §2.5.5.2).
 
+use gantry_wire::ip::checksum;
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -7,8 +8,6 @@ use crate::packet::Malformed;
 
 /// Length of a header without options, in bytes.
 pub const LEN: usize = size_of::<Ipv4>();
-/// Longest header, options included, in bytes.
-pub const LEN_MAX: usize = 60;
 /// `flags_fragment`: do not fragment.
 pub const DONT_FRAGMENT: u16 = 0x4000;
 /// `flags_fragment`: more fragments.
@@ -77,29 +76,7 @@ impl Ipv4 {
     }
 }
 
-/// The Internet checksum over `bytes`, on top of `sum` (see [`sum`]); 0 when `bytes` hold a right checksum.
-pub fn checksum(sum_before: u32, bytes: &[u8]) -> u16 {
-    !(sum(sum_before, bytes) as u16)
-}
-
-/// The folded one's complement sum of `bytes` as 16-bit big-endian words, an odd last byte padded with 0.
-/// At most 16 bits are used, so that sums can be chained.
-pub fn sum(before: u32, bytes: &[u8]) -> u32 {
-    let mut sum = u64::from(before);
-    let mut words = bytes.chunks_exact(2);
-    for word in &mut words {
-        sum += u64::from(u16::from_be_bytes([word[0], word[1]]));
-    }
-    if let [last] = words.remainder() {
-        sum += u64::from(*last) << 8;
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u32
-}
-
-/// An IPv4 address as the IPv6 address that stands for it, `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
+/// An IPv4 address as the IPv6 address that stands for it, `::ffff:a.b.c.d`.
 pub fn mapped(address: [u8; 4]) -> [u8; 16] {
     let mut mapped = [0; 16];
     mapped[10] = 0xff;

@@ -1,4 +1,4 @@
-//! ARP for IPv4 over Ethernet (RFC 826): what is asked, and the reply. The data plane answers by itself.
+//! ARP for IPv4 over Ethernet (RFC 826): what is asked, and the reply.
 
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
