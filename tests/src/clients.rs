@@ -1,10 +1,10 @@
 //! P4Runtime clients from PyPI as programs: tests/p4runtime has what they do, `cargo xtask` makes their environments.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::vm::process::{Process, Scratch};
@@ -70,6 +70,21 @@ impl Client {
         Err(Error::Unexpected(format!("{} {} {output}", self.name, arguments.join(" "))))
     }
 
+    /// Waits, at most `limit`, until the server there has a data plane to speak for.
+    pub fn wait_until_served(&self, card: SocketAddr, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
+        loop {
+            let output = self.run(card, &["list"])?;
+            if output.ok() {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(Error::Unexpected(format!("{} list, tried for {limit:?}, {output}", self.name)));
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     fn python(&self) -> Result<PathBuf> {
         let folder = std::env::var_os(ENVIRONMENTS).map(PathBuf::from);
         let python = folder.map(|folder| folder.join(self.name).join("bin/python3")).filter(|python| python.exists());
@@ -96,23 +111,9 @@ pub fn wait_for_listener(address: SocketAddr, limit: Duration, healthy: &dyn Fn(
         if Instant::now() >= end {
             return Err(Error::Unexpected(format!("nobody listens at {address} after {limit:?}: {error}")));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     Ok(())
-}
-
-/// Starts `server`, which is given a P4Info's file and the port 0 and says on its first line where it listens.
-pub fn serve(server: &Path, p4info: &Path) -> Result<(Process, SocketAddr)> {
-    let process = Process::spawn("the P4Runtime server", server, |command| {
-        command.arg(p4info).arg("0").stdin(Stdio::null()).stdout(Stdio::piped());
-    })?;
-    let mut line = String::new();
-    let said = process.take_stdout().expect("it was piped");
-    BufReader::new(said).read_line(&mut line).map_err(Error::doing("reading what the P4Runtime server says"))?;
-    let address = line.split_whitespace().last().and_then(|word| word.parse().ok());
-    let address =
-        address.ok_or_else(|| Error::Unexpected(format!("the P4Runtime server names no address: {line:?}")))?;
-    Ok((process, address))
 }
 
 /// What stands behind `name=` in the first of `lines` that holds every one of `words`.

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use gantry_tests::clients::{self, CLIENTS};
+use gantry_tests::clients::CLIENTS;
 use gantry_tests::interop::scenario::{self, Scenario};
 use gantry_tests::interop::suite::{self, Score};
 use gantry_tests::interop::{Gantry, Nvmet, Paths, Target, kill};
@@ -53,15 +53,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// P4Runtime clients from PyPI do all that they can with a server.
-    Clients {
-        /// The server's program, which is given the P4Info and the port 0, and says where it listens.
-        #[arg(long)]
-        server: PathBuf,
-        /// The P4Info that it serves, as text.
-        #[arg(long)]
-        p4info: PathBuf,
-    },
+    /// P4Runtime clients from PyPI do all that they can with Gantry, without a host.
+    Clients,
     /// Boot a host on a target's wire and run commands in it.
     Run {
         /// What is at the other end of the wire.
@@ -108,7 +101,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::Kill { only, seed, .. } => kill_processes(&only, seed),
-        Command::Clients { server, p4info } => clients(&server, &p4info),
+        Command::Clients => clients(),
         Command::Run { target, capture, commands } => run(target, capture.as_deref(), &commands),
         Command::Demo { keep } => demo::run(keep).map(|()| true),
         Command::Shell { socket } => shell::run(&socket).map(|()| true),
@@ -149,17 +142,21 @@ fn run(kind: TargetKind, capture: Option<&Path>, commands: &[String]) -> vm::Res
     Ok(all_well)
 }
 
-/// Every client does everything against a server of its own.
-fn clients(server: &Path, p4info: &Path) -> vm::Result<bool> {
+/// Every client does everything that there is to do with Gantry.
+fn clients() -> vm::Result<bool> {
     process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
+    let gantry = Box::new(Gantry::start(&Paths::find()?)?);
+    let card = gantry.p4runtime()?;
+    CLIENTS[0].wait_until_served(card, Duration::from_secs(20))?;
     for client in &CLIENTS {
         let begun = Instant::now();
-        let (process, card) = clients::serve(server, p4info)?;
         let said = client.run_ok(card, &["all", "192.0.2.7"])?;
-        process.stop(Duration::from_secs(10));
+        // What the library itself makes of the P4Info is long.
         said.lines().filter(|line| !line.starts_with('#')).for_each(|line| println!("  {line}"));
         println!("{}: {:.1} s", client.name, begun.elapsed().as_secs_f32());
     }
+    gantry.check_health()?;
+    gantry.stop()?;
     Ok(true)
 }
 

@@ -49,22 +49,8 @@ pub(crate) fn machines_with_gantry() -> Result<Command> {
 }
 
 /// `command` with the P4Runtime clients' environments made, and told where they are.
-fn with_clients(mut command: Command) -> Result<Command> {
+pub(crate) fn with_clients(mut command: Command) -> Result<Command> {
     command.env("GANTRY_VENVS", python::environments()?);
-    Ok(command)
-}
-
-/// The program that lets the clients do everything, against the example server with packet.p4's P4Info.
-pub(crate) fn clients() -> Result<Command> {
-    build(&["build", "-p", "gantry-p4c", "-p", "gantry-api", "--bins", "--example", "p4runtime"])?;
-    let p4info = target()?.join("packet.p4info.txt");
-    let mut compile = Command::new(built("debug", "gantry-p4c")?);
-    compile.current_dir(root()).args(["emit", "p4info-text", "p4/packet.p4", "-I", "p4/include", "-o"]).arg(&p4info);
-    if !run(&mut compile)?.success() {
-        return Err("gantry-p4c does not take packet.p4".to_owned());
-    }
-    let mut command = with_clients(machines()?)?;
-    command.arg("clients").arg("--server").arg(built("debug/examples", "p4runtime")?).arg("--p4info").arg(p4info);
     Ok(command)
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::digest;
 use crate::install::{self, Need};
-use crate::programs::{cargo, clients, machines, machines_with_gantry, pass_signals_on, run, target, write_to};
+use crate::programs::{cargo, machines, machines_with_gantry, pass_signals_on, run, target, with_clients, write_to};
 
 /// What the host in the virtual machine connects to.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ enum Action {
     CargoWith((&'static str, &'static str), &'static [&'static str]),
     /// The interop suite against this target.
     Machines(Target),
-    /// P4Runtime clients do all that they can.
+    /// P4Runtime clients do all that they can with Gantry.
     Clients,
     /// Gantry's processes are killed under a host in a virtual machine.
     Killing,
@@ -69,7 +69,7 @@ impl Action {
             Self::Machines(target) => {
                 let (mut command, name) = match target {
                     Target::Nvmet => (machines()?, "nvmet"),
-                    Target::Gantry => (machines_with_gantry()?, "gantry"),
+                    Target::Gantry => (with_clients(machines_with_gantry()?)?, "gantry"),
                 };
                 command.args(["interop", "--target", name]);
                 command
@@ -79,7 +79,11 @@ impl Action {
                 command.arg("kill");
                 command
             }
-            Self::Clients => clients()?,
+            Self::Clients => {
+                let mut command = with_clients(machines_with_gantry()?)?;
+                command.arg("clients");
+                command
+            }
             Self::Digests => return digest::compare(),
         };
         let scenarios = match self {
@@ -155,7 +159,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "clients",
         shows: "p4runtime-shell and finsy program the card",
-        needs: &[install::CLIENTS],
+        needs: &[install::BUILD, install::CLIENTS],
         actions: &[Action::Clients],
     },
     Step {
@@ -167,7 +171,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "interop",
         shows: "a stock Linux host in a virtual machine works with Gantry",
-        needs: &[install::BUILD, install::MACHINES],
+        needs: &[install::BUILD, install::MACHINES, install::CLIENTS],
         actions: &[Action::Machines(Target::Gantry)],
     },
     Step {

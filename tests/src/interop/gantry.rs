@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::clients::{free_address, wait_for_listener};
 use crate::vm::process::{Process, Scratch};
 use crate::vm::{Error, Machine, Result, Wire};
 
@@ -42,6 +44,9 @@ impl Paths {
     }
 }
 
+/// From control's start to its P4Runtime server.
+const LISTEN_LIMIT: Duration = Duration::from_secs(20);
+
 /// Both processes, serving two software drives.
 pub struct Gantry {
     control: Process,
@@ -49,6 +54,7 @@ pub struct Gantry {
     paths: Paths,
     scratch: Scratch,
     seed: u64,
+    p4runtime: SocketAddr,
 }
 
 /// What the drives keep their blocks in.
@@ -74,10 +80,11 @@ impl Gantry {
     fn start_on(paths: &Paths, medium: Medium, seed: u64) -> Result<Self> {
         let scratch = Scratch::new()?;
         let config = scratch.join(CONFIG);
-        fs::write(&config, configuration(scratch.path(), medium)).map_err(Error::on("writing", &config))?;
+        let p4runtime = free_address()?;
+        fs::write(&config, configuration(scratch.path(), medium, p4runtime)).map_err(Error::on("writing", &config))?;
         let dataplane = dataplane(paths, &scratch)?;
         let control = control(paths, &scratch)?;
-        Ok(Self { control, dataplane, paths: paths.clone(), scratch, seed })
+        Ok(Self { control, dataplane, paths: paths.clone(), scratch, seed, p4runtime })
     }
 
     /// Kills control (SIGKILL); fails if it had ended by itself.
@@ -211,7 +218,7 @@ fn ended(scratch: &Scratch, process: &Process) -> Result<()> {
     }
 }
 
-fn configuration(folder: &Path, medium: Medium) -> String {
+fn configuration(folder: &Path, medium: Medium, p4runtime: SocketAddr) -> String {
     let (channel, wire) = (folder.join(CHANNEL), folder.join(WIRE));
     let (channel, wire) = (channel.display(), wire.display());
     let drive = |name: &str, megabytes: u64| match medium {
@@ -224,6 +231,9 @@ fn configuration(folder: &Path, medium: Medium) -> String {
     format!(
         r#"[dataplane]
 channel = "{channel}"
+
+[p4runtime]
+listen = "{p4runtime}"
 
 [[port]]
 name = "wire0"
@@ -259,6 +269,11 @@ impl Target for Gantry {
 
     fn address(&self) -> &str {
         "10.0.0.1"
+    }
+
+    fn p4runtime(&self) -> Result<SocketAddr> {
+        wait_for_listener(self.p4runtime, LISTEN_LIMIT, &|| self.check_health())?;
+        Ok(self.p4runtime)
     }
 
     fn boot_host(&mut self) -> Result<Machine> {
@@ -298,10 +313,12 @@ mod tests {
 
     #[test]
     fn the_configuration_is_toml_with_both_subsystems() {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 40000));
         for (medium, uri) in [(Medium::Memory, "mem:64M"), (Medium::Files, "file:/run/d0,size=64M")] {
-            let table: toml::Table = configuration(Path::new("/run"), medium).parse().expect("valid TOML");
+            let table: toml::Table = configuration(Path::new("/run"), medium, listen).parse().expect("valid TOML");
             let subsystems = table["subsystem"].as_array().expect("a list");
             assert_eq!(subsystems.len(), 2);
+            assert_eq!(table["p4runtime"]["listen"].as_str(), Some("127.0.0.1:40000"));
             assert_eq!(table["port"][0]["device"].as_str(), Some("net_vhost0,iface=/run/wire,client=1"));
             assert_eq!(table["drive"][0]["uri"].as_str(), Some(uri));
             assert_eq!(subsystems[0]["namespaces"][0]["uuid"].as_str(), Some(subsystem::OPEN_UUID));

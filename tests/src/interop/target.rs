@@ -1,6 +1,8 @@
 //! What the suite asks of a target.
 
-use crate::vm::{Machine, Result};
+use std::net::SocketAddr;
+
+use crate::vm::{Error, Machine, Result};
 
 /// The subsystems that every target in the suite serves on port 4420 of its address.
 pub mod subsystem {
@@ -33,6 +35,11 @@ pub trait Target {
 
     /// Boots a host on this target's wire, with an address on its network.
     fn boot_host(&mut self) -> Result<Machine>;
+
+    /// Where it serves P4Runtime.
+    fn p4runtime(&self) -> Result<SocketAddr> {
+        Err(Error::Unexpected(format!("{} serves no P4Runtime", self.name())))
+    }
 
     /// Fails if the target itself is in trouble: a process that ended, a kernel that hangs.
     fn check_health(&self) -> Result<()>;

@@ -4,6 +4,7 @@
 mod connection;
 mod data;
 mod loss;
+mod p4runtime;
 mod refusal;
 
 use crate::vm::{Error, Result};
@@ -22,8 +23,11 @@ pub struct Scenario<T: ?Sized> {
 }
 
 macro_rules! scenarios {
-    ($($name:literal, $shows:literal, $run:expr;)*) => {
-        &[$(Scenario { name: $name, shows: $shows, may_stall: false, run: |_, host| $run(host) }),*]
+    ($($name:literal, $shows:literal, $run:expr;)* $([$($more:expr),*])?) => {
+        &[
+            $(Scenario { name: $name, shows: $shows, may_stall: false, run: |_, host| $run(host) },)*
+            $($($more),*)?
+        ]
     };
 }
 
@@ -45,6 +49,12 @@ pub const ALL: &[Scenario<dyn Target>] = scenarios![
     "no-registration", "verified I/O without fast registration", loss::no_registration;
     "duplicates", "5 % of packets twice, each way", loss::duplicates;
     "loss-both-ways", "2 % lost each way, without fast registration", loss::both_ways;
+    [Scenario {
+        name: "p4runtime-deny",
+        shows: "an access entry of a P4Runtime client stops the host's I/O, and its removal lets it go on",
+        may_stall: false,
+        run: p4runtime::deny,
+    }]
 ];
 
 /// Fails with `message` unless `condition`.
