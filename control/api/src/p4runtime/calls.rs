@@ -47,6 +47,8 @@ pub(super) struct Calls {
     under_way: Option<(CallId, Ticket, Work)>,
     /// Calls that somebody waits for, with their outcome when they are over.
     outcomes: BTreeMap<CallId, Option<Result<(), Failure>>>,
+    /// The data plane has answered to something since [`Server::take_progress`].
+    progress: bool,
 }
 
 impl<P: Plane> Server<P> {
@@ -76,11 +78,10 @@ impl<P: Plane> Server<P> {
         self.calls.waiting.retain(|(waiting, _)| *waiting != call);
     }
 
-    /// Goes on with everything that the data plane has answered to. Whether there was anything.
-    pub fn progress(&mut self) -> bool {
-        let mut any = false;
+    /// Goes on with everything that the data plane has answered to.
+    pub fn progress(&mut self) {
         while let Some(done) = self.plane.poll_done() {
-            any = true;
+            self.calls.progress = true;
             match done {
                 Done::Told(ticket, told) => {
                     if let Some(place) = self.asked.get_mut(&ticket) {
@@ -96,7 +97,11 @@ impl<P: Plane> Server<P> {
             }
         }
         self.begin_waiting();
-        any
+    }
+
+    /// Whether the data plane has answered to anything since this was asked: what waits is to be looked at.
+    pub fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.calls.progress)
     }
 
     fn submit(&mut self, call: Call) -> CallId {

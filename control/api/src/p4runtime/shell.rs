@@ -92,7 +92,8 @@ impl<P: Plane + Send + 'static> Handle<P> {
     pub fn quietly<R>(&self, act: impl FnOnce(&mut Server<P>) -> R) -> R {
         let mut server = self.server();
         let result = act(&mut server);
-        let over = server.progress();
+        server.progress();
+        let over = server.take_progress();
         self.wake(server);
         self.0.timer.notify_one();
         if over {
