@@ -7,6 +7,7 @@ the exit status is 0 only if everything held that was asserted.
 import argparse
 import ipaddress
 import sys
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,7 @@ ACCESS_HITS = "PacketControl.access_hits"
 DROPS = "PacketControl.drops"
 
 # Tables of which control alone has the say.
-OWNED = {"PacketControl.local_addresses", "PacketControl.qps"}
+OWNED = {"PacketControl.local_addresses", "PacketControl.qps", "Command.namespaces"}
 
 SOURCE_BITS = 128
 PRIORITY = 10
@@ -260,6 +261,11 @@ def owners(client: Client) -> None:
         for other in before:
             ensure_refused("PERMISSION_DENIED", f"to delete an entry of {name}", client.delete, other)
         ensure(client.entries(name) == before, f"{name} has changed")
+
+
+def election() -> int:
+    """An election id above every earlier client's: one that has just gone may not be gone for the card."""
+    return time.time_ns() // 1000
 
 
 def main(connect) -> None:

@@ -15,7 +15,7 @@ from finsy import (
     P4TableEntry,
 )
 
-from exercise import Client, Counts, Entry, Refused, main
+from exercise import Client, Counts, Entry, Refused, election, main
 
 
 class Finsy(Client):
@@ -30,18 +30,23 @@ class Finsy(Client):
     def described(self) -> str:
         return str(self.switch.p4info)
 
+    def run(self, awaited):
+        try:
+            return self.runner.run(awaited)
+        except P4ClientError as error:
+            if not error.details:
+                raise Refused(error.code.name, error.message) from None
+            first = error.details[min(error.details)]
+            raise Refused(first.canonical_code.name, first.message) from None
+
     def read(self, wanted) -> list:
         async def all_of_it():
             return [found async for found in self.switch.read(wanted)]
 
-        return self.runner.run(all_of_it())
+        return self.run(all_of_it())
 
     def write(self, update) -> None:
-        try:
-            self.runner.run(self.switch.write(update))
-        except P4ClientError as error:
-            first = error.details[0] if error.details else error
-            raise Refused(first.canonical_code.name if error.details else error.code.name, first.message) from None
+        self.run(self.switch.write(update))
 
     def entries(self, table: str) -> list[Entry]:
         return [
@@ -86,7 +91,7 @@ def connect(card: str):
     # It asks for gNMI, too, and is told that there is none.
     logging.getLogger("finsy").setLevel(logging.ERROR)
     with asyncio.Runner() as runner:
-        switch = finsy.Switch("card", card)
+        switch = finsy.Switch("card", card, finsy.SwitchOptions(initial_election_id=election()))
         runner.run(switch.__aenter__())
         try:
             yield Finsy(switch, runner)

@@ -7,7 +7,7 @@ import p4runtime_sh.shell as shell
 from google.rpc import code_pb2
 from p4runtime_sh.p4runtime import P4RuntimeException, P4RuntimeWriteException
 
-from exercise import Client, Counts, Entry, Refused, main
+from exercise import Client, Counts, Entry, Refused, election, main
 
 
 def text(value: int, bits: int) -> str:
@@ -116,7 +116,7 @@ class Shell(Client):
 
 @contextlib.contextmanager
 def connect(card: str):
-    shell.setup(grpc_addr=card, election_id=(0, 1), verbose=False)
+    shell.setup(grpc_addr=card, election_id=(0, election()), verbose=False)
     try:
         yield Shell()
     finally:
