@@ -45,10 +45,15 @@ pub(in crate::emit::rust) fn info(plan: &Plan<'_>) -> TokenStream {
             }
         }
     });
-    let digests = plan.program.externs.iter().filter(|of| matches!(of.kind, ExternKind::Digest { .. })).map(|of| {
-        let (name, id) = (&of.name, hex(of.id.into()));
-        quote!(DigestInfo { name: #name, id: #id })
-    });
+    let of_kind = |wanted: fn(&ExternKind) -> bool| {
+        let all = plan.program.externs.iter().filter(move |of| wanted(&of.kind));
+        all.map(|of| {
+            let (name, id) = (&of.name, hex(of.id.into()));
+            quote!(ExternInfo { name: #name, id: #id })
+        })
+    };
+    let digests = of_kind(|kind| matches!(kind, ExternKind::Digest { .. }));
+    let meters = of_kind(|kind| matches!(kind, ExternKind::Meter { .. }));
     quote! {
         /// A table, for control.
         #[derive(Clone, Copy, Debug)]
@@ -124,9 +129,9 @@ pub(in crate::emit::rust) fn info(plan: &Plan<'_>) -> TokenStream {
         /// The program's tables.
         pub static TABLES: &[TableInfo] = &[#(#tables),*];
 
-        /// A digest, for control.
+        /// An extern's instance, for control.
         #[derive(Clone, Copy, Debug)]
-        pub struct DigestInfo {
+        pub struct ExternInfo {
             /// Its name.
             pub name: &'static str,
             /// Its P4Runtime id.
@@ -134,6 +139,9 @@ pub(in crate::emit::rust) fn info(plan: &Plan<'_>) -> TokenStream {
         }
 
         /// The program's digests.
-        pub static DIGESTS: &[DigestInfo] = &[#(#digests),*];
+        pub static DIGESTS: &[ExternInfo] = &[#(#digests),*];
+
+        /// The program's meters, of cells and not of entries.
+        pub static METERS: &[ExternInfo] = &[#(#meters),*];
     }
 }
