@@ -74,6 +74,7 @@ const TEST_ONLY: &[&str] = &[
     "gantry-p4c",
     "gantry-table",
     "gantry-host-wire",
+    "gantry-pipeline",
 ];
 
 /// The package that may know everything, and that nothing but xtask knows.

@@ -9,6 +9,9 @@ use gantry::channel::{Frame, Header, Kind, emit};
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+/// A transaction's frames.
+type Operations = Vec<(Kind, Vec<u8>)>;
+
 /// What it keeps of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
@@ -45,7 +48,8 @@ pub(crate) struct TablePlane {
     pub(crate) sent: Vec<(u32, Vec<u8>)>,
     /// Transactions applied.
     pub(crate) commits: usize,
-    open: Option<(u64, Vec<(Kind, Vec<u8>)>, Option<State>)>,
+    /// Its id, its operations, and what PREPARE made of them.
+    open: Option<(u64, Operations, Option<State>)>,
 }
 
 impl TablePlane {
