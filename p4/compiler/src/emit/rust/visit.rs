@@ -47,7 +47,7 @@ pub(super) fn emit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
 
             #about
             fn #visit<X: Externs>(at: &mut [u8; BURST], packets: &mut [Packet], #frames run: &mut Run<'_, X>, from: usize) {
-                if at.iter().take(packets.len()).all(|at| *at != #at) {
+                if !at.iter().fold(false, |any, at| any | (*at == #at)) {
                     return;
                 }
                 let action = run.tables.#default.read(run.generation);
@@ -70,7 +70,7 @@ pub(super) fn emit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
 
             #about
             fn #visit<X: Externs>(at: &mut [u8; BURST], packets: &mut [Packet], #frames run: &mut Run<'_, X>, from: usize) {
-                if at.iter().take(packets.len()).all(|at| *at != #at) {
+                if !at.iter().fold(false, |any, at| any | (*at == #at)) {
                     return;
                 }
                 let miss = run.tables.#default.read(run.generation);
@@ -153,7 +153,7 @@ pub(super) fn emit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
                 found: Option<(gantry_table::EntryIndex, #action_type)>,
             }
 
-            if at.iter().take(packets.len()).all(|at| *at != #at) {
+            if !at.iter().fold(false, |any, at| any | (*at == #at)) {
                 return;
             }
             let table = &run.tables.#field;
