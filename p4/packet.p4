@@ -494,6 +494,7 @@ control PacketControl(
         default_action = allow();
         size = ACCESS_ENTRIES;
         pna_direct_counter = access_hits;
+        pna_idle_timeout = PNA_IdleTimeout_t.NOTIFY_CONTROL;
     }
 
     action classify(class_t class) {

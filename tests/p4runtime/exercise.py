@@ -261,6 +261,11 @@ def owners(client: Client) -> None:
         for other in before:
             ensure_refused("PERMISSION_DENIED", f"to delete an entry of {name}", client.delete, other)
         ensure(client.entries(name) == before, f"{name} has changed")
+    # What the programs bring themselves can be read too: the opcodes of the transport, and those of NVMe.
+    for name, least in [("PacketControl.opcodes", 20), ("Command.opcodes", 6)]:
+        own = client.entries(name)
+        ensure(len(own) >= least, f"{name} has {len(own)} entries")
+        print(f"ok {name}: {len(own)} entries of the program's own")
 
 
 def election() -> int:

@@ -31,6 +31,13 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Whether the data plane is asked for a table's entries: it has an owner, and not those that the program brings.
+    fn is_asked(&self, id: TableId) -> bool {
+        let owned = |table: &super::pipeline::Table| table.owner().is_some();
+        let here = self.store.tables.get(&id).is_some_and(|of| !of.entries.is_empty());
+        self.asks && !here && self.pipeline.tables.get(&id).is_some_and(owned)
+    }
+
     pub(super) fn entity(&mut self, entity: &Entity) -> Result<(), Refusal> {
         use entity::Entity as E;
         let Some(entity) = &entity.entity else { return Err(invalid("an entity of no kind")) };
@@ -107,7 +114,7 @@ impl Search<'_> {
         for id in self.tables(given.table_id)? {
             let table = &self.pipeline.tables[&id];
             let of = &self.store.tables[&id];
-            if self.asks && table.owner().is_some() && !given.is_default_action {
+            if self.is_asked(id) && !given.is_default_action {
                 let noted = given.controller_metadata != 0 || !given.metadata.is_empty();
                 if !noted {
                     let filter = Filter::new(table, given, action)?;
@@ -149,10 +156,8 @@ impl Search<'_> {
     ) -> Result<Vec<(TableId, At)>, Refusal> {
         let all = TableEntry::default();
         let given = given.unwrap_or(&all);
-        let asks = self.asks;
-        let is_asked = |id: TableId| asks && self.pipeline.tables.get(&id).is_some_and(|table| table.owner().is_some());
         let one = given.is_default_action || !given.r#match.is_empty();
-        if given.table_id != 0 && one && (given.is_default_action || !is_asked(TableId(given.table_id))) {
+        if given.table_id != 0 && one && (given.is_default_action || !self.is_asked(TableId(given.table_id))) {
             let (id, table, at, _) = locate(self.pipeline, self.store, Some(given))?;
             if !has(id) {
                 return Err(invalid(format!("{} has none", table.object.name)));
@@ -164,7 +169,7 @@ impl Search<'_> {
         }
         let mut found = Vec::new();
         for id in self.tables(given.table_id)?.into_iter().filter(|id| has(*id)) {
-            if is_asked(id) {
+            if self.is_asked(id) {
                 let filter = Filter::new(&self.pipeline.tables[&id], given, None)?;
                 self.found(Item::Owned { table: id, from: 0, filter, wanted: None }, 0)?;
                 continue;

@@ -366,6 +366,10 @@ impl<E: Environment> Housekeeping<E> {
         self.poll_keep_alive(now_ns);
         self.names.rest_until(now_ns);
         self.tables.reclaim();
+        let idle = self.clients.poll_idle(now_ns, &self.tables);
+        if self.connected && self.minor >= 2 && self.outgoing.len() < BACKLOG {
+            self.outgoing.extend(idle);
+        }
     }
 
     /// Whether a HELLO opens a session: the frame that refuses it, when it does not. Nothing changes, so that a process that
@@ -435,7 +439,7 @@ impl<E: Environment> Housekeeping<E> {
             Kind::Commit => self.commit(now_ns, frame.transaction),
             Kind::Rollback => self.rollback(),
             Kind::Inject => self.inject(frame),
-            Kind::CounterRead | Kind::SinceHit | Kind::TableDump => self.answer(frame),
+            Kind::CounterRead | Kind::SinceHit | Kind::TableDump => self.answer(now_ns, frame),
             Kind::PacketOut => self.packet_out(frame),
             _ => self.operation(frame),
         }
@@ -464,8 +468,8 @@ impl<E: Environment> Housekeeping<E> {
     }
 
     /// A question of P4Runtime's clients.
-    fn answer(&mut self, frame: &Frame<'_>) {
-        match self.clients.answer(&self.tables, &Own(self), frame) {
+    fn answer(&mut self, now_ns: u64, frame: &Frame<'_>) {
+        match self.clients.answer(now_ns, &self.tables, &Own(self), frame) {
             Ok(answer) => self.outgoing.push_back(answer),
             Err((reason, text)) => self.refuse(frame.transaction, u32::MAX, reason, &text),
         }

@@ -58,6 +58,7 @@ impl Clients {
     /// The answer to a question, as a frame.
     pub(in crate::housekeeping) fn answer(
         &self,
+        now_ns: u64,
         writer: &Writer,
         filled: &impl Filled,
         frame: &Frame<'_>,
@@ -71,9 +72,13 @@ impl Clients {
                 Ok(channel::emit(Kind::Counters, frame.transaction, &[], values.as_slice().as_bytes()))
             }
             Kind::SinceHit => {
-                // No table of the programs has idle times.
                 let entries = Entry::parse_all(frame.bytes).map_err(|_| malformed())?;
-                let hits: Vec<U64> = entries.iter().map(|_| U64::new(ABSENT)).collect();
+                let none = Overlay::default();
+                let since = |entry: &Entry<'_>| {
+                    let idle = writer.tables.idle(entry.head.table.get())?;
+                    idle.since(self.index(&none, &entry.key())?, now_ns)
+                };
+                let hits: Vec<U64> = entries.iter().map(|entry| U64::new(since(entry).unwrap_or(ABSENT))).collect();
                 Ok(channel::emit(Kind::Hits, frame.transaction, &[], hits.as_slice().as_bytes()))
             }
             _ => {

@@ -98,7 +98,14 @@ pub(super) struct Clients {
     entries: BTreeMap<Vec<u8>, Kept>,
     meters: BTreeMap<MeterKey, Vec<u8>>,
     digests: BTreeMap<u32, Vec<u8>>,
+    /// Keys of the entries that have an idle timeout, by table and index.
+    timed: BTreeMap<(u32, u32), Vec<u8>>,
+    /// Where each table's next scan for idle ones begins, by table.
+    scans: BTreeMap<u32, usize>,
 }
+
+/// Entries that one round of housekeeping looks at for idle ones.
+const SCANNED: usize = 256;
 
 impl Write {
     /// The operations of a frame; none when it has other ones, or cannot be read.
@@ -236,7 +243,8 @@ impl Clients {
     /// A staged operation takes effect. Entries have, with their generation.
     pub(super) fn apply(&mut self, now_ns: u64, writer: &Writer, staged: Staged) {
         match staged {
-            Staged::Entry { key, gone: true, .. } => {
+            Staged::Entry { key, bytes, index, gone: true } => {
+                self.time(now_ns, writer, &bytes, index, None);
                 self.entries.remove(&key);
                 self.meters.retain(|meter, _| meter.entry.as_ref() != Some(&key));
             }
@@ -244,6 +252,7 @@ impl Clients {
                 if entry(&bytes).verb == Verb::Modify {
                     bytes[core::mem::offset_of!(EntryHead, verb)] = Verb::Insert as u8;
                 }
+                self.time(now_ns, writer, &bytes, index, Some(&key));
                 self.entries.insert(key, Kept { bytes, index });
             }
             Staged::Meter { key, bytes, cell, config } => {
@@ -281,6 +290,41 @@ impl Clients {
             Staged::Digest { digest, bytes, wanted: true } => drop(self.digests.insert(digest, bytes)),
             Staged::Digest { digest, wanted: false, .. } => drop(self.digests.remove(&digest)),
         }
+    }
+
+    /// An entry is new, changed or, without a key, gone: so is its idle timeout.
+    fn time(&mut self, now_ns: u64, writer: &Writer, bytes: &[u8], index: Option<EntryIndex>, key: Option<&Vec<u8>>) {
+        let head = entry(bytes).head;
+        let table = head.table.get();
+        let (Some(idle), Some(index)) = (writer.tables.idle(table), index) else { return };
+        let timeout_ns = if key.is_some() { head.idle_timeout_ns.get() } else { 0 };
+        idle.set(index, timeout_ns, now_ns);
+        match key.filter(|_| timeout_ns != 0) {
+            Some(key) => drop(self.timed.insert((table, index.0), key.clone())),
+            None => drop(self.timed.remove(&(table, index.0))),
+        }
+        self.scans.entry(table).or_insert(0);
+    }
+
+    /// The next part of a scan for entries that nothing has hit for their timeout: as a frame, when there are any.
+    pub(super) fn poll_idle(&mut self, now_ns: u64, writer: &Writer) -> Option<Vec<u8>> {
+        const ROOM: usize = FRAME_MAX - size_of::<Header>();
+        if self.timed.is_empty() {
+            return None;
+        }
+        let Self { entries, timed, scans, .. } = self;
+        let mut told = Vec::new();
+        for (table, from) in scans {
+            let Some(idle) = writer.tables.idle(*table) else { continue };
+            *from = idle.scan(now_ns, *from, SCANNED, |index| {
+                let kept = timed.get(&(*table, index.0)).and_then(|key| entries.get(key));
+                // What finds no room is told after its next timeout.
+                if let Some(kept) = kept.filter(|kept| told.len() + kept.bytes.len() <= ROOM) {
+                    told.extend_from_slice(&kept.bytes);
+                }
+            });
+        }
+        (!told.is_empty()).then(|| channel::emit(Kind::Idle, 0, &[], &told))
     }
 
     /// Whether a client wants to be told a digest.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use gantry::channel::session::Reason;
 use gantry::channel::table::{Entry, FieldKind, Verb};
 use gantry::{command, packet};
-use gantry_table::{Counters, EntryIndex, Meters, StageError};
+use gantry_table::{Counters, EntryIndex, Idle, Meters, StageError};
 
 use super::{Refusal, refusal};
 use crate::tables::{Tables, Writer};
@@ -15,6 +15,11 @@ impl Tables {
     /// The counters with that id; direct ones by their table's.
     pub(crate) fn counters(&self, id: u32) -> Option<&Counters> {
         self.packet.counters(id).or_else(|| self.command.counters(id))
+    }
+
+    /// When entries of the table with that id were hit, if that is noted.
+    pub(crate) fn idle(&self, id: u32) -> Option<&Idle> {
+        self.packet.idle(id).or_else(|| self.command.idle(id))
     }
 
     /// The meters with that id; direct ones by their table's.
@@ -49,7 +54,7 @@ macro_rules! staging {
             if table.owned || table.const_entries {
                 return refused("its entries are not P4Runtime's");
             }
-            if entry.head.idle_timeout_ns.get() != 0 {
+            if entry.head.idle_timeout_ns.get() != 0 && writer.tables.idle(id).is_none() {
                 return refused("its entries have no idle timeout");
             }
             let action = entry.head.action.get();

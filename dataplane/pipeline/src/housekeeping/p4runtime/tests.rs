@@ -58,11 +58,12 @@ fn tenant(verb: Verb, tenant: u128, name: &str) -> Write {
 struct Bench {
     writer: Writer,
     clients: Clients,
+    now_ns: u64,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { writer: Writer::new(&Sizes::default(), 1, 7), clients: Clients::default() }
+        Self { writer: Writer::new(&Sizes::default(), 1, 7), clients: Clients::default(), now_ns: 5 }
     }
 
     /// All or none.
@@ -79,7 +80,7 @@ impl Bench {
             }
         }
         self.writer.publish();
-        staged.into_iter().for_each(|one| self.clients.apply(5, &self.writer, one));
+        staged.into_iter().for_each(|one| self.clients.apply(self.now_ns, &self.writer, one));
         self.writer.reclaim();
         Ok(())
     }
@@ -94,7 +95,7 @@ impl Bench {
     fn ask(&self, kind: Kind, bytes: &[u8]) -> Result<(Kind, Vec<u8>), Reason> {
         let question = channel::emit(kind, 9, &[], bytes);
         let frame = Frame::parse(&question).expect("a whole frame");
-        let answer = self.clients.answer(&self.writer, &Filling, &frame).map_err(|(reason, _)| reason)?;
+        let answer = self.clients.answer(self.now_ns, &self.writer, &Filling, &frame).map_err(|(reason, _)| reason)?;
         let answer = Frame::parse(&answer).expect("a whole frame");
         assert_eq!(answer.transaction, 9);
         Ok((answer.kind, answer.bytes.to_vec()))
@@ -147,6 +148,44 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
     assert_eq!(bench.verdict(1), Some(AccessAction::Deny));
     assert_eq!(bench.commit(vec![access(Verb::Modify, 10, 1, "PacketControl.allow")]), Ok(()));
     assert_eq!(bench.verdict(1), Some(AccessAction::Allow));
+}
+
+#[test]
+fn an_entry_that_nothing_hits_is_told_of_and_one_that_is_gone_is_not() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut bench = Bench::new();
+    let timed = |verb: Verb, timeout_ns: u64| {
+        let Write::Entry(mut bytes) = access(verb, 10, 1, DENY) else { unreachable!("it is one") };
+        let at = core::mem::offset_of!(EntryHead, idle_timeout_ns);
+        bytes[at..at + 8].copy_from_slice(&timeout_ns.to_le_bytes());
+        Write::Entry(bytes)
+    };
+    // A whole scan takes many rounds.
+    let told = |bench: &mut Bench, now_ns: u64| {
+        bench.now_ns = now_ns;
+        (0..1000).filter_map(|_| bench.clients.poll_idle(now_ns, &bench.writer)).collect::<Vec<_>>()
+    };
+    assert_eq!(bench.commit(vec![timed(Verb::Insert, 10 * SECOND), access(Verb::Insert, 10, 2, DENY)]), Ok(()));
+    assert_eq!(told(&mut bench, 9 * SECOND), Vec::<Vec<u8>>::new());
+    let idle = told(&mut bench, 11 * SECOND);
+    let Write::Entry(written) = timed(Verb::Insert, 10 * SECOND) else { unreachable!("it is one") };
+    assert_eq!(idle, [channel::emit(Kind::Idle, 0, &[], &written)], "once a timeout");
+    // A hit counts, and control can ask how long ago it was.
+    let key = AccessKey { tenant: 0, source: 1, destination: 0, class: 0, udp_source: 0 };
+    let tables = &bench.writer.tables.packet;
+    let (index, _) = tables.access.lookup(bench.writer.current(), &key).unwrap();
+    tables.access_idle.touch(index, 15 * SECOND);
+    bench.now_ns = 16 * SECOND;
+    let (kind, bytes) = bench.ask(Kind::SinceHit, &written).unwrap();
+    assert_eq!((kind, bytes), (Kind::Hits, SECOND.to_le_bytes().to_vec()));
+    assert!(told(&mut bench, 24 * SECOND).is_empty());
+    assert_eq!(told(&mut bench, 26 * SECOND).len(), 1);
+    assert_eq!(bench.commit(vec![timed(Verb::Modify, 0)]), Ok(()));
+    assert!(told(&mut bench, 60 * SECOND).is_empty(), "never, from now on");
+    assert_eq!(bench.commit(vec![timed(Verb::Modify, SECOND)]), Ok(()));
+    assert_eq!(bench.commit(vec![access(Verb::Delete, 10, 1, DENY)]), Ok(()));
+    assert!(told(&mut bench, 90 * SECOND).is_empty(), "it is gone");
+    assert!(bench.clients.timed.is_empty());
 }
 
 #[test]
@@ -253,7 +292,7 @@ fn defaults_and_meters_are_set_and_put_back() {
     let mut writer = Writer::new(&Sizes::default(), 1, 8);
     let clients = Clients::take_up(5, &mut writer, &frames).expect("it can be");
     assert_eq!(clients.frames(), frames);
-    let other = Bench { writer, clients };
+    let other = Bench { writer, clients, now_ns: 5 };
     assert!(config(&other, 3).is_none() && config(&other, 0).is_some());
     assert_eq!(bench.commit(vec![meter(EVERY_CELL, 0)]), Ok(()));
     assert!(config(&bench, 0).is_none() && bench.clients.frames().is_empty());
@@ -271,7 +310,7 @@ fn a_successor_takes_up_what_clients_wrote() {
     assert!(frames.iter().all(|frame| frame.len() <= FRAME_MAX));
     let mut writer = Writer::new(&Sizes::default(), 1, 9);
     let clients = Clients::take_up(0, &mut writer, &frames).expect("it can be");
-    let successor = Bench { writer, clients };
+    let successor = Bench { writer, clients, now_ns: 5 };
     assert_eq!(successor.clients.frames(), frames);
     assert_eq!(successor.verdict(499), Some(AccessAction::Deny));
     let mut damaged = frames.clone();

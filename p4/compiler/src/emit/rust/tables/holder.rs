@@ -24,7 +24,7 @@ fn table_type(plan: &Plan<'_>, index: usize, table: &Table) -> Option<TokenStrea
 /// `Sizes`, `Tables` and `Banks`.
 pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
     let (mut sizes, mut fields, mut lets, mut names) = (vec![], vec![], vec![], vec![]);
-    let (mut counters_of, mut meters_of) = (vec![], vec![]);
+    let (mut counters_of, mut meters_of, mut idle_of) = (vec![], vec![], vec![]);
     let mut usual = vec![];
     for (index, table) in plan.program.tables.iter().enumerate() {
         let (field, _, action) = &plan.tables[index];
@@ -50,6 +50,8 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
                 fields.push(quote!(#about pub #idle: gantry_table::Idle,));
                 lets.push(quote!(let #idle = gantry_table::Idle::new(#field.index_limit());));
                 names.push(quote!(#idle,));
+                let id = hex(table.id.into());
+                idle_of.push(quote!(#id => Some(&self.#idle),));
             }
         }
         let about = doc(&format!("The default action of `{}`.", table.name));
@@ -99,6 +101,24 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
     let entries = own_entries(plan);
     let changes = changes::emit(plan);
     quote! {
+        /// An entry that the program brings, by P4Runtime ids.
+        #[derive(Clone, Copy, Debug)]
+        pub struct EntryInfo {
+            /// Its table.
+            pub table: u32,
+            /// Its key.
+            pub matches: &'static [Match],
+            /// Its priority; 0 where there is none.
+            pub priority: i32,
+            /// Its action.
+            pub action: u32,
+            /// The action's arguments.
+            pub arguments: &'static [u128],
+        }
+
+        /// The entries that the program brings.
+        pub static ENTRIES: &[EntryInfo] = &[#(#entries),*];
+
         /// Entries that there is room for in each table.
         #[derive(Clone, Copy, Debug)]
         pub struct Sizes { #(#sizes)* }
@@ -123,7 +143,9 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
             pub fn new(writer: &mut gantry_table::Writer, sizes: &Sizes, lcores: usize) -> Result<Self, EntryError> {
                 #(#lets)*
                 let tables = Self { #(#names)* };
-                #(#entries)*
+                for own in ENTRIES {
+                    tables.insert(writer, own.table, own.matches, own.priority, own.action, own.arguments)?;
+                }
                 Ok(tables)
             }
 
@@ -143,14 +165,20 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
                 match id { #(#meters_of)* _ => None }
             }
 
+            /// When entries of the table with a P4Runtime id were hit, if that is noted.
+            #[must_use]
+            pub fn idle(&self, id: u32) -> Option<&gantry_table::Idle> {
+                match id { #(#idle_of)* _ => None }
+            }
+
             #changes
         }
     }
 }
 
-/// Insertions of the entries that the program brings.
+/// The entries that the program brings.
 fn own_entries(plan: &Plan<'_>) -> Vec<TokenStream> {
-    let mut inserts = Vec::new();
+    let mut entries = Vec::new();
     for table in &plan.program.tables {
         for entry in &table.entries {
             let matches = entry.matches.iter().map(|wanted| match wanted {
@@ -175,10 +203,16 @@ fn own_entries(plan: &Plan<'_>) -> Vec<TokenStream> {
             let (table, priority) = (hex(table.id.into()), Literal::i32_unsuffixed(entry.priority));
             let action = hex(plan.program.actions[entry.action.index()].id.into());
             let arguments = entry.arguments.iter().map(|value| hex(*value));
-            inserts.push(quote! {
-                tables.insert(writer, #table, &[#(#matches),*], #priority, #action, &[#(#arguments),*])?;
+            entries.push(quote! {
+                EntryInfo {
+                    table: #table,
+                    matches: &[#(#matches),*],
+                    priority: #priority,
+                    action: #action,
+                    arguments: &[#(#arguments),*],
+                }
             });
         }
     }
-    inserts
+    entries
 }
