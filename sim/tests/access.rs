@@ -100,8 +100,7 @@ fn a_denied_host_stops_alone_and_goes_on_when_the_rule_is_gone() {
     let [first, second] = work(&mut world, &mut workloads, SECOND / 20);
     assert!(first > 100 && second > 100, "{first} and {second}");
 
-    let digest =
-        DigestWrite { digest: packet::DIGESTS[0].id.into(), wanted: 1.into(), ..zerocopy::FromZeros::new_zeroed() };
+    let digest = DigestWrite { digest: packet::DIGESTS[0].id.into(), wanted: 1.into() };
     let told = TableOperation::Digest(digest.as_bytes().to_vec());
     commit(&mut world, 1, vec![told, rule(Verb::Insert, "deny_and_tell")]);
     // What was under way inside the card still ends.

@@ -3,8 +3,11 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use gantry::channel::FRAME_MAX;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The listening socket, the session, and who knocks.
@@ -100,6 +103,15 @@ impl Channel {
                 Heard::Closed
             }
         }
+    }
+
+    /// Waits until somebody writes, for so long at most.
+    pub(crate) fn wait(&self, at_most: Duration) {
+        let sockets = [Some(&self.listener), self.session.as_ref(), self.candidate.as_ref()];
+        let mut waited: ArrayVec<_, 3> =
+            sockets.into_iter().flatten().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        // Interrupted or refused: the next poll finds what there is.
+        let _ = poll(&mut waited, Timespec::try_from(at_most).ok().as_ref());
     }
 
     /// Gives the session to who knocked; `farewell` is the last that the one before hears.

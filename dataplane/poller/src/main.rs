@@ -218,8 +218,11 @@ fn poll(
     lcore.core().counters.publish(segment, *row);
 }
 
-/// Longest wait of the housekeeping thread: what a punt or a commit may have to wait when all is quiet.
+/// Longest wait of the housekeeping thread: what a punt may have to wait when all is quiet. A frame from control ends it.
 const NAP: Duration = Duration::from_micros(100);
+
+/// How long it stays awake after something was done: lcores apply what they are sent, and control goes on, sooner than that.
+const LINGER_NS: u64 = 50_000;
 
 fn keep_house(
     housekeeping: &mut Housekeeping<Devices>,
@@ -230,6 +233,7 @@ fn keep_house(
 ) {
     // A frame that the socket had no room for.
     let mut unsent: Option<Vec<u8>> = None;
+    let mut stirred_ns = 0;
     while !stop.load(Ordering::Relaxed) {
         let now_ns = clock.now_ns();
         let mut quiet = true;
@@ -293,8 +297,12 @@ fn keep_house(
                 break;
             }
         }
-        if quiet {
-            std::thread::sleep(NAP);
+        if !quiet {
+            stirred_ns = clock.now_ns();
+        } else if clock.now_ns() < stirred_ns + LINGER_NS {
+            std::thread::yield_now();
+        } else {
+            channel.wait(NAP);
         }
     }
 }
