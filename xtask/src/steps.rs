@@ -127,7 +127,7 @@ const STEPS: &[Step] = &[
         name: "unit",
         shows: "everything that needs neither DPDK, QEMU nor root",
         needs: &[],
-        actions: &[Action::Cargo(&["test"])],
+        actions: &[Action::Cargo(&["test", "--no-fail-fast"])],
     },
     Step {
         name: "dpdk",

@@ -47,7 +47,7 @@ pub(crate) struct SwarmArguments {
     /// Runs at a time; as many as there are processors when not said.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Fail also when a stage's exit or a fault was never reached; with `--seeds`, not before twice as many were run.
+    /// Fail also when a stage's exit or a fault was never reached; with `--seeds`, not before five times as many were run.
     #[arg(long)]
     cover: bool,
     /// Stop at the first failure, and write and shrink nothing: who asks wants a yes or no.
@@ -192,8 +192,8 @@ pub(crate) fn swarm(arguments: &SwarmArguments) -> Result<(), String> {
         while !stop.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let over = match arguments.seeds {
-                // What is rare in so many may take as many again.
-                Some(seeds) if arguments.cover && number < 2 * seeds => {
+                // What is rare in so many may take some times as many.
+                Some(seeds) if arguments.cover && number < 5 * seeds => {
                     number >= seeds && tally.lock().expect("nobody panics with it").coverage.missing().is_empty()
                 }
                 Some(seeds) => number >= seeds,

@@ -3,7 +3,7 @@
 //! Nearly half of all plans hold only what no host may notice, so that any error in them is a bug. A plan draws from a few kinds
 //! of fault only, so that combinations repeat and each gets its share of time.
 
-use super::fault::{Excuse, Fault, Trouble, What};
+use super::fault::{Denial, Excuse, Fault, Throttle, Trouble, What};
 use super::plan::{BUFFERS_ENOUGH, DrivePlan, HostPlan, Load, Plan, Site};
 use crate::host::CapsuleKind;
 use crate::random::Random;
@@ -193,7 +193,7 @@ fn companions(random: &mut Random, plan: &Plan, fault: Fault) -> Vec<Fault> {
 }
 
 /// Kinds that [`fault`] draws between.
-const KINDS: usize = 37;
+const KINDS: usize = 39;
 
 fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
     let at_ns = random.below(plan.length_ns);
@@ -281,6 +281,18 @@ fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
             lasts = false;
             What::Trespass { drive }
         }
+        35 => {
+            let hows = [Denial::Silent, Denial::Told, Denial::Shown];
+            What::Deny { host, how: hows[random.index(hows.len())] }
+        }
+        36 => {
+            let (what, least, most) = if random.chance(60) {
+                (Throttle::Bytes, 1_000, 10_000_000)
+            } else {
+                (Throttle::Commands, 100, 1_000_000)
+            };
+            What::Throttle { target, what, rate: random.spread(least, most) }
+        }
         _ => {
             lasts = false;
             let kind = RogueKind::ALL[random.index(RogueKind::ALL.len())];
@@ -294,6 +306,10 @@ fn fault(random: &mut Random, plan: &Plan, kind: usize) -> Fault {
     // A hand-over costs the simulator a lot.
     if let What::HandOver { every_ns, .. } = what {
         for_ns = for_ns.min(every_ns * 50);
+    }
+    // While commands wait for their turn the lcore looks at them in every poll.
+    if let What::Throttle { .. } = what {
+        for_ns = for_ns.min(5 * MILLISECOND);
     }
     if let What::KillControlOften { every_ns, .. } = what {
         for_ns = for_ns.min(every_ns * 100);

@@ -36,6 +36,28 @@ pub enum Trouble {
     Truncation,
 }
 
+/// What becomes of the packets of a host that an access rule keeps out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Denial {
+    /// Nothing.
+    Silent,
+    /// A digest tells of them.
+    Told,
+    /// They go to P4Runtime's clients.
+    Shown,
+}
+
+/// What a tenant may only have so much of in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Throttle {
+    /// Bytes towards the card: further packets are dropped.
+    Bytes,
+    /// Commands: further ones wait.
+    Commands,
+}
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -220,6 +242,22 @@ pub enum What {
         /// How.
         kind: CapsuleKind,
     },
+    /// An access rule keeps a host out.
+    Deny {
+        /// Which host.
+        host: usize,
+        /// What becomes of its packets.
+        how: Denial,
+    },
+    /// All hosts of a card are held to a rate together.
+    Throttle {
+        /// Which card.
+        target: usize,
+        /// Of what.
+        what: Throttle,
+        /// So many a second.
+        rate: u64,
+    },
     /// A host that is not admitted to a drive's subsystem connects to it.
     Trespass {
         /// Whose.
@@ -288,12 +326,14 @@ impl Fault {
             | What::Pause { host, .. }
             | What::Partition { host }
             | What::Mtu { host, .. }
+            | What::Deny { host, .. }
             | What::Reset { host }
             | What::Leave { host }
             | What::Silence { host }
             | What::Misdeed { host, .. }
             | What::Rogue { host, .. } => Whom::Host(host),
             What::Narrow { target, .. }
+            | What::Throttle { target, .. }
             | What::KillControl { target, .. }
             | What::KillControlOften { target, .. }
             | What::CutChannel { target }
@@ -345,9 +385,13 @@ impl Fault {
             | What::Stall { .. }
             | What::StallHousekeeping { .. } => broken_for(self.for_ns),
             What::ClockStep { by_ns, .. } if by_ns < CLOCK_PATIENCE_NS => Excuse::Nothing,
-            What::ClockStep { .. } | What::KillDataPlane { .. } | What::Reset { .. } | What::Leave { .. } => {
-                Excuse::Association
-            }
+            // A rule goes when control is there to take it away.
+            What::Deny { .. }
+            | What::Throttle { .. }
+            | What::ClockStep { .. }
+            | What::KillDataPlane { .. }
+            | What::Reset { .. }
+            | What::Leave { .. } => Excuse::Association,
             What::SlowDrive { base_ns, tail_ns, .. } if base_ns + tail_ns < DRIVE_PATIENCE_NS => Excuse::Nothing,
             What::SlowDrive { .. }
             | What::MediaErrors { .. }
@@ -409,6 +453,8 @@ impl Fault {
             What::Leave { .. } => "leave",
             What::Silence { .. } => "silence",
             What::Misdeed { .. } => "misdeed",
+            What::Deny { .. } => "deny",
+            What::Throttle { .. } => "throttle",
             What::Trespass { .. } => "trespass",
             What::Rogue { forged: true, .. } => "rogue-forged",
             What::Rogue { forged: false, .. } => "rogue-stranger",
@@ -416,7 +462,7 @@ impl Fault {
     }
 
     /// Every name that [`Fault::name`] can answer.
-    pub const NAMES: [&'static str; 37] = [
+    pub const NAMES: [&'static str; 39] = [
         "loss",
         "burst-loss",
         "duplication",
@@ -451,6 +497,8 @@ impl Fault {
         "leave",
         "silence",
         "misdeed",
+        "deny",
+        "throttle",
         "trespass",
         "rogue-forged",
         "rogue-stranger",

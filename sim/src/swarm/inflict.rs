@@ -3,7 +3,7 @@
 use gantry_drive::{Action, Busy, Faults, Latency, MediaChance, Rule};
 
 use super::fault::{Fault, Trouble, What};
-use super::run::{Event, Run};
+use super::run::{Event, Run, source};
 use crate::network::{Queue, Way, Weather};
 use crate::rogue::Rogue;
 
@@ -48,7 +48,7 @@ pub(super) fn happen(run: &mut Run, event: Event) {
         }
         Event::End(number) => {
             let fault = run.plan.faults[number].clone();
-            end(run, &fault);
+            end(run, number, &fault);
         }
         Event::Return(host) => run.connect(host),
     }
@@ -58,7 +58,7 @@ pub(super) fn happen(run: &mut Run, event: Event) {
 pub(super) fn heal(run: &mut Run) {
     for number in 0..run.plan.faults.len() {
         let fault = run.plan.faults[number].clone();
-        end(run, &fault);
+        end(run, number, &fault);
     }
     // Somebody spoke in its name; it knows no better than to begin anew.
     for guest in run.guests.iter().filter(|guest| guest.forged) {
@@ -165,6 +165,7 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
         What::Silence { host } => run.world.host(host).silence(now_ns + fault.for_ns),
         What::Misdeed { host, kind } => run.guests[host].misdeed(run.world.host(host), kind),
         What::Trespass { drive } => run.trespass(drive),
+        What::Deny { .. } | What::Throttle { .. } => rule(run, number, true),
         What::Rogue { host, kind, forged, times } => {
             let as_ = super::fault::name_of(forged);
             let mut rogue = Rogue::new(run.random.draw());
@@ -186,7 +187,7 @@ fn begin(run: &mut Run, number: usize, fault: &Fault) {
     }
 }
 
-fn end(run: &mut Run, fault: &Fault) {
+fn end(run: &mut Run, number: usize, fault: &Fault) {
     match fault.what {
         What::Link { host, up, trouble, .. } => {
             let weather = weather(run, host, up);
@@ -222,6 +223,7 @@ fn end(run: &mut Run, fault: &Fault) {
         What::BusyDrive { drive, .. } => faults(run, drive, |faults| faults.busy = None),
         What::Fatal { drive } => faults(run, drive, |faults| faults.fatal = false),
         What::Stopped { drive } => faults(run, drive, |faults| faults.stopped = false),
+        What::Deny { .. } | What::Throttle { .. } => rule(run, number, false),
         // These end by themselves, or take no time.
         What::Pause { .. }
         | What::KillControl { .. }
@@ -241,6 +243,18 @@ fn end(run: &mut Run, fault: &Fault) {
         | What::Misdeed { .. }
         | What::Trespass { .. }
         | What::Rogue { .. } => {}
+    }
+}
+
+/// An access rule or a rate is written, or taken away.
+fn rule(run: &mut Run, number: usize, begins: bool) {
+    match run.plan.faults[number].what {
+        What::Deny { host, how } => {
+            let (source, target) = source(&run.plan, host);
+            run.rules.deny(target, 1 + number as u32, source, how, begins);
+        }
+        What::Throttle { target, what, rate } => run.rules.throttle(target, what, rate, begins),
+        _ => unreachable!("a fault of another kind"),
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `plan.rs`, `fault.rs` | who is there, what they do, what goes wrong; and what that excuses |
 //! | `run.rs` | the run of a plan, phase by phase |
 //! | `inflict.rs` | faults begin and end |
+//! | `rules.rs` | access rules and rates that are written meanwhile |
 //! | `guest.rs` | a host's load, and what it makes of the answers |
 //! | `ledger.rs` | what every block may hold |
 //! | `watch.rs` | what drives execute |
@@ -21,6 +22,7 @@ mod inflict;
 pub mod ledger;
 pub mod plan;
 pub mod report;
+mod rules;
 pub mod run;
 pub mod shrink;
 mod watch;

@@ -18,6 +18,7 @@ use super::guest::Guest;
 use super::inflict;
 use super::ledger::Ledger;
 use super::plan::{BUFFERS_ENOUGH, DrivePlan, HostPlan, Plan, Site};
+use super::rules::Rules;
 use super::watch::{Watch, Watched};
 use crate::card::{Card, Rings};
 use crate::host::{Failure, HostConfig, State};
@@ -88,6 +89,7 @@ pub struct Run {
     trespassers: Vec<usize>,
     /// Nothing is wrong any more.
     healed: bool,
+    pub(super) rules: Rules,
     pub(super) ledgers: Vec<Ledger>,
     pub(super) watches: Vec<Arc<Mutex<Watch>>>,
     pub(super) coverage: Coverage,
@@ -131,6 +133,7 @@ impl Run {
         for (number, host) in plan.hosts.iter().enumerate() {
             world.plug(host_config(&plan, number, host.mtu));
         }
+        let targets = plan.targets.len();
         let begun_ns = world.now_ns() + BRING_UP_NS;
         let mut agenda = BinaryHeap::new();
         for (number, fault) in plan.faults.iter().enumerate() {
@@ -141,6 +144,7 @@ impl Run {
             world,
             guests,
             trespassers: Vec::new(),
+            rules: Rules::new(targets),
             healed: false,
             ledgers,
             watches,
@@ -241,7 +245,7 @@ impl Run {
             for host in 0..run.guests.len() {
                 run.guests[host].resting = wanted(run, host);
             }
-            run.guests.iter().all(|guest| guest.resting) && run.trespassers_refused()
+            run.guests.iter().all(|guest| guest.resting) && run.trespassers_refused() && run.rules.is_idle()
         };
         self.trespass_again();
         if !self.until(healed_ns + RECOVERY_NS, live, recovered)? {
@@ -350,6 +354,7 @@ impl Run {
                 self.agenda.pop();
                 inflict::happen(self, event);
             }
+            self.rules.tend(&mut self.world, now_ns);
             self.world.round(now_ns);
             self.tend(now_ns)?;
             rounds = rounds.wrapping_add(1);
@@ -364,7 +369,7 @@ impl Run {
             }
             let agenda_ns = self.agenda.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns);
             let guests_ns = self.guests.iter().map(Guest::next_ns).min().unwrap_or(u64::MAX);
-            self.world.pass_time(end_ns.min(agenda_ns).min(guests_ns));
+            self.world.pass_time(end_ns.min(agenda_ns).min(guests_ns).min(self.rules.next_ns()));
         }
     }
 
@@ -503,6 +508,16 @@ fn host_config(plan: &Plan, number: usize, mtu: u16) -> HostConfig {
     config.reconnect_ms = Some(500);
     config.seed ^= plan.seed << 8;
     config
+}
+
+/// The address that a host sends from, an IPv4 one mapped into IPv6, and its card.
+pub(super) fn source(plan: &Plan, number: usize) -> ([u8; 16], usize) {
+    let host = &plan.hosts[number];
+    let source = match addresses(1, number)[usize::from(host.ipv6)] {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+    (source, plan.drives[host.drive].target)
 }
 
 /// The addresses of card `number`, in net 0, or of a host, in net 1.

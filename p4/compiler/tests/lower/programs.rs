@@ -47,11 +47,11 @@ fn command_is_accepted() {
     assert_eq!(tables(&program), ["Command.opcodes", "Command.namespaces"]);
     names_are_unique(&program);
     let text = show::control(&program);
-    // The second meter is asked only if the first has nothing against the command.
+    // The second meter is asked only if the command has paid the first.
     let first = text.find("Command.tenant_commands.execute").expect("the first meter");
     let second = text.find("Command.tenant_bandwidth.execute").expect("the second meter");
     let between = &text[first..second];
-    assert!(between.contains("if !both {"), "{between}");
+    assert!(between.contains("(command.paid == 1w0)"), "{between}");
 }
 
 #[test]
