@@ -79,7 +79,16 @@ const DRAWN: [(&str, &str); 4] = [
 ];
 
 /// All that something may be planted in.
-const PACKAGES: [(&str, &str); 5] = [DRAWN[0], DRAWN[1], DRAWN[2], DRAWN[3], ("gantry-drive", "sim/drive/")];
+const PACKAGES: [(&str, &str); 7] = [
+    DRAWN[0],
+    DRAWN[1],
+    DRAWN[2],
+    DRAWN[3],
+    ("gantry-drive", "sim/drive/"),
+    // The pipeline runs what they say, and its tests are the first to know.
+    ("gantry-pipeline", "p4/packet.p4"),
+    ("gantry-pipeline", "p4/command.p4"),
+];
 
 /// The package of a file.
 fn package_of(file: &str) -> Result<&'static str> {
