@@ -13,7 +13,7 @@ use gantry_drive::{Faults, Media, SoftwareDrive};
 use gantry_pipeline::Lcore;
 use gantry_pipeline::exchange::{Batch, Exchange, Liveness};
 use gantry_pipeline::handover::{self, Exported, Passed, Refused, Told};
-use gantry_pipeline::housekeeping::{Attachment, Environment, Housekeeping, OpenPort};
+use gantry_pipeline::housekeeping::{Attachment, Bar, Environment, Housekeeping, OpenPort};
 use gantry_pipeline::port::BURST;
 use gantry_pipeline::state::{Core, Sizes};
 use gantry_pipeline::tables::Writer;
@@ -248,12 +248,12 @@ fn mac(card: u8, port: u8) -> [u8; 6] {
 struct Attached(Stepped);
 
 impl Attachment for Attached {
-    fn bar(&self) -> Arc<Region> {
-        self.0.lock().bar()
+    fn bar(&self) -> Bar {
+        self.0.lock().bar().into()
     }
 
-    fn map(&self, region: Arc<Region>) {
-        self.0.lock().map(region).expect("a region is mapped once");
+    fn map(&self, region: Arc<Region>) -> Result<(), String> {
+        self.0.lock().map(region).map_err(|error| error.to_string())
     }
 
     fn unmap(&self, region: &Arc<Region>) {

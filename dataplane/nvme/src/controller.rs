@@ -9,11 +9,11 @@ use crate::handover::number;
 use crate::inventory::Inventory;
 use crate::jobs::{Job, Jobs, QueueAddresses};
 use crate::queue::{IoQueue, Place, QueueFull};
-use crate::{Bar, Counters};
+use crate::{Bar, Counters, Doorbells, Registers};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 use gantry_dma::Region;
 use gantry_wire::nvme::feature::AsyncEvent;
 use gantry_wire::nvme::prp_sgl::PAGE;
@@ -99,7 +99,8 @@ const SHUTDOWN_NS: u64 = 10_000_000_000;
 /// Bring-up, admin queue and end of one drive. `poll` it as often as convenient.
 #[derive(Debug)]
 pub struct Controller {
-    pub(crate) bar: Bar,
+    pub(crate) registers: Box<dyn Registers>,
+    pub(crate) doorbells: Doorbells,
     pub(crate) memory: Arc<Region>,
     pub(crate) offset: usize,
     pub(crate) config: Config,
@@ -128,13 +129,15 @@ impl Controller {
     /// # Panics
     /// When the memory is too short or not aligned, or `config` asks for no queue: the caller planned wrongly.
     #[must_use]
-    pub fn new(bar: Bar, memory: Arc<Region>, offset: usize, length: usize, config: Config) -> Controller {
+    pub fn new(bar: impl Into<Bar>, memory: Arc<Region>, offset: usize, length: usize, config: Config) -> Controller {
         assert!(config.io_queues >= 1 && config.io_entries >= 2, "an lcore needs a queue pair: {config:?}");
         assert!(length >= Self::memory_needed(config.io_queues, config.io_entries), "{length} bytes are too few");
         assert!(offset + length <= memory.length(), "the queues' memory is outside its region");
         assert!(memory.iova(offset) as usize & (PAGE - 1) == 0, "the queues' memory is not page-aligned");
+        let Bar { registers, doorbells } = bar.into();
         Controller {
-            bar,
+            registers,
+            doorbells,
             memory,
             offset,
             config,
@@ -300,8 +303,8 @@ impl Controller {
             return Err(Reason::CommandSet { css: self.cap.css() });
         }
         let needed = register::cq_doorbell(self.config.io_queues, self.cap.dstrd()) + 4;
-        if self.bar.length() < needed {
-            return Err(Reason::BarTooShort { needed, length: self.bar.length() });
+        if self.doorbells.length() < needed {
+            return Err(Reason::BarTooShort { needed, length: self.doorbells.length() });
         }
         self.disable(now_ns, Then::Enable);
         Ok(())
@@ -341,7 +344,7 @@ impl Controller {
     fn enable(&mut self) {
         let place = self.admin_place();
         let timeout_ns = self.config.command_timeout_ns;
-        self.admin = Some(IoQueue::new(Arc::clone(&self.bar), Arc::clone(&self.memory), place, timeout_ns));
+        self.admin = Some(IoQueue::new(Arc::clone(&self.doorbells), Arc::clone(&self.memory), place, timeout_ns));
         self.waiters.fill(Waiter::Nobody);
         self.async_outstanding = 0;
         let version = self.read32(register::VS);
@@ -436,7 +439,7 @@ impl Controller {
             let place = self.io_place(qid);
             if matches!(job, Job::CreateCq(_)) {
                 let timeout_ns = self.config.command_timeout_ns;
-                let queue = IoQueue::new(Arc::clone(&self.bar), Arc::clone(&self.memory), place, timeout_ns);
+                let queue = IoQueue::new(Arc::clone(&self.doorbells), Arc::clone(&self.memory), place, timeout_ns);
                 self.io_queues.push(Some(queue));
             }
             (addresses.sq, addresses.cq) = (self.memory.iova(place.sq), self.memory.iova(place.cq));
@@ -502,7 +505,7 @@ impl Controller {
     }
 
     fn read32(&self, at: usize) -> u32 {
-        self.bar.load_u32(at, Ordering::Acquire)
+        self.registers.load_u32(at)
     }
 
     /// In two halves: not every controller takes 64-bit accesses.
@@ -511,7 +514,7 @@ impl Controller {
     }
 
     fn write32(&self, at: usize, value: u32) {
-        self.bar.store_u32(at, value, Ordering::Release);
+        self.registers.store_u32(at, value);
     }
 
     fn write64(&self, at: usize, value: u64) {

@@ -109,6 +109,9 @@ pub enum Reason {
     /// Commands were answered, but SQHD never said that their entries are free again.
     #[error("the controller does not free the entries of its admin queue (SQHD)")]
     SqHead,
+    /// It cannot be given memory.
+    #[error("memory for its queues could not be mapped for it")]
+    Memory,
     /// The owner asked for it.
     #[error("stopped on request")]
     Requested,

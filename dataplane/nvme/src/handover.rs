@@ -18,11 +18,11 @@ use gantry_wire::nvme::{Cqe, Nsid, Sqe, Status, feature::AsyncEvent};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::Bar;
 use crate::controller::{ADMIN_ENTRIES, Config, Controller, Event, State, Waiter};
 use crate::inventory::Unusable;
 use crate::jobs::{Job, Jobs};
 use crate::queue::{CLASSES, Counters, IoQueue, Place};
+use crate::{Bar, Doorbells};
 
 /// What was told of a drive cannot be its state. The text says what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl IoQueue {
     /// Tells a successor everything but where the queue lies.
     #[must_use]
     pub fn tell(&self) -> IoQueueState {
-        let IoQueue { bar: _, memory: _, sq: _, cq: _, sq_doorbell: _, cq_doorbell: _, timeout_ns: _, .. } = self;
+        let IoQueue { doorbells: _, memory: _, sq: _, cq: _, sq_doorbell: _, cq_doorbell: _, timeout_ns: _, .. } = self;
         let IoQueue { qid, entries, sq_tail, sq_tail_rung, sq_head, cq_head, cq_head_rung, phase, .. } = *self;
         // Follow from the classes of the CIDs.
         let IoQueue { outstanding: _, in_class: _, class_of, class, class_since_ns, expired, counters, .. } = self;
@@ -90,10 +90,16 @@ impl IoQueueState {
         self.outstanding.iter().map(|(cid, _)| *cid)
     }
 
-    fn take_up(self, bar: &Bar, memory: &Arc<Region>, place: Place, timeout_ns: u64) -> Result<IoQueue, Inconsistent> {
+    fn take_up(
+        self,
+        doorbells: &Doorbells,
+        memory: &Arc<Region>,
+        place: Place,
+        timeout_ns: u64,
+    ) -> Result<IoQueue, Inconsistent> {
         let Place { qid, entries, sq, cq, dstrd } = place;
         must((self.qid, self.entries) == (qid, entries), "a queue is not the one that belongs there")?;
-        must(cq_doorbell(qid, dstrd) + 4 <= bar.length(), "a queue's doorbells are outside the BAR")?;
+        must(cq_doorbell(qid, dstrd) + 4 <= doorbells.length(), "a queue's doorbells are outside the BAR")?;
         let inside = |at: usize, entry: usize| at + usize::from(entries) * entry <= memory.length();
         must(inside(sq, Sqe::LEN) && inside(cq, Cqe::LEN), "a queue is outside its memory")?;
         let indices = [self.sq_tail, self.sq_tail_rung, self.sq_head, self.cq_head, self.cq_head_rung];
@@ -110,7 +116,7 @@ impl IoQueueState {
             in_class[usize::from(*class) - 1] += 1;
         }
         let queue = IoQueue {
-            bar: Arc::clone(bar),
+            doorbells: Arc::clone(doorbells),
             memory: Arc::clone(memory),
             qid,
             entries,
@@ -161,7 +167,20 @@ impl Controller {
     /// Tells a successor everything but the BAR and the memory, which it is handed.
     #[must_use]
     pub fn tell(&self) -> ControllerState {
-        let Controller { bar: _, memory: _, offset: _, config, cap, state, admin, waiters, jobs, io_queues, .. } = self;
+        let Controller {
+            registers: _,
+            doorbells: _,
+            memory: _,
+            offset: _,
+            config,
+            cap,
+            state,
+            admin,
+            waiters,
+            jobs,
+            io_queues,
+            ..
+        } = self;
         let Controller { async_outstanding, taken, events, next_ticket, .. } = self;
         let waiting = waiters.iter().enumerate().filter(|(_, waiter)| **waiter != Waiter::Nobody);
         ControllerState {
@@ -186,7 +205,7 @@ impl Controller {
     pub fn take_up_queue(&self, told: IoQueueState) -> Result<IoQueue, Inconsistent> {
         must((1..=self.config.io_queues).contains(&told.qid), "a queue that the drive has not")?;
         let place = self.io_place(told.qid);
-        told.take_up(&self.bar, &self.memory, place, self.config.command_timeout_ns)
+        told.take_up(&self.doorbells, &self.memory, place, self.config.command_timeout_ns)
     }
 
     /// How the drive is driven.
@@ -213,7 +232,7 @@ impl ControllerState {
     ///
     /// # Errors
     /// [`Inconsistent`].
-    pub fn take_up(self, bar: Bar, memory: Arc<Region>, offset: usize) -> Result<Controller, Inconsistent> {
+    pub fn take_up(self, bar: impl Into<Bar>, memory: Arc<Region>, offset: usize) -> Result<Controller, Inconsistent> {
         let config = self.config;
         must(config.io_queues >= 1 && config.io_entries >= 2, "a drive without queues")?;
         let length = Controller::memory_needed(config.io_queues, config.io_entries);
@@ -225,14 +244,14 @@ impl ControllerState {
         )?;
         let mut controller = Controller::new(bar, memory, offset, length, config);
         controller.cap = Cap(self.cap);
-        let (bar, memory) = (Arc::clone(&controller.bar), Arc::clone(&controller.memory));
+        let (doorbells, memory) = (Arc::clone(&controller.doorbells), Arc::clone(&controller.memory));
         let mut outstanding = [false; ADMIN_ENTRIES as usize];
         if let Some(told) = self.admin {
             for cid in told.outstanding() {
                 *outstanding.get_mut(usize::from(cid)).ok_or(Inconsistent("an admin CID that nobody gave"))? = true;
             }
             let place = controller.admin_place();
-            controller.admin = Some(told.take_up(&bar, &memory, place, config.command_timeout_ns)?);
+            controller.admin = Some(told.take_up(&doorbells, &memory, place, config.command_timeout_ns)?);
         }
         for (cid, waiter) in self.waiters {
             let place =

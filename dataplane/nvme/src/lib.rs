@@ -7,6 +7,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`Bar`] | a drive's registers and doorbells, wherever they are |
 //! | [`Controller`] | reset, enable, inventory, I/O queues, async events, shutdown, failure |
 //! | [`IoQueue`] | submit, one doorbell a burst, completions by phase bit, age of what is outstanding |
 //! | [`ControllerState`], [`IoQueueState`] | both told to a successor, and taken up there |
@@ -19,6 +20,7 @@
 
 extern crate alloc;
 
+mod bar;
 pub mod command;
 mod controller;
 mod failure;
@@ -29,14 +31,9 @@ pub mod prp;
 mod queue;
 pub mod split;
 
-use alloc::sync::Arc;
-use gantry_dma::Region;
-
+pub use bar::{Bar, Doorbells, Registers};
 pub use controller::{Config, Controller, Event, Ticket};
 pub use failure::{Failure, Reason};
 pub use handover::{ControllerState, Inconsistent, IoQueueState};
 pub use inventory::{Inventory, Namespace, Unusable};
 pub use queue::{Counters, IoQueue, QueueFull};
-
-/// A drive's registers and doorbells.
-pub type Bar = Arc<Region>;

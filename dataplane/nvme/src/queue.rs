@@ -6,7 +6,7 @@
 //! none, else the age class it was submitted in, from which [`IoQueue::expired`] follows without a clock
 //! read or a list per command.
 
-use crate::Bar;
+use crate::Doorbells;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -45,7 +45,7 @@ pub(crate) const CLASSES: usize = 4;
 /// One queue pair of one drive, owned by one thread.
 #[derive(Debug)]
 pub struct IoQueue {
-    pub(crate) bar: Bar,
+    pub(crate) doorbells: Doorbells,
     pub(crate) memory: Arc<Region>,
     pub(crate) qid: u16,
     pub(crate) entries: u16,
@@ -82,12 +82,12 @@ pub(crate) struct Place {
 
 impl IoQueue {
     /// An empty queue pair; clears its completion queue, so that no old phase bit is taken for a new one.
-    pub(crate) fn new(bar: Bar, memory: Arc<Region>, place: Place, timeout_ns: u64) -> IoQueue {
+    pub(crate) fn new(doorbells: Doorbells, memory: Arc<Region>, place: Place, timeout_ns: u64) -> IoQueue {
         let Place { qid, entries, sq, cq, dstrd } = place;
         assert!(entries >= 2, "a queue has two entries at least");
         memory.fill(cq, usize::from(entries) * Cqe::LEN, 0);
         IoQueue {
-            bar,
+            doorbells,
             memory,
             qid,
             entries,
@@ -174,7 +174,7 @@ impl IoQueue {
     pub fn ring(&mut self) {
         if self.sq_tail != self.sq_tail_rung {
             gantry_cpu::store_before_doorbell();
-            self.bar.store_u32(self.sq_doorbell, u32::from(self.sq_tail), Ordering::Relaxed);
+            self.doorbells.store_u32(self.sq_doorbell, u32::from(self.sq_tail), Ordering::Relaxed);
             self.sq_tail_rung = self.sq_tail;
             self.counters.sq_doorbells += 1;
         }
@@ -208,7 +208,7 @@ impl IoQueue {
     #[inline]
     pub fn release(&mut self) {
         if self.cq_head != self.cq_head_rung {
-            self.bar.store_u32(self.cq_doorbell, u32::from(self.cq_head), Ordering::Relaxed);
+            self.doorbells.store_u32(self.cq_doorbell, u32::from(self.cq_head), Ordering::Relaxed);
             self.cq_head_rung = self.cq_head;
             self.counters.cq_doorbells += 1;
         }
@@ -287,7 +287,7 @@ mod tests {
     struct Rig {
         queue: IoQueue,
         memory: Arc<Region>,
-        bar: Bar,
+        bar: Doorbells,
         posted: u16,
     }
 

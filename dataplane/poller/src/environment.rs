@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gantry_dma::Region;
 use gantry_drive::Running;
-use gantry_pipeline::housekeeping::{Attachment, Environment, OpenPort};
+use gantry_pipeline::housekeeping::{Attachment, Bar, Environment, OpenPort};
 use rte_rs::{Eal, HEADROOM, Mempool, Port, PortConfig, SocketId};
 
 use crate::port::DpdkQueue;
@@ -112,12 +112,12 @@ struct Attached {
 }
 
 impl Attachment for Attached {
-    fn bar(&self) -> Arc<Region> {
-        self.drive.bar()
+    fn bar(&self) -> Bar {
+        self.drive.bar().into()
     }
 
-    fn map(&self, region: Arc<Region>) {
-        self.drive.map(region).expect("a region is mapped once");
+    fn map(&self, region: Arc<Region>) -> Result<(), String> {
+        self.drive.map(region).map_err(|error| error.to_string())
     }
 
     fn unmap(&self, region: &Arc<Region>) {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
-use super::{Attachment, Environment, Housekeeping};
+use super::{Attachment, Environment, Housekeeping, Presence};
 use crate::drive::{COMMAND_TIMEOUT_NS, DriveQueue};
 use crate::exchange::{Change, DriveQueueParts, PRP_LIST_BYTES};
 use crate::handover::{Handed, Refused, Regions, must};
@@ -120,13 +120,13 @@ impl Drive {
         lcores == expected && (!ready || lcores == usize::from(self.controller.config().io_queues))
     }
 
-    /// Maps the memory that the drive will reach and begins its bring-up with a reset.
+    /// Maps the memory that the drive will reach. Its bring-up begins, with a reset, when it is first polled.
     pub(super) fn bring_up(
         name: String,
         uri: String,
         attachment: Box<dyn Attachment>,
         lcore_memory: &[Arc<Region>],
-    ) -> Self {
+    ) -> Result<Self, String> {
         let config = Config {
             io_queues: lcore_memory.len() as u16,
             io_entries: IO_ENTRIES,
@@ -134,12 +134,23 @@ impl Drive {
         };
         let length = Controller::memory_needed(config.io_queues, config.io_entries);
         let memory = shared(length);
-        for region in lcore_memory.iter().chain([&memory]) {
-            attachment.map(region.clone());
-        }
         let controller = Controller::new(attachment.bar(), memory.clone(), 0, length, config);
         let (state, failure) = (State::Coming, String::new());
-        Self { name, uri, attachment, memory, controller, state, failures: 0, failure, cut_off: false }
+        let mut this = Self { name, uri, attachment, memory, controller, state, failures: 0, failure, cut_off: false };
+        this.map(lcore_memory)?;
+        Ok(this)
+    }
+
+    /// Lets it reach what it needs: all of it, or nothing.
+    fn map(&mut self, lcore_memory: &[Arc<Region>]) -> Result<(), String> {
+        let regions = || lcore_memory.iter().chain([&self.memory]);
+        for (at, region) in regions().enumerate() {
+            if let Err(error) = self.attachment.map(region.clone()) {
+                regions().take(at).for_each(|region| self.attachment.unmap(region));
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn uri(&self) -> &str {
@@ -167,8 +178,10 @@ impl Drive {
                 self.state = State::Resting { until_ns: now_ns.saturating_add(REST_NS) };
                 return;
             }
-            for region in lcore_memory.iter().chain([&self.memory]) {
-                self.attachment.map(region.clone());
+            if let Err(error) = self.map(lcore_memory) {
+                self.failure = format!("{}: {error}", self.uri);
+                self.state = State::Resting { until_ns: now_ns.saturating_add(REST_NS) };
+                return;
             }
             self.cut_off = false;
         }
@@ -192,6 +205,9 @@ impl<E: Environment> Housekeeping<E> {
                 && now_ns >= until_ns
             {
                 drive.try_again(now_ns, &self.lcore_memory);
+            }
+            if drive.attachment.poll() != Presence::There {
+                drive.controller.fail(now_ns, Reason::Removed);
             }
             match drive.controller.poll(now_ns) {
                 Some(Event::Ready) => self.drive_ready(now_ns, number),
@@ -248,7 +264,10 @@ impl<E: Environment> Housekeeping<E> {
             let queue = drive.controller.take_io_queue(lcore as u16);
             let entries = queue.entries();
             let prp_lists = shared(usize::from(entries) * PRP_LIST_BYTES);
-            drive.attachment.map(prp_lists.clone());
+            if drive.attachment.map(prp_lists.clone()).is_err() {
+                // No command that needs a list can be given: it is as good as gone, and is tried again.
+                drive.controller.fail(now_ns, Reason::Memory);
+            }
             let parts = DriveQueueParts {
                 drive: number,
                 queue,

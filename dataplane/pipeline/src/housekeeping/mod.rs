@@ -24,6 +24,7 @@ use gantry::channel::slow_path::{Capsule, Punt};
 use gantry::channel::table::{DigestData, PacketOut};
 use gantry::channel::{self, Frame, Kind};
 use gantry_dma::Region;
+pub use gantry_nvme::{Bar, Doorbells, Registers};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
@@ -69,12 +70,39 @@ pub struct OpenPort<Q> {
 
 /// A drive's connection: registers and reachable memory. Dropping it detaches the drive.
 pub trait Attachment: Send {
-    /// Its registers.
-    fn bar(&self) -> Arc<Region>;
-    /// Lets the drive reach a region.
-    fn map(&self, region: Arc<Region>);
+    /// Its registers and doorbells.
+    fn bar(&self) -> Bar;
+
+    /// Lets the drive reach a region. Each region is mapped once.
+    ///
+    /// # Errors
+    /// Why it cannot be, as a line for the operator: the kernel's limit on pinned memory, a peer that refuses or has gone.
+    fn map(&self, region: Arc<Region>) -> Result<(), String>;
+
     /// Takes a region back that the drive could reach.
     fn unmap(&self, region: &Arc<Region>);
+
+    /// Does what does not happen by itself (doorbells that another process has to be told of), in bounded time, and says
+    /// whether the drive is there. Called in every poll of housekeeping.
+    fn poll(&mut self) -> Presence {
+        Presence::There
+    }
+
+    /// Resets the device below NVMe, for one that no longer answers to CC.EN (a PCI function's reset); whether that was done.
+    fn reset(&mut self) -> bool {
+        false
+    }
+}
+
+/// Whether a drive is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// It is.
+    There,
+    /// Still, but it is to go, and somebody waits for the attachment to be dropped.
+    Leaving,
+    /// No longer: removed, or the process behind it has ended.
+    Gone,
 }
 
 struct Port {

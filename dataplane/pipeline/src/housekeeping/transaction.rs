@@ -21,7 +21,7 @@ use zerocopy::byteorder::little_endian::{U16, U32};
 
 use super::drives::Drive;
 use super::p4runtime;
-use super::{Attachment, ControllerRecord, Environment, Housekeeping, OpenPort, Port, QpRecord};
+use super::{ControllerRecord, Environment, Housekeeping, OpenPort, Port, QpRecord};
 use crate::exchange::Change;
 use crate::state::DRIVES;
 
@@ -64,12 +64,7 @@ enum Staged<Q> {
     Nothing,
     Port(PortAdd, String, OpenPort<Q>),
     Address(AddressAdd),
-    Drive {
-        number: u16,
-        name: String,
-        uri: String,
-        attachment: Box<dyn Attachment>,
-    },
+    Drive(u16, Box<Drive>),
     Qp {
         create: QpCreate,
         blob: Vec<u8>,
@@ -357,8 +352,13 @@ impl<E: Environment> Housekeeping<E> {
         if usize::from(number) >= DRIVES || !overlay.drives.insert(number) {
             return refusal(Reason::Invalid, "drives are numbered from 0 to 255, each once");
         }
-        match self.environment.open_drive(add.name.as_str(), &uri) {
-            Ok(attachment) => Ok(Staged::Drive { number, name: String::from(add.name.as_str()), uri, attachment }),
+        let name = add.name.as_str();
+        let opened = self.environment.open_drive(name, &uri).and_then(|attachment| {
+            let drive = Drive::bring_up(name.into(), uri.clone(), attachment, &self.lcore_memory);
+            drive.map_err(|error| alloc::format!("drive {name} ({uri}): {error}"))
+        });
+        match opened {
+            Ok(drive) => Ok(Staged::Drive(number, Box::new(drive))),
             Err(text) => refusal(Reason::Device, text),
         }
     }
@@ -398,9 +398,8 @@ impl<E: Environment> Housekeeping<E> {
             Staged::Address(add) => {
                 self.addresses.insert((add.port.get(), add.vlan.get(), add.ip));
             }
-            Staged::Drive { number, name, uri, attachment } => {
-                let drive = Drive::bring_up(name, uri, attachment, &self.lcore_memory);
-                self.drives.insert(number, drive);
+            Staged::Drive(number, drive) => {
+                self.drives.insert(number, *drive);
             }
             Staged::Qp { create, blob, lcore, slot, qpn, receive_psn } => {
                 let record = QpRecord {
