@@ -33,17 +33,33 @@ impl Registers for Arc<Region> {
     }
 }
 
-/// A drive's registers and doorbells. A BAR that is mapped is both.
+/// Which make a drive is: the identifiers in its function's PCI configuration space (PCI Local Bus 3.0 §6.2.1, §6.2.4). What is
+/// known to be wrong with drives is known by them. All 0 for a drive that is no PCI function, as software drives are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Device {
+    /// Vendor ID.
+    pub vendor: u16,
+    /// Device ID.
+    pub device: u16,
+    /// Subsystem Vendor ID.
+    pub subsystem_vendor: u16,
+    /// Subsystem ID.
+    pub subsystem_device: u16,
+}
+
+/// A drive's registers and doorbells, and which make it is. A BAR that is mapped is both.
 #[derive(Debug)]
 pub struct Bar {
     /// Its registers.
     pub registers: Box<dyn Registers>,
     /// Its doorbells, at their offsets in the BAR.
     pub doorbells: Doorbells,
+    /// Which make it is.
+    pub device: Device,
 }
 
 impl From<Arc<Region>> for Bar {
     fn from(mapped: Arc<Region>) -> Self {
-        Self { registers: Box::new(Arc::clone(&mapped)), doorbells: mapped }
+        Self { registers: Box::new(Arc::clone(&mapped)), doorbells: mapped, device: Device::default() }
     }
 }

@@ -9,7 +9,7 @@ use crate::handover::number;
 use crate::inventory::Inventory;
 use crate::jobs::{Job, Jobs, QueueAddresses};
 use crate::queue::{IoQueue, Place, QueueFull};
-use crate::{Bar, Counters, Doorbells, Registers};
+use crate::{Bar, Counters, Device, Doorbells, Registers};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -30,6 +30,8 @@ pub struct Config {
     pub io_entries: u16,
     /// How long a command may take before its drive is failed.
     pub command_timeout_ns: u64,
+    /// Whether SGLs are used with a drive that takes them; otherwise PRPs are.
+    pub sgl: bool,
 }
 
 /// Names a command of [`Controller::submit_admin`] in its [`Event::AdminCompleted`].
@@ -101,6 +103,7 @@ const SHUTDOWN_NS: u64 = 10_000_000_000;
 pub struct Controller {
     pub(crate) registers: Box<dyn Registers>,
     pub(crate) doorbells: Doorbells,
+    pub(crate) device: Device,
     pub(crate) memory: Arc<Region>,
     pub(crate) offset: usize,
     pub(crate) config: Config,
@@ -134,10 +137,11 @@ impl Controller {
         assert!(length >= Self::memory_needed(config.io_queues, config.io_entries), "{length} bytes are too few");
         assert!(offset + length <= memory.length(), "the queues' memory is outside its region");
         assert!(memory.iova(offset) as usize & (PAGE - 1) == 0, "the queues' memory is not page-aligned");
-        let Bar { registers, doorbells } = bar.into();
+        let Bar { registers, doorbells, device } = bar.into();
         Controller {
             registers,
             doorbells,
+            device,
             memory,
             offset,
             config,
@@ -168,6 +172,12 @@ impl Controller {
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
         &self.jobs.inventory
+    }
+
+    /// Which make the drive is.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// Whether I/O can be submitted.

@@ -170,6 +170,7 @@ impl Controller {
         let Controller {
             registers: _,
             doorbells: _,
+            device: _,
             memory: _,
             offset: _,
             config,

@@ -31,7 +31,7 @@ pub mod prp;
 mod queue;
 pub mod split;
 
-pub use bar::{Bar, Doorbells, Registers};
+pub use bar::{Bar, Device, Doorbells, Registers};
 pub use controller::{Config, Controller, Event, Ticket};
 pub use failure::{Failure, Reason};
 pub use handover::{ControllerState, Inconsistent, IoQueueState};

@@ -131,6 +131,7 @@ impl Drive {
             io_queues: lcore_memory.len() as u16,
             io_entries: IO_ENTRIES,
             command_timeout_ns: COMMAND_TIMEOUT_NS,
+            sgl: !uri.split(',').skip(1).any(|option| option == "sgl=off"),
         };
         let length = Controller::memory_needed(config.io_queues, config.io_entries);
         let memory = shared(length);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Data pages of the rig.
 pub(crate) const DATA_PAGES: usize = 600;
 /// What the driver is asked for unless a test says more.
-pub(crate) const CONFIG: Config = Config { io_queues: 2, io_entries: 64, command_timeout_ns: 1_000_000_000 };
+pub(crate) const CONFIG: Config = Config { io_queues: 2, io_entries: 64, command_timeout_ns: 1_000_000_000, sgl: true };
 /// A step of the clock.
 pub(crate) const TICK_NS: u64 = 10_000;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn a_running_drive_serves_and_stops_when_dropped() {
     let drive = open("mem:1M,block=4096", "thread").unwrap();
-    let config = Config { io_queues: 1, io_entries: 32, command_timeout_ns: 5_000_000_000 };
+    let config = Config { io_queues: 1, io_entries: 32, command_timeout_ns: 5_000_000_000, sgl: true };
     let needed = Controller::memory_needed(config.io_queues, config.io_entries);
     let memory = Region::shared(needed + 32 * 4096).unwrap();
     let running = drive.spawn().unwrap();
