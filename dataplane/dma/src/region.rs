@@ -134,16 +134,7 @@ impl Region {
             return Err(Error::Length(length));
         }
         let file = file.as_fd();
-        // SAFETY: `stat` is plain data, filled by the call; the descriptor is open.
-        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-        // SAFETY: as above.
-        if unsafe { libc::fstat(file.as_raw_fd(), &raw mut stat) } != 0 {
-            return Err(Error::last("fstat"));
-        }
-        let found = usize::try_from(stat.st_size).unwrap_or(0);
-        if found < length {
-            return Err(Error::FileTooShort { wanted: length, found });
-        }
+        within(file, 0, length)?;
         let kept = file.try_clone_to_owned().map_err(|_| Error::last("dup"))?;
         let base = map(file, length, writable)?;
         Ok(Arc::new(Region {
@@ -153,6 +144,54 @@ impl Region {
             writable,
             owner: Owner::Mapping { length, file: Some(kept) },
         }))
+    }
+
+    /// `length` bytes of `file` from `offset` on (a multiple of the page size): memory of another process that maps them too,
+    /// such as a virtual machine's. A device that this process plays reaches it at `iova`. Pages come when they are touched:
+    /// what is mapped may be larger than what this machine has to spare. The file must not shrink while it is mapped.
+    ///
+    /// # Errors
+    /// [`Error::FileTooShort`]; [`Error::Length`] when it is empty or runs past the end of device addresses; or what the
+    /// system says.
+    pub fn window(
+        file: impl AsFd,
+        offset: u64,
+        length: usize,
+        iova: u64,
+        writable: bool,
+    ) -> Result<Arc<Region>, Error> {
+        if length == 0 || length > isize::MAX as usize || iova.checked_add(length as u64).is_none() {
+            return Err(Error::Length(length));
+        }
+        let file = file.as_fd();
+        let offset = within(file, offset, length)?;
+        let base = map_at(None, Some((file, offset)), length, writable)?;
+        Ok(Arc::new(Region { base, length, iova, writable, owner: Owner::Mapping { length, file: None } }))
+    }
+
+    /// `lead` bytes of memory of this process's own and, behind them, `length` bytes of `file` from `offset` on: a BAR whose
+    /// owner maps its doorbells and not the registers before them. `lead` and `offset` are multiples of the page size. The
+    /// file must not shrink while it is mapped.
+    ///
+    /// # Errors
+    /// As [`Region::window`].
+    pub fn behind(lead: usize, file: impl AsFd, offset: u64, length: usize) -> Result<Arc<Region>, Error> {
+        let whole = lead.checked_add(length).filter(|&whole| length != 0 && whole <= isize::MAX as usize);
+        let whole = whole.ok_or(Error::Length(length))?;
+        let file = file.as_fd();
+        let offset = within(file, offset, length)?;
+        let base = map_at(None, None, whole, true)?;
+        let region = Region {
+            base,
+            length: whole,
+            iova: fresh_iova(whole),
+            writable: true,
+            owner: Owner::Mapping { length: whole, file: None },
+        };
+        // SAFETY: `lead` is inside the mapping just made.
+        let place = unsafe { base.add(lead) };
+        map_at(Some(place), Some((file, offset)), length, true)?;
+        Ok(Arc::new(region))
     }
 
     /// Memory that someone else made: DPDK's, a mapped BAR. `iova` is where a device sees its first byte; `owner` is
@@ -238,6 +277,46 @@ impl Drop for Region {
 #[inline(never)]
 fn out_of_bounds(offset: usize, length: usize, region: usize) -> ! {
     panic!("{length} bytes at {offset} of a region of {region} bytes")
+}
+
+/// `offset` as mmap takes it, when `file` has `length` bytes from there on.
+fn within(file: BorrowedFd<'_>, offset: u64, length: usize) -> Result<libc::off_t, Error> {
+    // SAFETY: `stat` is plain data, filled by the call; the descriptor is open.
+    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: as above.
+    if unsafe { libc::fstat(file.as_raw_fd(), &raw mut stat) } != 0 {
+        return Err(Error::last("fstat"));
+    }
+    let found = usize::try_from(stat.st_size).unwrap_or(0);
+    let wanted = usize::try_from(offset).ok().and_then(|offset| offset.checked_add(length)).unwrap_or(usize::MAX);
+    if found < wanted {
+        return Err(Error::FileTooShort { wanted, found });
+    }
+    libc::off_t::try_from(offset).map_err(|_| Error::Length(length))
+}
+
+/// Maps `length` bytes of a file, or of nothing, at an address of the kernel's choice, or over what this process has mapped
+/// at `place`.
+fn map_at(
+    place: Option<NonNull<u8>>,
+    file: Option<(BorrowedFd<'_>, libc::off_t)>,
+    length: usize,
+    writable: bool,
+) -> Result<NonNull<u8>, Error> {
+    let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+    let (kind, descriptor, offset) = match file {
+        Some((file, offset)) => (libc::MAP_SHARED, file.as_raw_fd(), offset),
+        None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
+    };
+    let (at, fixed) = place.map_or((ptr::null_mut(), 0), |place| (place.as_ptr().cast(), libc::MAP_FIXED));
+    // SAFETY: without `place` the mapping disturbs none that exists; with it, it replaces part of the caller's own.
+    let base = unsafe { libc::mmap(at, length, protection, kind | fixed, descriptor, offset) };
+    if base == libc::MAP_FAILED {
+        return Err(Error::last("mmap"));
+    }
+    // SAFETY: the span was mapped just above. A refusal costs nothing but the hint.
+    unsafe { libc::madvise(base, length, libc::MADV_DONTFORK) };
+    Ok(NonNull::new(base.cast()).expect("mmap gave null"))
 }
 
 /// Maps and makes present the first `length` bytes of `file`.

@@ -239,4 +239,46 @@ mod mapped {
         assert_eq!(refused, Error::System { operation: "mmap", errno: libc::EACCES });
         assert_eq!(refused.to_string(), "mmap: errno 13");
     }
+
+    #[test]
+    fn a_window_is_a_piece_of_a_file() {
+        let whole = Region::shared(4 * 4096).unwrap();
+        let file = whole.fd().unwrap();
+        let window = Region::window(file, 8192, 4096, 0x4000_0000, true).unwrap();
+        assert_eq!((window.length(), window.iova(4), window.fd().is_none()), (4096, 0x4000_0004, true));
+        whole.write(8192 + 5, b"there");
+        assert!(window.compare(5, b"there"));
+        window.write(0, b"back");
+        assert!(whole.compare(8192, b"back") && whole.compare(4096, &[0; 4096]));
+        let readable = Region::window(file, 4096, 4096, 0, false).unwrap();
+        assert!(!readable.is_writable() && refuses(|| readable.write(0, &[1])));
+
+        let wrong = |offset, length, iova| Region::window(file, offset, length, iova, true).unwrap_err();
+        assert_eq!(wrong(8192, 3 * 4096, 0), Error::FileTooShort { wanted: 5 * 4096, found: 4 * 4096 });
+        assert_eq!(wrong(u64::MAX - 4095, 8192, 0), Error::FileTooShort { wanted: usize::MAX, found: 4 * 4096 });
+        assert_eq!(wrong(0, 0, 0), Error::Length(0));
+        assert_eq!(wrong(0, 4096, u64::MAX - 4000), Error::Length(4096));
+        assert!(matches!(wrong(100, 4096, 0), Error::System { operation: "mmap", .. }), "between pages");
+    }
+
+    #[test]
+    fn behind_memory_of_ours_lies_somebody_elses() {
+        let whole = Region::shared(3 * 4096).unwrap();
+        let file = whole.fd().unwrap();
+        let bar = Region::behind(4096, file, 4096, 8192).unwrap();
+        assert_eq!(bar.length(), 3 * 4096);
+        bar.store_u32(0, 7, Ordering::Relaxed);
+        bar.store_u32(4096, 8, Ordering::Relaxed);
+        bar.store_u32(3 * 4096 - 4, 9, Ordering::Relaxed);
+        let words = [0, 4096, 3 * 4096 - 4].map(|at| whole.load_u32(at, Ordering::Relaxed));
+        assert_eq!(words, [0, 8, 9], "what lies before is not the file's");
+        assert_eq!(bar.load_u32(0, Ordering::Relaxed), 7);
+        // Without anything before it, it is the file's piece alone.
+        assert_eq!(Region::behind(0, file, 4096, 4096).unwrap().load_u32(0, Ordering::Relaxed), 8);
+        let wrong = |lead, offset, length| Region::behind(lead, file, offset, length).unwrap_err();
+        assert_eq!(wrong(4096, 4096, 3 * 4096), Error::FileTooShort { wanted: 4 * 4096, found: 3 * 4096 });
+        assert_eq!(wrong(4096, 0, 0), Error::Length(0));
+        assert_eq!(wrong(usize::MAX, 0, 4096), Error::Length(4096));
+        assert!(matches!(wrong(100, 0, 4096), Error::System { operation: "mmap", .. }), "between pages");
+    }
 }
