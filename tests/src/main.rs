@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use gantry_tests::clients::CLIENTS;
+use gantry_tests::interop::card::{self, Card, Programs};
 use gantry_tests::interop::scenario::{self, Scenario};
 use gantry_tests::interop::suite::{self, Score};
 use gantry_tests::interop::{Gantry, Nvmet, Paths, Target, kill};
-use gantry_tests::vm::{self, process};
+use gantry_tests::vm::{self, Machine, Wire, process};
 
 #[derive(Parser)]
 #[command(about = "Gantry in virtual machines")]
@@ -55,6 +56,15 @@ enum Command {
     },
     /// P4Runtime clients from PyPI do all that they can with Gantry, without a host.
     Clients,
+    /// Boot the card (an IOMMU, QEMU's NVMe drives and a network device on vfio-pci) and run commands in it.
+    OnCard {
+        /// A program of this machine that is put into the card's /bin with its libraries; may be repeated.
+        #[arg(long = "with", value_name = "PATH")]
+        programs: Vec<PathBuf>,
+        /// Shell commands, one after the other.
+        #[arg(required = true)]
+        commands: Vec<String>,
+    },
     /// Boot a host on a target's wire and run commands in it.
     Run {
         /// What is at the other end of the wire.
@@ -86,6 +96,8 @@ enum TargetKind {
     Nvmet,
     /// gantry-dataplane and gantryd on this machine.
     Gantry,
+    /// The same in a second machine, which has an IOMMU and drives.
+    Card,
 }
 
 fn main() -> ExitCode {
@@ -102,6 +114,7 @@ fn main() -> ExitCode {
         }
         Command::Kill { only, seed, .. } => kill_processes(&only, seed),
         Command::Clients => clients(),
+        Command::OnCard { programs, commands } => on_card(&programs, &commands),
         Command::Run { target, capture, commands } => run(target, capture.as_deref(), &commands),
         Command::Demo { keep } => demo::run(keep).map(|()| true),
         Command::Shell { socket } => shell::run(&socket).map(|()| true),
@@ -124,7 +137,21 @@ fn start(kind: TargetKind, seed: u64) -> vm::Result<Box<dyn Target>> {
     Ok(match kind {
         TargetKind::Nvmet => Box::new(Nvmet::start(seed)?),
         TargetKind::Gantry => Box::new(Gantry::start(&Paths::find()?)?),
+        TargetKind::Card => Box::new(Card::start(&Programs::gantry(&Paths::find()?)?, seed)?),
     })
+}
+
+/// Commands in a card without a network.
+fn on_card(paths: &[PathBuf], commands: &[String]) -> vm::Result<bool> {
+    process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
+    let mut programs = Programs::none()?;
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        programs = programs.with(&name, path);
+    }
+    let machine = card::boot(&programs, card::drives(), Wire::None)?;
+    eprintln!("the card booted in {:.1} s", machine.boot_time().as_secs_f32());
+    all_of(&machine, commands)
 }
 
 fn run(kind: TargetKind, capture: Option<&Path>, commands: &[String]) -> vm::Result<bool> {
@@ -132,10 +159,15 @@ fn run(kind: TargetKind, capture: Option<&Path>, commands: &[String]) -> vm::Res
     let mut target = start(kind, 1)?;
     let host = target.boot_host()?;
     let _capture = capture.map(|path| host.capture(path)).transpose()?;
+    all_of(&host, commands)
+}
+
+/// Runs one command after the other; whether all ended well.
+fn all_of(machine: &Machine, commands: &[String]) -> vm::Result<bool> {
     let mut all_well = true;
     for command in commands {
         println!("# {command}");
-        let output = host.stream(command, Duration::from_secs(600), &mut |line| println!("{line}"))?;
+        let output = machine.stream(command, Duration::from_secs(600), &mut |line| println!("{line}"))?;
         eprint!("{}", output.stderr);
         all_well &= output.ok();
     }

@@ -35,7 +35,29 @@ impl Counters {
     /// Reads the segment at `path`.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(Error::on("reading", path))?;
-        parse(&bytes).ok_or_else(|| Error::Unexpected(format!("{} holds no statistics", path.display())))
+        Self::parse(&bytes).ok_or_else(|| Error::Unexpected(format!("{} holds no statistics", path.display())))
+    }
+
+    /// Reads a copy of a segment.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (preamble, after) = Preamble::ref_from_prefix(bytes).ok()?;
+        if preamble.magic.get() != MAGIC {
+            return None;
+        }
+        let count = preamble.names.get() as usize;
+        let (names, _) = <[CounterName]>::ref_from_prefix_with_elems(after, count).ok()?;
+        let mut sums: Vec<(String, u64)> = Vec::new();
+        for name in names {
+            sums.push((String::from_utf8_lossy(name).trim_end_matches('\0').to_owned(), 0));
+        }
+        for lcore in 0..preamble.lcores.get() as usize {
+            let row = preamble.rows.get() as usize + lcore * preamble.stride.get() as usize * 8;
+            let (values, _) = <[U64]>::ref_from_prefix_with_elems(bytes.get(row..)?, count).ok()?;
+            for ((_, sum), value) in sums.iter_mut().zip(values) {
+                *sum += value.get();
+            }
+        }
+        Some(Self { pid: preamble.pid.get(), sums })
     }
 
     /// What was added since `before`, which the same process wrote.
@@ -51,27 +73,6 @@ impl Counters {
         let found = self.sums.iter().find(|(other, _)| other == name);
         found.unwrap_or_else(|| panic!("no counter is called {name}")).1
     }
-}
-
-fn parse(bytes: &[u8]) -> Option<Counters> {
-    let (preamble, after) = Preamble::ref_from_prefix(bytes).ok()?;
-    if preamble.magic.get() != MAGIC {
-        return None;
-    }
-    let count = preamble.names.get() as usize;
-    let (names, _) = <[CounterName]>::ref_from_prefix_with_elems(after, count).ok()?;
-    let mut sums: Vec<(String, u64)> = Vec::new();
-    for name in names {
-        sums.push((String::from_utf8_lossy(name).trim_end_matches('\0').to_owned(), 0));
-    }
-    for lcore in 0..preamble.lcores.get() as usize {
-        let row = preamble.rows.get() as usize + lcore * preamble.stride.get() as usize * 8;
-        let (values, _) = <[U64]>::ref_from_prefix_with_elems(bytes.get(row..)?, count).ok()?;
-        for ((_, sum), value) in sums.iter_mut().zip(values) {
-            *sum += value.get();
-        }
-    }
-    Some(Counters { pid: preamble.pid.get(), sums })
 }
 
 /// How often [`Watch`] looks.
@@ -153,10 +154,10 @@ mod tests {
     #[test]
     fn rows_are_summed_and_what_is_cut_short_is_nothing() {
         let bytes = segment([5, 7]);
-        let counters = parse(&bytes).expect("a segment");
+        let counters = Counters::parse(&bytes).expect("a segment");
         assert_eq!((counters.pid, counters.of("s8_respond.responses")), (77, 12));
         for end in 0..256 + 128 + 24 {
-            assert!(parse(&bytes[..end]).is_none(), "{end} bytes");
+            assert!(Counters::parse(&bytes[..end]).is_none(), "{end} bytes");
         }
     }
 

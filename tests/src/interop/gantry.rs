@@ -25,6 +25,8 @@ pub struct Paths {
     pub dataplane: PathBuf,
     /// `gantryd`.
     pub control: PathBuf,
+    /// `gantryctl`, if it was built.
+    pub ctl: Option<PathBuf>,
 }
 
 impl Paths {
@@ -40,7 +42,11 @@ impl Paths {
             }
             Err(Error::Unexpected(format!("no {name} at {}: build it, or set {variable}", path.display())))
         };
-        Ok(Self { dataplane: find("GANTRY_DATAPLANE", "gantry-dataplane")?, control: find("GANTRYD", "gantryd")? })
+        Ok(Self {
+            dataplane: find("GANTRY_DATAPLANE", "gantry-dataplane")?,
+            control: find("GANTRYD", "gantryd")?,
+            ctl: find("GANTRYCTL", "gantryctl").ok(),
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! A [`Target`] is anything that serves the [`subsystem`] described here. The kernel's own ([`Nvmet`]) shows that the
 //! suite is right; [`Gantry`] is what it is for. [`suite::run`] boots one host and walks through the [`scenario`]s; those of [`kill`] are for Gantry alone.
 
+pub mod card;
 mod counters;
 mod fio;
 mod gantry;

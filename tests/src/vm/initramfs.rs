@@ -1,5 +1,4 @@
-//! The root that a machine boots from: an archive of Debian's own tools, their libraries, the kernel's modules
-//! and two scripts. Built here, kept in the cache under a hash of everything that goes into it.
+//! The root that a machine boots from: an archive of programs, their libraries, the kernel's modules and two scripts. Built here, kept in the cache under a hash of everything that goes into it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +8,7 @@ use std::process::Command;
 use std::time::UNIX_EPOCH;
 
 use super::cpio::Archive;
-use super::modules::Modules;
+use super::modules::{self, Modules};
 use super::{Error, Kernel, Result, cache};
 
 /// Programs in the machine and the Debian packages that bring them.
@@ -42,6 +41,104 @@ const FILES: &[(&str, &str)] = &[
 /// Identity that the machine's `/etc/nvme/hostnqn` gives it.
 pub const HOST_NQN: &str = "nqn.2014-08.org.nvmexpress:uuid:8f4b9e42-1c1b-4c39-8f0b-6d1c5a3e7d10";
 
+/// What is in a machine's root beside busybox, two scripts and small files.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// Names the archive in the cache, which keeps one of each name.
+    name: String,
+    modules: &'static [&'static str],
+    /// Programs from Debian packages, in /sbin.
+    tools: &'static [(&'static str, &'static str)],
+    /// Programs from elsewhere: place below /usr, and where it is now.
+    programs: Vec<(String, PathBuf)>,
+    /// Libraries that no program names, which are loaded from where they lie here.
+    plugins: Vec<PathBuf>,
+}
+
+impl Contents {
+    /// A stock host, or a foreign target: NVMe over RDMA, fio and what surrounds them.
+    pub fn host() -> Self {
+        Self { tools: TOOLS, ..Self::with_modules("host", modules::HOST) }
+    }
+
+    /// A machine whose devices belong to programs: VFIO. `name` names the archive in the cache.
+    pub fn card(name: &str) -> Self {
+        Self::with_modules(name, modules::CARD)
+    }
+
+    fn with_modules(name: &str, modules: &'static [&'static str]) -> Self {
+        Self { name: name.to_owned(), modules, tools: &[], programs: Vec::new(), plugins: Vec::new() }
+    }
+
+    /// Puts a program of this machine into /bin as `name`, with its libraries.
+    #[must_use]
+    pub fn program(mut self, name: &str, path: &Path) -> Self {
+        self.programs.push((format!("bin/{name}"), path.to_owned()));
+        self
+    }
+
+    /// Puts a library that is loaded by its path at that path, with its own libraries.
+    #[must_use]
+    pub fn plugin(mut self, path: &Path) -> Self {
+        self.plugins.push(path.to_owned());
+        self
+    }
+
+    /// Every file below /usr: where it is now.
+    fn files(&self) -> Result<Files> {
+        // All tools lie in sbin, busybox's own commands in bin: busybox's shell prefers its own, so `/sbin/ip` is the way
+        // to say iproute2's.
+        let mut files = Files::default();
+        files.plain.insert("bin/busybox".to_owned(), program("busybox", "busybox-static")?);
+        for (tool, package) in self.tools {
+            let path = program(tool, package)?;
+            files.add_libraries(&path)?;
+            files.plain.insert(format!("sbin/{tool}"), path);
+        }
+        for (place, path) in &self.programs {
+            files.add_libraries(path)?;
+            files.plain.insert(place.clone(), path.clone());
+        }
+        for path in &self.plugins {
+            files.add_libraries(path)?;
+            files.add_library(path)?;
+        }
+        Ok(files)
+    }
+}
+
+/// Files below /usr.
+#[derive(Default)]
+struct Files {
+    /// Place, and where it is now.
+    plain: BTreeMap<String, PathBuf>,
+    /// Place, and the path that it stands for.
+    links: BTreeMap<String, String>,
+}
+
+/// The place below /usr of an absolute path.
+fn place(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    text.strip_prefix("/usr").unwrap_or(&text).trim_start_matches('/').to_owned()
+}
+
+impl Files {
+    fn add_libraries(&mut self, program: &Path) -> Result<()> {
+        libraries(program)?.iter().try_for_each(|library| self.add_library(library))
+    }
+
+    /// A library that two paths lead to stays one file: the dynamic linker would load two twice.
+    fn add_library(&mut self, path: &Path) -> Result<()> {
+        let file = fs::canonicalize(path).map_err(Error::on("resolving", path))?;
+        let (link, place) = (place(path), place(&file));
+        if link != place {
+            self.links.insert(link, format!("/usr/{place}"));
+        }
+        self.plain.insert(place, file);
+        Ok(())
+    }
+}
+
 /// A built archive.
 #[derive(Clone, Debug)]
 pub struct Initramfs {
@@ -51,38 +148,27 @@ pub struct Initramfs {
 
 impl Initramfs {
     /// Builds the archive for `kernel`, or finds it in the cache.
-    pub fn build(kernel: &Kernel) -> Result<Self> {
-        let busybox = program("busybox", "busybox-static")?;
-        // Where a file goes below /usr, and where it is now. All tools lie in sbin, busybox's own commands in bin:
-        // busybox's shell prefers its own, so `/sbin/ip` is the way to say iproute2's.
-        let mut files = BTreeMap::from([("bin/busybox".to_owned(), busybox.clone())]);
-        for (tool, package) in TOOLS {
-            let path = program(tool, package)?;
-            for library in libraries(&path)? {
-                let place = library.to_string_lossy();
-                files.insert(place.trim_start_matches("/usr").trim_start_matches('/').to_owned(), library.clone());
-            }
-            files.insert(format!("sbin/{tool}"), path);
-        }
-
-        let path = cache()?.join(format!("initramfs-{:016x}.cpio", fingerprint(kernel, &files)?));
+    pub fn build(kernel: &Kernel, contents: &Contents) -> Result<Self> {
+        let files = contents.files()?;
+        let name = format!("initramfs-{}-", contents.name);
+        let path = cache()?.join(format!("{name}{:016x}.cpio", fingerprint(kernel, contents, &files)?));
         if !path.exists() {
-            let bytes = archive(kernel, &busybox, &files)?.emit();
+            let bytes = archive(kernel, contents, &files)?.emit();
             let partial = path.with_extension(format!("{}", std::process::id()));
             fs::write(&partial, bytes).map_err(Error::on("writing", &partial))?;
             fs::rename(&partial, &path).map_err(Error::on("renaming to", &path))?;
-            remove_others(&path);
+            remove_others(&name, &path);
         }
         Ok(Self { path })
     }
 }
 
 /// Removes earlier archives: a hundred megabytes each, and nothing refers to them. QEMU has read its own at start.
-fn remove_others(current: &Path) {
+fn remove_others(start: &str, current: &Path) {
     let folder = current.parent().and_then(|folder| fs::read_dir(folder).ok());
     for path in folder.into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path != current) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("initramfs-") && name.ends_with(".cpio") {
+        if name.starts_with(start) && name.ends_with(".cpio") {
             let _ = fs::remove_file(&path);
         }
     }
@@ -110,11 +196,12 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Changes whenever something that goes in does. Library and module contents are taken by size and time.
-fn fingerprint(kernel: &Kernel, files: &BTreeMap<String, PathBuf>) -> Result<u64> {
+fn fingerprint(kernel: &Kernel, contents: &Contents, files: &Files) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     (&kernel.release, INIT, AGENT, SHELL, FILES).hash(&mut hasher);
     (include_str!("modules.rs"), include_str!("initramfs.rs"), include_str!("cpio.rs")).hash(&mut hasher);
-    for path in files.values().chain([&kernel.image]) {
+    (contents.modules, files.plain.keys().collect::<Vec<_>>(), &files.links).hash(&mut hasher);
+    for path in files.plain.values().chain([&kernel.image]) {
         let metadata = fs::metadata(path).map_err(Error::on("reading", path))?;
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         (path, metadata.len(), modified.unwrap_or_default().as_secs()).hash(&mut hasher);
@@ -122,7 +209,7 @@ fn fingerprint(kernel: &Kernel, files: &BTreeMap<String, PathBuf>) -> Result<u64
     Ok(hasher.finish())
 }
 
-fn archive(kernel: &Kernel, busybox: &Path, files: &BTreeMap<String, PathBuf>) -> Result<Archive> {
+fn archive(kernel: &Kernel, contents: &Contents, files: &Files) -> Result<Archive> {
     let mut archive = Archive::default();
     for folder in
         ["dev", "proc", "sys", "run", "tmp", "mnt", "root", "var", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"]
@@ -134,11 +221,15 @@ fn archive(kernel: &Kernel, busybox: &Path, files: &BTreeMap<String, PathBuf>) -
         archive.symlink(folder, &format!("usr/{folder}"));
     }
     archive.symlink("var/run", "/run");
-    for (place, path) in files {
+    for (place, path) in &files.plain {
         let bytes = fs::read(path).map_err(Error::on("reading", path))?;
         archive.file(&format!("usr/{place}"), 0o755, bytes);
     }
-    let list = Command::new(busybox).arg("--list").output().map_err(Error::doing("starting busybox"))?;
+    for (place, target) in &files.links {
+        archive.symlink(&format!("usr/{place}"), target);
+    }
+    let list =
+        Command::new(&files.plain["bin/busybox"]).arg("--list").output().map_err(Error::doing("starting busybox"))?;
     for applet in String::from_utf8_lossy(&list.stdout).lines() {
         let (bin, sbin) = (format!("usr/bin/{applet}"), format!("usr/sbin/{applet}"));
         if !archive.has(&bin) && !archive.has(&sbin) {
@@ -156,7 +247,7 @@ fn archive(kernel: &Kernel, busybox: &Path, files: &BTreeMap<String, PathBuf>) -
     if let Ok(bytes) = fs::read("/etc/mke2fs.conf") {
         archive.file("etc/mke2fs.conf", 0o644, bytes);
     }
-    let modules = Modules::of(kernel)?;
+    let modules = Modules::of(kernel, contents.modules)?;
     let folder = format!("usr/lib/modules/{}", kernel.release);
     for (name, path) in &modules.files {
         let bytes = fs::read(path).map_err(Error::on("reading", path))?;

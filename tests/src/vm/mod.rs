@@ -12,6 +12,7 @@
 //! by the kernel's parent-death signal, when this process is killed.
 
 mod agent;
+mod builder;
 mod console;
 mod cpio;
 mod error;
@@ -19,16 +20,21 @@ mod initramfs;
 mod kernel;
 mod machine;
 mod modules;
+mod nvme;
+mod platform;
 pub mod process;
 mod qmp;
 mod switch;
 
 pub use agent::Output;
+pub use builder::{Builder, NET_ADDRESS, Wire};
 pub use console::Console;
 pub use error::Error;
-pub use initramfs::{HOST_NQN, Initramfs};
+pub use initramfs::{Contents, HOST_NQN, Initramfs};
 pub use kernel::{Kernel, cache};
-pub use machine::{Builder, Capture, Machine, Wire};
+pub use machine::{Capture, Machine};
+pub use nvme::Nvme;
+pub use platform::{Platform, X86_64};
 pub use switch::{Faults, Passed, Switch, SwitchPort};
 
 /// What an operation on a machine gives.

@@ -10,14 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::{Error, Kernel, Result};
 
+/// What every machine is made of.
+const MACHINE: &[&str] = &["virtio_pci", "virtio_console", "virtio_rng", "configfs"];
+
 /// What a host, a foreign target and a lossy link are made of.
-const WANTED: &[&str] = &[
-    // The machine itself.
-    "virtio_pci",
+pub(super) const HOST: &[&str] = &[
     "virtio_net",
-    "virtio_console",
-    "virtio_rng",
-    "configfs",
     // RoCE v2 and NVMe over it.
     "rdma_rxe",
     "rdma_cm",
@@ -46,6 +44,9 @@ const WANTED: &[&str] = &[
     "null_blk",
 ];
 
+/// What gives devices to programs.
+pub(super) const CARD: &[&str] = &["vfio_pci", "vfio_iommu_type1"];
+
 /// A module's file and what it says of itself.
 struct Module {
     path: PathBuf,
@@ -53,7 +54,7 @@ struct Module {
     aliases: Vec<String>,
 }
 
-/// The closure of [`WANTED`] and the tables for it.
+/// What a machine needs, with all that this needs in turn, and the tables for it.
 pub(super) struct Modules {
     /// Path below `lib/modules/<release>` and where the file is now.
     pub(super) files: Vec<(String, PathBuf)>,
@@ -69,8 +70,9 @@ fn canonical(name: &str) -> String {
 }
 
 impl Modules {
-    /// Reads them out of `kernel`.
-    pub(super) fn of(kernel: &Kernel) -> Result<Self> {
+    /// Reads `wanted`, and what every machine needs, out of `kernel`.
+    pub(super) fn of(kernel: &Kernel, wanted: &[&str]) -> Result<Self> {
+        let wanted: BTreeSet<String> = MACHINE.iter().chain(wanted).map(|name| canonical(name)).collect();
         let mut index = BTreeMap::new();
         let mut folders = vec![kernel.modules.join("kernel")];
         while let Some(folder) = folders.pop() {
@@ -89,14 +91,14 @@ impl Modules {
             built_in.lines().filter_map(|line| Some(canonical(Path::new(line).file_stem()?.to_str()?))).collect();
 
         let mut found: BTreeMap<String, Module> = BTreeMap::new();
-        let mut pending: Vec<String> = WANTED.iter().map(|name| canonical(name)).collect();
+        let mut pending: Vec<String> = wanted.iter().cloned().collect();
         while let Some(name) = pending.pop() {
             if found.contains_key(&name) || built_in.contains(&name) {
                 continue;
             }
             let Some(path) = index.get(&name) else {
                 // A soft dependency names an alias or a module that this kernel does without; a wanted one is ours.
-                if WANTED.contains(&name.as_str()) {
+                if wanted.contains(&name) {
                     return Err(Error::Unexpected(format!("kernel {} has no module {name}", kernel.release)));
                 }
                 continue;

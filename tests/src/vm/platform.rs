@@ -1,0 +1,36 @@
+//! What of a machine depends on its processor: QEMU's program and machine types, the IOMMU, names of serial lines. An
+//! architecture is one [`Platform`]; nothing else here knows any of it.
+
+/// A processor architecture as QEMU emulates it.
+#[derive(Debug)]
+pub struct Platform {
+    /// QEMU's program.
+    pub(super) emulator: &'static str,
+    /// `-machine` without an IOMMU.
+    pub(super) machine: &'static str,
+    /// `-machine` with one.
+    pub(super) iommu_machine: &'static str,
+    /// `-device` of the IOMMU, where the machine type does not bring it.
+    pub(super) iommu_device: Option<&'static str>,
+    /// What the kernel's command line needs so that devices are behind the IOMMU.
+    pub(super) iommu_kernel: &'static str,
+    /// `-cpu`.
+    pub(super) cpu: &'static str,
+    /// The kernel's name for the first serial line.
+    pub(super) console: &'static str,
+    /// Whether there is a second serial line, for the login shell.
+    pub(super) shell_line: bool,
+}
+
+/// x86-64: "pc" without an IOMMU; q35 with Intel's, which remaps interrupts (VFIO insists), tells QEMU of every mapping
+/// (caching mode) and serves ATS (device-iotlb).
+pub static X86_64: Platform = Platform {
+    emulator: "qemu-system-x86_64",
+    machine: "pc,usb=off,vmport=off",
+    iommu_machine: "q35,kernel-irqchip=split,usb=off,vmport=off",
+    iommu_device: Some("intel-iommu,intremap=on,caching-mode=on,device-iotlb=on"),
+    iommu_kernel: "intel_iommu=on",
+    cpu: "max",
+    console: "ttyS0",
+    shell_line: true,
+};
