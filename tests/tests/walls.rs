@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-dma", &["gantry-cpu"]),
     ("gantry-roce", &["gantry-wire"]),
     ("gantry-nvme", &["gantry-wire", "gantry-dma", "gantry-cpu"]),
+    ("gantry-vfio-user", &["gantry-nvme", "gantry-wire", "gantry-dma"]),
     (
         "gantry-pipeline",
         &["gantry", "gantry-table", "gantry-wire", "gantry-roce", "gantry-nvme", "gantry-dma", "gantry-cpu"],
