@@ -15,7 +15,11 @@
 //! refuse /sys/bus/pci/drivers_probe    a write to it fails
 //! untaken vfio-pci                     this driver takes no device
 //! run modprobe vfio-pci = 1 no such module       what a program answers: its status and words
+//! unrun gantryd --check                no such program after all
 //! mode /run/gantry/channel = 600       permissions
+//! process 712 gantry-dataplan = /usr/bin/gantry-dataplane --lcores 2     its name and command line
+//! stats /run/gantry/channel.stats = 1 712       a statistics segment: layout version, process
+//! also dataplane.stopped               what the doctor may name besides, because it follows
 //! ```
 
 use crate::machine::{Kernel, Machine};
@@ -31,6 +35,8 @@ pub(crate) struct Described {
     folder: tempfile::TempDir,
     /// What the doctor has to name: a fault's code and a part of its remedy.
     pub(crate) named: Option<(String, String)>,
+    /// What it may name besides.
+    pub(crate) also: Vec<String>,
     claims: BTreeMap<PathBuf, ErrorKind>,
     refused: RefCell<BTreeSet<PathBuf>>,
     untaken: BTreeSet<String>,
@@ -47,13 +53,15 @@ pub(crate) fn folder() -> PathBuf {
 impl Described {
     /// The machine `name` of `tests/machines`.
     pub(crate) fn named(name: &str) -> Self {
-        Self::new(&fs::read_to_string(folder().join(name).with_extension("machine")).unwrap())
+        Self::new(&fs::read_to_string(folder().join(format!("{name}.machine"))).unwrap())
     }
 
     pub(crate) fn new(text: &str) -> Self {
         let mut machine = Self {
-            folder: tempfile::tempdir().unwrap(),
+            // In memory where there is such a place: a machine is a hundred small files.
+            folder: tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap(),
             named: None,
+            also: Vec::new(),
             claims: BTreeMap::new(),
             refused: RefCell::default(),
             untaken: BTreeSet::new(),
@@ -81,7 +89,7 @@ impl Described {
             let pair = || rest.split_once(" = ").unwrap_or_else(|| panic!("{line}: no ` = `"));
             match word {
                 "" | "#" => {}
-                "base" => self.add(&fs::read_to_string(folder().join(rest).with_extension("machine")).unwrap()),
+                "base" => self.add(&fs::read_to_string(folder().join(format!("{rest}.machine"))).unwrap()),
                 "names" => self.named = Some((rest.to_owned(), String::new())),
                 "remedy" => self.named.as_mut().expect("names comes first").1 = rest.to_owned(),
                 "pci" => self.pci(rest),
@@ -106,6 +114,19 @@ impl Described {
                     let (command, answer) = pair();
                     let (status, said) = answer.split_once(' ').unwrap_or((answer, ""));
                     self.answers.insert(command.to_owned(), (status == "0", said.to_owned()));
+                }
+                "unrun" => {
+                    self.answers.remove(rest).expect("it answered");
+                }
+                "also" => self.also.push(rest.to_owned()),
+                "process" => {
+                    let ((pid, name), command) = (pair().0.split_once(' ').unwrap(), pair().1);
+                    self.file(&format!("/proc/{pid}/comm"), &format!("{name}\n"));
+                    self.file(&format!("/proc/{pid}/cmdline"), &(command.replace(' ', "\0") + "\0"));
+                }
+                "stats" => {
+                    let (path, (version, pid)) = (pair().0, pair().1.split_once(' ').unwrap());
+                    self.statistics(path, version.parse().unwrap(), pid.parse().unwrap());
                 }
                 "mode" => {
                     let (path, mode) = pair();
@@ -166,6 +187,16 @@ impl Described {
                 _ => self.file(&format!("{folder}/{name}"), &format!("{value}\n")),
             }
         }
+    }
+
+    /// A segment of one lcore and no counter.
+    fn statistics(&self, path: &str, version: u32, pid: u32) {
+        use gantry::stats::{MAGIC, Preamble};
+        use zerocopy::{FromZeros, IntoBytes};
+        let mut preamble = Preamble::new_zeroed();
+        (preamble.magic, preamble.version, preamble.pid) = (MAGIC.into(), version.into(), pid.into());
+        (preamble.lcores, preamble.rows) = (1.into(), 64.into());
+        fs::write(self.at(path), preamble.as_bytes()).unwrap();
     }
 
     /// What the bus does when it is asked to find a driver for `address`.

@@ -68,6 +68,11 @@ impl<'a> Machine<'a> {
         self.at(path).symlink_metadata().is_ok()
     }
 
+    /// Whether its processor is an Arm: `/proc/cpuinfo` names an implementer there.
+    pub(crate) fn is_arm(&self) -> bool {
+        self.text("proc/cpuinfo").is_some_and(|text| text.contains("CPU implementer"))
+    }
+
     /// A file's text without the white space around it.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         let mut bytes = Vec::new();

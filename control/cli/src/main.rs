@@ -5,6 +5,7 @@
 mod counters;
 #[cfg(test)]
 mod described;
+mod doctor;
 mod drive;
 mod machine;
 mod segment;
@@ -41,12 +42,29 @@ enum Question {
         #[command(subcommand)]
         action: drive::Action,
     },
+    /// Look at this machine and say what to mend, each with its remedy. Ends with 1 when there are errors, with 3 when there are
+    /// warnings only.
+    Doctor {
+        /// gantryd's configuration.
+        #[arg(long, value_name = "FILE", default_value = "/etc/gantry/gantry.toml")]
+        config: PathBuf,
+        /// The gantryd that checks it.
+        #[arg(long, value_name = "PROGRAM", default_value = "gantryd")]
+        gantryd: String,
+        /// As JSON, one object a finding.
+        #[arg(long)]
+        json: bool,
+        /// Leave out what is fine.
+        #[arg(long)]
+        faults: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let machine = Machine::new("/", &Running);
     match Arguments::parse().question {
         Question::Counters { stats, all, watch } => counters::run(&stats, all, watch),
+        Question::Doctor { config, gantryd, json, faults } => doctor::run(&machine, &config, &gantryd, json, faults),
         Question::Drive { action } => drive::run(&action, &machine),
     }
 }

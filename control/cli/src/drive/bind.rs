@@ -21,10 +21,9 @@ pub(crate) enum BindError {
     Unseen { address: Address, device: String },
     #[error(
         "{address}: no IOMMU group, so nothing would keep the drive's DMA within bounds; turn the IOMMU on in the firmware and \
-         boot the kernel with {}, or say --without-iommu and take the risk",
-        iommu()
+         boot the kernel with {remedy}, or say --without-iommu and take the risk"
     )]
-    NoIommu { address: Address },
+    NoIommu { address: Address, remedy: &'static str },
     #[error(
         "{address}: VFIO's mode without an IOMMU is off; \
          `echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode` turns it on, in kernels that were built with it: a \
@@ -69,10 +68,10 @@ fn listed(uses: &[Use]) -> String {
 }
 
 /// What turns the IOMMU on in the kernel, on this architecture.
-fn iommu() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "`intel_iommu=on iommu=pt` (Intel) or `iommu=pt` (AMD)",
-        _ => "its SMMU driver, which finds the SMMU in the device tree or in ACPI's IORT",
+fn iommu(machine: &Machine<'_>) -> &'static str {
+    match machine.is_arm() {
+        false => "`intel_iommu=on iommu=pt` (Intel) or `iommu=pt` (AMD)",
+        true => "its SMMU driver, which finds the SMMU in the device tree or in ACPI's IORT",
     }
 }
 
@@ -107,13 +106,12 @@ pub(crate) fn bind(machine: &Machine<'_>, address: Address, without_iommu: bool)
     }
     match address.group(machine) {
         Some(group) => {
-            let others = group_members(machine, group).into_iter().filter(|other| *other != address);
-            let blocking: Vec<String> = others.filter_map(|other| blocks(machine, other)).collect();
-            if !blocking.is_empty() {
-                return Err(BindError::Group { address, group, others: blocking });
+            let others = blocking(machine, address);
+            if !others.is_empty() {
+                return Err(BindError::Group { address, group, others });
             }
         }
-        None if !without_iommu => return Err(BindError::NoIommu { address }),
+        None if !without_iommu => return Err(BindError::NoIommu { address, remedy: iommu(machine) }),
         None if machine.text("sys/module/vfio/parameters/enable_unsafe_noiommu_mode").as_deref() != Some("Y") => {
             // The parameter is there only after the module is.
             let _ = load(machine, address, VFIO);
@@ -148,6 +146,12 @@ pub(crate) fn unbind(machine: &Machine<'_>, address: Address) -> Result<Done, Bi
     load(machine, address, KERNELS_DRIVER)?;
     // An override of one line break is none.
     hand_over(machine, address, from.as_deref(), "\n", KERNELS_DRIVER)
+}
+
+/// What keeps the IOMMU group of `address` from VFIO: other functions, with their drivers.
+pub(crate) fn blocking(machine: &Machine<'_>, address: Address) -> Vec<String> {
+    let members = address.group(machine).map(|group| group_members(machine, group)).unwrap_or_default();
+    members.into_iter().filter(|other| *other != address).filter_map(|other| blocks(machine, other)).collect()
 }
 
 /// A function whose driver keeps a group from VFIO: "0000:01:00.1 (nvme)". Those without a driver, VFIO's own, pci-stub and

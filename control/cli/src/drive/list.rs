@@ -80,7 +80,7 @@ fn drive(machine: &Machine<'_>, address: Address) -> Drive {
         group_shared_with: neighbours
             .map(|other| Neighbour { address: other.to_string(), driver: other.driver(machine) })
             .collect(),
-        numa_node: machine.number::<i32>(&address.attribute("numa_node")).and_then(|node| node.try_into().ok()),
+        numa_node: address.node(machine),
         kernel_name,
         in_use: uses.found,
         paths: uses.paths.into_iter().map(|(namespace, head)| Path { namespace, head }).collect(),

@@ -1,16 +1,16 @@
 //! `gantryctl drive`: which NVMe drives this machine has, who uses them, and whose driver has them. It works on the machine
 //! that it runs on and needs no daemon.
 
-mod bind;
+pub(crate) mod bind;
 mod list;
 mod pci;
 #[cfg(test)]
 mod tests;
-mod uses;
+pub(crate) mod uses;
 
 use crate::machine::Machine;
 use clap::Subcommand;
-use pci::Address;
+pub(crate) use pci::Address;
 use std::io::Write as _;
 use std::process::ExitCode;
 

@@ -68,6 +68,17 @@ impl Address {
         machine.link(&self.attribute("iommu_group"))?.parse().ok()
     }
 
+    /// Its NUMA node, on a machine that has several.
+    pub(crate) fn node(self, machine: &Machine<'_>) -> Option<u32> {
+        machine.number::<i32>(&self.attribute("numa_node"))?.try_into().ok()
+    }
+
+    /// The function at the other end of its link: the folder above its own.
+    pub(crate) fn upstream(self, machine: &Machine<'_>) -> Option<Address> {
+        let target = machine.target(&format!("{DEVICES}/{self}"))?;
+        target.rsplit('/').nth(1)?.parse().ok()
+    }
+
     pub(crate) fn is_nvme(self, machine: &Machine<'_>) -> bool {
         machine.text(&self.attribute("class")).as_deref() == Some(NVME_CLASS)
     }
