@@ -7,8 +7,9 @@
 use crate::failure::{Failure, Reason, text};
 use crate::handover::number;
 use crate::inventory::Inventory;
-use crate::jobs::{Job, Jobs, QueueAddresses};
+use crate::jobs::{COMMAND_SETS, Job, Jobs, QueueAddresses};
 use crate::queue::{IoQueue, Place, QueueFull};
+use crate::quirks::{DISABLE_DELAY_NS, Quirks};
 use crate::{Bar, Counters, Device, Doorbells, Registers};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -17,7 +18,7 @@ use alloc::vec::Vec;
 use gantry_dma::Region;
 use gantry_wire::nvme::feature::AsyncEvent;
 use gantry_wire::nvme::prp_sgl::PAGE;
-use gantry_wire::nvme::register::{self, Aqa, Cap, Cc, Csts};
+use gantry_wire::nvme::register::{self, Aqa, Cap, Cc, Crto, Csts};
 use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, admin, identify};
 use serde::{Deserialize, Serialize};
 
@@ -65,10 +66,21 @@ pub enum Event {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum State {
     Start,
-    Disabling { deadline_ns: u64, then: Then },
-    Enabling { deadline_ns: u64 },
-    Running { ready: bool },
-    ShuttingDown { deadline_ns: u64 },
+    /// Not looked at before `look_ns`.
+    Disabling {
+        look_ns: u64,
+        deadline_ns: u64,
+        then: Then,
+    },
+    Enabling {
+        deadline_ns: u64,
+    },
+    Running {
+        ready: bool,
+    },
+    ShuttingDown {
+        deadline_ns: u64,
+    },
     Stopped,
 }
 
@@ -86,6 +98,8 @@ pub(crate) enum Waiter {
     Nobody,
     Job(Job, u64),
     Owner(Ticket, u64),
+    /// As an owner's, and counted by ACL.
+    Abort(Ticket, u64),
     Events,
 }
 
@@ -104,6 +118,7 @@ pub struct Controller {
     pub(crate) registers: Box<dyn Registers>,
     pub(crate) doorbells: Doorbells,
     pub(crate) device: Device,
+    pub(crate) quirks: Quirks,
     pub(crate) memory: Arc<Region>,
     pub(crate) offset: usize,
     pub(crate) config: Config,
@@ -142,6 +157,7 @@ impl Controller {
             registers,
             doorbells,
             device,
+            quirks: Quirks::of(device),
             memory,
             offset,
             config,
@@ -172,6 +188,12 @@ impl Controller {
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
         &self.jobs.inventory
+    }
+
+    /// What is known to be wrong with its make.
+    #[must_use]
+    pub fn quirks(&self) -> Quirks {
+        self.quirks
     }
 
     /// Which make the drive is.
@@ -212,14 +234,19 @@ impl Controller {
     /// Sends an admin command; its CID is filled in. Data buffers are the caller's.
     ///
     /// # Errors
-    /// [`QueueFull`] when the drive is not ready or too many are outstanding.
+    /// [`QueueFull`] when the drive is not ready or too many are outstanding; of Aborts the drive itself says how many (ACL).
     pub fn submit_admin(&mut self, now_ns: u64, mut sqe: Sqe) -> Result<Ticket, QueueFull> {
         if !self.is_ready() || self.admin().room() <= ADMIN_RESERVE {
             return Err(QueueFull);
         }
+        let aborts = self.waiters.iter().filter(|waiter| matches!(waiter, Waiter::Abort(..))).count();
+        if sqe.opcode == admin::ABORT && aborts >= usize::from(self.jobs.inventory.aborts_max) {
+            return Err(QueueFull);
+        }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        let cid = self.reserve(Waiter::Owner(ticket, now_ns.saturating_add(self.config.command_timeout_ns)));
+        let waiter = if sqe.opcode == admin::ABORT { Waiter::Abort } else { Waiter::Owner };
+        let cid = self.reserve(waiter(ticket, now_ns.saturating_add(self.config.command_timeout_ns)));
         sqe.cid = cid.0.into();
         self.admin().submit(&sqe).expect("there is room");
         self.admin().ring();
@@ -242,8 +269,8 @@ impl Controller {
                 self.state = State::ShuttingDown { deadline_ns: now_ns.saturating_add(SHUTDOWN_NS) };
             }
             State::Start => self.disable(now_ns, Then::ShutDown),
-            State::Disabling { deadline_ns, then: Then::Enable } => {
-                self.state = State::Disabling { deadline_ns, then: Then::ShutDown };
+            State::Disabling { look_ns, deadline_ns, then: Then::Enable } => {
+                self.state = State::Disabling { look_ns, deadline_ns, then: Then::ShutDown };
             }
             State::Disabling { .. } | State::ShuttingDown { .. } | State::Stopped => {}
         }
@@ -273,8 +300,8 @@ impl Controller {
         match self.state {
             State::Stopped => Ok(()),
             State::Start => self.start(now_ns),
-            State::Disabling { deadline_ns, then } => {
-                self.await_disabled(now_ns, deadline_ns, then);
+            State::Disabling { look_ns, deadline_ns, then } => {
+                self.await_disabled(now_ns, look_ns, deadline_ns, then);
                 Ok(())
             }
             State::Enabling { deadline_ns } => {
@@ -309,7 +336,10 @@ impl Controller {
         if self.cap.mpsmin() != 0 {
             return Err(Reason::PageSize { mpsmin: self.cap.mpsmin() });
         }
-        if self.cap.css() & 1 == 0 {
+        if self.quirks.wide_entries {
+            return Err(Reason::WideEntries);
+        }
+        if self.cap.css() & (1 | COMMAND_SETS) == 0 {
             return Err(Reason::CommandSet { css: self.cap.css() });
         }
         let needed = register::cq_doorbell(self.config.io_queues, self.cap.dstrd()) + 4;
@@ -323,13 +353,20 @@ impl Controller {
     /// CC.EN = 0; the rest of CC stays as it is (§3.5.1 step 1).
     fn disable(&mut self, now_ns: u64, then: Then) {
         let cc = self.read32(register::CC);
+        let mut look_ns = now_ns;
         if cc != u32::MAX && Cc(cc).en() == 1 {
             self.write32(register::CC, Cc(cc).with_en(0).with_shn(0).0);
+            if self.quirks.slow_disable {
+                look_ns = now_ns.saturating_add(DISABLE_DELAY_NS);
+            }
         }
-        self.state = State::Disabling { deadline_ns: now_ns.saturating_add(self.ready_ns()), then };
+        self.state = State::Disabling { look_ns, deadline_ns: look_ns.saturating_add(self.ready_ns()), then };
     }
 
-    fn await_disabled(&mut self, now_ns: u64, deadline_ns: u64, then: Then) {
+    fn await_disabled(&mut self, now_ns: u64, look_ns: u64, deadline_ns: u64, then: Then) {
+        if now_ns < look_ns {
+            return;
+        }
         let csts = self.read32(register::CSTS);
         let stopped = csts != u32::MAX && Csts(csts).rdy() == 0;
         if !stopped && now_ns < deadline_ns && csts != u32::MAX {
@@ -358,7 +395,7 @@ impl Controller {
         self.waiters.fill(Waiter::Nobody);
         self.async_outstanding = 0;
         let version = self.read32(register::VS);
-        self.jobs = Jobs::bring_up(self.config.io_queues, version, self.cap.mpsmin());
+        self.jobs = Jobs::bring_up(self.config.io_queues, version, self.cap, self.quirks);
         self.jobs.inventory.io_entries = self.io_entries();
         self.io_queues.clear();
 
@@ -366,7 +403,9 @@ impl Controller {
         self.write64(register::ASQ, self.memory.iova(place.sq));
         self.write64(register::ACQ, self.memory.iova(place.cq));
         gantry_cpu::store_before_doorbell();
-        self.write32(register::CC, Cc::default().with_iosqes(6).with_iocqes(4).with_en(1).0);
+        // All command sets that it has (§3.1.3.5), so that it tells which namespaces are of another than NVM's.
+        let css = if self.cap.css() & COMMAND_SETS != 0 { 6 } else { 0 };
+        self.write32(register::CC, Cc::default().with_css(css).with_iosqes(6).with_iocqes(4).with_en(1).0);
     }
 
     /// Answers first, then the next command.
@@ -380,7 +419,7 @@ impl Controller {
                 Waiter::Job(job, deadline_ns) if now_ns >= deadline_ns => {
                     return Err(Reason::Timeout { what: job.what(), timeout_ns: self.config.command_timeout_ns });
                 }
-                Waiter::Owner(_, deadline_ns) if now_ns >= deadline_ns => {
+                Waiter::Owner(_, deadline_ns) | Waiter::Abort(_, deadline_ns) if now_ns >= deadline_ns => {
                     let what = text::ADMIN_COMMAND;
                     return Err(Reason::Timeout { what, timeout_ns: self.config.command_timeout_ns });
                 }
@@ -405,7 +444,7 @@ impl Controller {
                 }
                 Ok(())
             }
-            Waiter::Owner(ticket, _) => {
+            Waiter::Owner(ticket, _) | Waiter::Abort(ticket, _) => {
                 self.events.push_back(Event::AdminCompleted { ticket, cqe });
                 Ok(())
             }
@@ -430,6 +469,7 @@ impl Controller {
             }
             self.jobs.queue.pop_front();
             match job {
+                Job::Walk => self.jobs.walk(),
                 Job::Adopt => self.jobs.adopt(),
                 Job::BecomeReady => {
                     self.state = State::Running { ready: true };
@@ -494,13 +534,20 @@ impl Controller {
         if Csts(csts).cfs() == 1 { Err(Reason::Fatal) } else { Ok(Csts(csts)) }
     }
 
-    /// CAP.TO; drives that say 0 get one unit.
+    /// CAP.TO, or CRTO's time until the media is ready too where that is longer; drives that say 0 get one unit.
     fn ready_ns(&self) -> u64 {
-        u64::from(self.cap.to().max(1)) * 500_000_000
+        // CAP.CRMS bit 0: ready with media, which is what CC.CRIME 0 asks for (§3.1.3.5).
+        let crto = if self.cap.crms() & 1 == 1 { Crto(self.read32(register::CRTO)).crwmt() } else { 0 };
+        let crto = if crto == u16::MAX { 0 } else { crto };
+        u64::from(crto.max(self.cap.to().into()).max(1)) * 500_000_000
     }
 
     fn io_entries(&self) -> u16 {
-        self.config.io_entries.min(self.cap.mqes().saturating_add(1)).max(2)
+        let told = match (self.cap.mqes(), self.quirks.entries_untold) {
+            (0, Some(entries)) => entries,
+            (mqes, _) => mqes.saturating_add(1),
+        };
+        self.config.io_entries.min(told).min(self.quirks.entries_max.unwrap_or(u16::MAX)).max(2)
     }
 
     pub(crate) fn admin_place(&self) -> Place {

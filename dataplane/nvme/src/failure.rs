@@ -29,11 +29,20 @@ pub enum Reason {
     #[error("the controller reports a fatal error (CSTS.CFS)")]
     Fatal,
     /// CAP.MPSMIN.
-    #[error("the controller's smallest page is {} bytes; 4096 are needed", 4096u64 << mpsmin)]
+    #[error("the controller's smallest memory page is {} bytes; 4096 are needed, and a drive that wants more is not supported", 4096u64 << mpsmin)]
     PageSize {
         /// CAP.MPSMIN.
         mpsmin: u8,
     },
+    /// Identify's CNTRLTYPE.
+    #[error("it is no I/O controller but {}", match cntrltype { 2 => "a discovery controller", 3 => "an administrative one", _ => "of a reserved type" })]
+    ControllerType {
+        /// CNTRLTYPE.
+        cntrltype: u8,
+    },
+    /// Known of its make.
+    #[error("its submission entries are 128 bytes; drives of this make are not supported")]
+    WideEntries,
     /// CAP.CSS.
     #[error("the controller does not offer the NVM command set (CAP.CSS {css:#x})")]
     CommandSet {

@@ -171,6 +171,7 @@ impl Controller {
             registers: _,
             doorbells: _,
             device: _,
+            quirks: _,
             memory: _,
             offset: _,
             config,
@@ -267,7 +268,8 @@ impl ControllerState {
             let events = controller.waiters.iter().filter(|waiter| **waiter == Waiter::Events).count();
             must(usize::from(self.async_outstanding) >= events, "more event requests than are counted")?;
             let waiters = controller.waiters.iter();
-            let point = |job: &Job| matches!(job, Job::Adopt | Job::BecomeReady | Job::SayNamespacesChanged);
+            let point =
+                |job: &Job| matches!(job, Job::Walk | Job::Adopt | Job::BecomeReady | Job::SayNamespacesChanged);
             must(!waiters.into_iter().any(|w| matches!(w, Waiter::Job(job, _) if point(job))), "no command")?;
         }
         let created =
@@ -382,6 +384,7 @@ pub(crate) mod what {
     pub(super) fn texts() -> impl Iterator<Item = &'static str> {
         let jobs = [
             Job::IdentifyController,
+            Job::Limits,
             Job::ActiveNamespaces { after: Nsid(0) },
             Job::Namespace(Nsid(0)),
             Job::Descriptors(Nsid(0)),

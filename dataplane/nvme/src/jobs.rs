@@ -4,19 +4,32 @@
 
 use crate::failure::{Reason, text};
 use crate::handover::number;
-use crate::inventory::{Inventory, Namespace, Unusable};
+use crate::inventory::{Inventory, Namespace, Unusable, other_command_set};
+use crate::quirks::Quirks;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use gantry_wire::nvme::feature::{AsyncEvent, NumberOfQueues, aec, fid};
-use gantry_wire::nvme::identify::{self, IdentifyController, IdentifyNamespace, NsidList, cns};
+use gantry_wire::nvme::identify::{self, IdentifyController, IdentifyControllerNvm, IdentifyNamespace, NsidList, cns};
 use gantry_wire::nvme::log::lid;
+use gantry_wire::nvme::register::Cap;
 use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, admin};
 use serde::{Deserialize, Serialize};
+
+/// CAP.CSS: one or more I/O command sets.
+pub(crate) const COMMAND_SETS: u8 = 1 << 6;
+
+/// VS of those that brought something that is asked for.
+const VERSION_1_1: u32 = 0x0001_0100;
+const VERSION_1_2: u32 = 0x0001_0200;
+const VERSION_1_3: u32 = 0x0001_0300;
+const VERSION_2_0: u32 = 0x0002_0000;
 
 /// One command, or a point in the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
     IdentifyController,
+    /// What the NVM command set adds to it.
+    Limits,
     ActiveNamespaces {
         #[serde(with = "number")]
         after: Nsid,
@@ -28,6 +41,8 @@ pub(crate) enum Job {
     CreateCq(u16),
     CreateSq(u16),
     ReadLog(#[serde(with = "number")] AsyncEvent),
+    /// Namespaces are looked for one by one.
+    Walk,
     /// The namespaces found become the inventory's.
     Adopt,
     /// Bring-up is over.
@@ -53,6 +68,11 @@ pub(crate) struct Jobs {
     /// From CAP and VS.
     pub(crate) version: u32,
     pub(crate) mpsmin: u8,
+    /// CAP.CSS: it knows I/O command sets.
+    command_sets: bool,
+    quirks: Quirks,
+    /// Namespaces are looked for one by one: an inactive one is none.
+    walking: bool,
     /// OAES: events that the controller can send.
     oaes: u32,
     /// AERL + 1.
@@ -68,6 +88,7 @@ impl Job {
     pub(crate) fn what(self) -> &'static str {
         match self {
             Job::IdentifyController => "Identify Controller",
+            Job::Limits => "Identify I/O Command Set specific Controller",
             Job::ActiveNamespaces { .. } => "Identify Active Namespace ID list",
             Job::Namespace(_) => "Identify Namespace",
             Job::Descriptors(_) => "Identify Namespace Identification Descriptors",
@@ -76,17 +97,21 @@ impl Job {
             Job::CreateCq(_) => "Create I/O Completion Queue",
             Job::CreateSq(_) => "Create I/O Submission Queue",
             Job::ReadLog(_) => "Get Log Page",
-            Job::Adopt | Job::BecomeReady | Job::SayNamespacesChanged => "no command",
+            Job::Walk | Job::Adopt | Job::BecomeReady | Job::SayNamespacesChanged => "no command",
         }
     }
 }
 
 impl Jobs {
     /// The list of a bring-up.
-    pub(crate) fn bring_up(io_queues: u16, version: u32, mpsmin: u8) -> Jobs {
-        let mut jobs = Jobs { io_queues, version, mpsmin, ..Jobs::default() };
+    pub(crate) fn bring_up(io_queues: u16, version: u32, cap: Cap, quirks: Quirks) -> Jobs {
+        let (mpsmin, command_sets) = (cap.mpsmin(), cap.css() & COMMAND_SETS != 0);
+        let mut jobs = Jobs { io_queues, version, mpsmin, command_sets, quirks, ..Jobs::default() };
         jobs.queue.push_back(Job::IdentifyController);
-        jobs.queue.push_back(Job::ActiveNamespaces { after: Nsid(0) });
+        if jobs.asks_for_limits() {
+            jobs.queue.push_back(Job::Limits);
+        }
+        jobs.queue.push_back(jobs.first_look());
         jobs.queue.extend([Job::Adopt, Job::QueueCount, Job::EventConfiguration]);
         for qid in 1..=io_queues {
             jobs.queue.extend([Job::CreateCq(qid), Job::CreateSq(qid)]);
@@ -95,12 +120,32 @@ impl Jobs {
         jobs
     }
 
+    /// How namespaces are looked for.
+    fn first_look(&self) -> Job {
+        if self.asks_for_a_list() { Job::ActiveNamespaces { after: Nsid(0) } } else { Job::Walk }
+    }
+
+    /// CNS 06 came with NVMe 2.0 and with I/O command sets.
+    fn asks_for_limits(&self) -> bool {
+        self.version >= VERSION_2_0 || self.command_sets
+    }
+
+    /// CNS 02 came with NVMe 1.1.
+    fn asks_for_a_list(&self) -> bool {
+        self.version >= if self.quirks.plain_identify { VERSION_1_2 } else { VERSION_1_1 }
+    }
+
+    /// CNS 03 came with NVMe 1.3.
+    fn asks_for_descriptors(&self) -> bool {
+        (self.version >= VERSION_1_3 || self.command_sets) && !self.quirks.no_descriptors
+    }
+
     /// An asynchronous event came: reading its log lets the controller send the next of that type.
     pub(crate) fn event(&mut self, event: AsyncEvent) {
         self.queue.push_back(Job::ReadLog(event));
         if event == AsyncEvent::NAMESPACE_CHANGED && !self.rescan_waits {
             self.rescan_waits = true;
-            self.queue.extend([Job::ActiveNamespaces { after: Nsid(0) }, Job::Adopt, Job::SayNamespacesChanged]);
+            self.queue.extend([self.first_look(), Job::Adopt, Job::SayNamespacesChanged]);
         }
     }
 
@@ -108,6 +153,7 @@ impl Jobs {
     pub(crate) fn adopt(&mut self) {
         self.inventory.namespaces = core::mem::take(&mut self.found);
         self.inventory.left_out = core::mem::take(&mut self.left_out);
+        self.inventory.forget_doubles();
         self.rescan_waits = false;
     }
 
@@ -134,6 +180,8 @@ impl Jobs {
         };
         match job {
             Job::IdentifyController => identify(cns::CONTROLLER, Nsid(0)),
+            // Of the NVM command set: CSI 0.
+            Job::Limits => identify(cns::IO_CONTROLLER, Nsid(0)),
             Job::ActiveNamespaces { after } => identify(cns::ACTIVE_NSIDS, after),
             Job::Namespace(nsid) => identify(cns::NAMESPACE, nsid),
             Job::Descriptors(nsid) => identify(cns::NAMESPACE_DESCRIPTORS, nsid),
@@ -157,7 +205,9 @@ impl Jobs {
                 sqe.cdw10 = (u32::from(event.log) | (length / 4 - 1) << 16).into();
                 sqe
             }
-            Job::Adopt | Job::BecomeReady | Job::SayNamespacesChanged => unreachable!("{job:?} is no command"),
+            Job::Walk | Job::Adopt | Job::BecomeReady | Job::SayNamespacesChanged => {
+                unreachable!("{job:?} is no command")
+            }
         }
     }
 
@@ -166,11 +216,18 @@ impl Jobs {
         let status = cqe.status();
         if !status.is_success() {
             return match job {
-                // Optional before 1.3; without the events and the logs the drive still serves.
-                Job::Descriptors(_) | Job::EventConfiguration | Job::ReadLog(_) => Ok(()),
-                // It went away between the list and the question.
+                // Not every drive has them; without the events and the logs it still serves.
+                Job::Limits | Job::Descriptors(_) | Job::EventConfiguration | Job::ReadLog(_) => Ok(()),
+                Job::ActiveNamespaces { after: Nsid(0) } => {
+                    self.walk();
+                    Ok(())
+                }
+                // It went away between the list and the question, or is of a command set that answers others; its
+                // descriptors will say so.
                 Job::Namespace(nsid) => {
-                    self.left_out.push((nsid, Unusable::Empty));
+                    if !self.walking {
+                        self.left_out.push((nsid, Unusable::Undescribed));
+                    }
                     Ok(())
                 }
                 _ => Err(Reason::Command { what: job.what(), status }),
@@ -178,6 +235,11 @@ impl Jobs {
         }
         match job {
             Job::IdentifyController => self.controller(page),
+            Job::Limits => {
+                let nvm = IdentifyControllerNvm::parse(page).expect("a whole page");
+                self.inventory.limit(nvm, self.mpsmin);
+                Ok(())
+            }
             Job::ActiveNamespaces { after } => self.active(after, page),
             Job::Namespace(nsid) => self.namespace(nsid, page),
             Job::Descriptors(nsid) => self.descriptors(nsid, page),
@@ -195,56 +257,94 @@ impl Jobs {
         if controller.cqes & 0xf != 4 {
             return makes_no_sense(text::CQES);
         }
+        // 0 is a drive from before there were types.
+        if controller.cntrltype > 1 {
+            return Err(Reason::ControllerType { cntrltype: controller.cntrltype });
+        }
         let io_entries = self.inventory.io_entries;
-        self.inventory = Inventory::of(controller, self.version, self.mpsmin);
+        self.inventory = Inventory::of(controller, self.version, self.mpsmin, self.quirks);
         self.inventory.io_entries = io_entries;
         self.oaes = controller.oaes.get();
         self.async_limit = u16::from(controller.aerl) + 1;
         Ok(())
     }
 
+    /// Looks for namespaces one by one, as a drive without a list of them wants it: up to NN, but no further than are kept.
+    pub(crate) fn walk(&mut self) {
+        self.walking = true;
+        let most = Inventory::NAMESPACES_MAX as u32;
+        if self.inventory.nsid_max > most {
+            self.left_out.push((Nsid(most + 1), Unusable::TooMany));
+        }
+        for nsid in (1..=self.inventory.nsid_max.min(most)).rev() {
+            self.ask(Nsid(nsid));
+        }
+    }
+
+    /// Asks for a namespace next.
+    fn ask(&mut self, nsid: Nsid) {
+        if self.asks_for_descriptors() {
+            self.queue.push_front(Job::Descriptors(nsid));
+        }
+        self.queue.push_front(Job::Namespace(nsid));
+    }
+
     /// A piece of the list: what it names is asked before the next piece is.
     fn active(&mut self, after: Nsid, page: &[u8]) -> Result<(), Reason> {
         let list = NsidList::parse(page).expect("a whole page");
         let mut last = after;
-        let mut jobs = Vec::new();
+        let mut named = Vec::new();
+        self.walking = false;
         for nsid in list.iter() {
             if nsid <= last {
                 return Err(Reason::Identify { nsid, what: text::NSID_ORDER });
             }
             last = nsid;
             // Those of this piece and those before it: bounded, whatever the drive says.
-            if self.found.len() + self.left_out.len() + jobs.len() / 2 >= Inventory::NAMESPACES_MAX {
+            if self.found.len() + self.left_out.len() + named.len() >= Inventory::NAMESPACES_MAX {
                 self.left_out.push((nsid, Unusable::TooMany));
                 break;
             }
-            jobs.extend([Job::Namespace(nsid), Job::Descriptors(nsid)]);
+            if nsid.0 > Inventory::NSID_MAX {
+                self.left_out.push((nsid, Unusable::Nsid));
+                continue;
+            }
+            named.push(nsid);
         }
-        let whole = jobs.len() / 2 == list.nsid.len();
-        if whole {
-            jobs.push(Job::ActiveNamespaces { after: last });
+        if named.len() == list.nsid.len() {
+            self.queue.push_front(Job::ActiveNamespaces { after: last });
         }
-        for job in jobs.into_iter().rev() {
-            self.queue.push_front(job);
+        for nsid in named.into_iter().rev() {
+            self.ask(nsid);
         }
         Ok(())
     }
 
     fn namespace(&mut self, nsid: Nsid, page: &[u8]) -> Result<(), Reason> {
         let identify = IdentifyNamespace::parse(page).expect("a whole page");
-        match Namespace::of(nsid, identify) {
+        match Namespace::of(nsid, identify, &self.inventory, self.quirks) {
             Ok(namespace) => self.found.push(namespace),
+            Err(Unusable::Empty) if self.walking => {}
             Err(why) => self.left_out.push((nsid, why)),
         }
         Ok(())
     }
 
     fn descriptors(&mut self, nsid: Nsid, page: &[u8]) -> Result<(), Reason> {
-        if let Some(namespace) = self.found.last_mut().filter(|namespace| namespace.nsid == nsid)
-            && let Err(why) = namespace.describe(page)
+        let other = other_command_set(page);
+        if let Some(namespace) = self.found.last_mut().filter(|namespace| namespace.nsid == nsid) {
+            match other {
+                None => namespace.describe(page, self.quirks),
+                Some(why) => {
+                    self.found.pop();
+                    self.left_out.push((nsid, why));
+                }
+            }
+        } else if let Some(last) = self.left_out.last_mut().filter(|(left_out, _)| *left_out == nsid)
+            && let Some(why) = other
         {
-            self.found.pop();
-            self.left_out.push((nsid, why));
+            // What makes it another command set's is the reason for whatever looked wrong before.
+            last.1 = why;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`Bar`] | a drive's registers and doorbells, wherever they are |
+//! | [`Quirks`] | what is known to be wrong with a make of drive |
 //! | [`Controller`] | reset, enable, inventory, I/O queues, async events, shutdown, failure |
 //! | [`IoQueue`] | submit, one doorbell a burst, completions by phase bit, age of what is outstanding |
 //! | [`ControllerState`], [`IoQueueState`] | both told to a successor, and taken up there |
@@ -29,11 +30,13 @@ mod inventory;
 mod jobs;
 pub mod prp;
 mod queue;
+mod quirks;
 pub mod split;
 
 pub use bar::{Bar, Device, Doorbells, Registers};
 pub use controller::{Config, Controller, Event, Ticket};
 pub use failure::{Failure, Reason};
 pub use handover::{ControllerState, Inconsistent, IoQueueState};
-pub use inventory::{Inventory, Namespace, Unusable};
+pub use inventory::{Inventory, Limits, Namespace, Preferred, Unusable};
 pub use queue::{Counters, IoQueue, QueueFull};
+pub use quirks::Quirks;

@@ -25,6 +25,8 @@ pub const ACQ: usize = 0x30;
 pub const CMBLOC: usize = 0x38;
 /// Controller Memory Buffer Size, 32 bits.
 pub const CMBSZ: usize = 0x3c;
+/// Controller Ready Timeouts, 32 bits; there when CAP.CRMS is not 0.
+pub const CRTO: usize = 0x68;
 /// First doorbell.
 pub const DOORBELLS: usize = 0x1000;
 
@@ -169,6 +171,16 @@ register! {
     }
 }
 
+register! {
+    /// Controller Ready Timeouts (§3.1.3.21), in units of 500 ms.
+    Crto(u32) {
+        /// Until the controller is ready and its media too.
+        crwmt, with_crwmt: 15:0 as u16;
+        /// Until the controller is ready.
+        crimt, with_crimt: 31:16 as u16;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +208,7 @@ mod tests {
         round_trip!(Cc, u32);
         round_trip!(Csts, u32);
         round_trip!(Aqa, u32);
+        round_trip!(Crto, u32);
     }
 
     /// The CC values that a Linux host writes: prepare, enable, shut down.

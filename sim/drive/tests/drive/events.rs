@@ -188,11 +188,12 @@ fn the_admin_queue_keeps_a_reserve() {
     let mut rig = Rig::new("mem:4M,namespaces=2");
     rig.quiet(10);
     let slow = Action::DelayNs(50_000_000);
-    rig.faults(|faults| faults.rules.push(Rule { admin: true, opcode: Some(admin::ABORT), times: 1000, action: slow }));
+    let opcode = Some(admin::GET_FEATURES);
+    rig.faults(|faults| faults.rules.push(Rule { admin: true, opcode, times: 1000, action: slow }));
     let mut submitted = 0;
     let mut fill = |rig: &mut Rig| {
-        while let Ok(Ticket(ticket)) = rig.controller.submit_admin(rig.now_ns, Sqe::new(admin::ABORT, Cid(0), Nsid(0)))
-        {
+        let ask = Sqe::new(admin::GET_FEATURES, Cid(0), Nsid(0));
+        while let Ok(Ticket(ticket)) = rig.controller.submit_admin(rig.now_ns, ask) {
             submitted = ticket + 1;
         }
         submitted
