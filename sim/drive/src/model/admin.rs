@@ -83,12 +83,13 @@ impl Model {
         if qid > self.queues_granted.map_or(0, |(_, completion)| completion) || self.queues.has_cq(qid) {
             return Err(Status::INVALID_QUEUE_ID);
         }
-        // There are no interrupts: the vector must be the only one there could be.
-        if sqe.cdw11.get() >> 16 != 0 {
+        let vector = (sqe.cdw11.get() >> 16) as u16;
+        if vector >= self.interrupt_vectors() {
             return Err(Status::INVALID_INTERRUPT_VECTOR);
         }
+        let interrupts = sqe.cdw11.get() >> 1 & 1 == 1;
         self.clear_doorbell(gantry_wire::nvme::register::cq_doorbell(qid, 0));
-        self.queues.create_cq(qid, base, entries);
+        self.queues.create_cq(qid, base, entries, interrupts.then_some(vector));
         Ok(())
     }
 

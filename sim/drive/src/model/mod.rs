@@ -29,7 +29,7 @@ use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, Status, admin as opcode};
 use held::Held;
 use parking_lot::Mutex;
 use queues::Queues;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use transfer::Span;
@@ -240,13 +240,32 @@ impl Model {
         self.media.lose_power(survives_seed);
     }
 
+    /// Interrupt vectors that completion queues may choose from: one for each, as MSI-X.
+    #[must_use]
+    pub fn interrupt_vectors(&self) -> u16 {
+        self.shape.io_queues + 1
+    }
+
+    /// The vectors whose completion queues have new entries since the last call, when they were created with interrupts
+    /// enabled: one interrupt each, however many entries (PCIe Transport 1.0 §3.5). Who steps the model without interrupts
+    /// does not have to ask.
+    #[must_use]
+    pub fn take_interrupts(&mut self) -> BTreeSet<u16> {
+        self.queues.take_raised()
+    }
+
     /// A function-level reset (PCIe Base 5.0 §6.6.2), as a kernel does when the process that drove it is gone: nothing is in
     /// flight, registers are as after power-on, no memory can be reached. What was written stays, cached or not.
     pub fn function_level_reset(&mut self) {
+        self.device_reset();
+        self.space.unmap_all();
+    }
+
+    /// The same while a driver goes on: the memory that it may reach stays as it is.
+    pub fn device_reset(&mut self) {
         self.power_on();
         self.cc = Cc::default();
         self.reset();
-        self.space.unmap_all();
     }
 
     /// When the earliest command held back is due; `u64::MAX` when there is none, or the controller is not running. Once
@@ -343,7 +362,8 @@ impl Model {
         }
         // What was rung while the controller was disabled was rung for nobody.
         self.bar.fill(register::DOORBELLS, self.bar.length() - register::DOORBELLS, 0);
-        self.queues.create_cq(0, acq, u32::from(aqa.acqs()) + 1);
+        // The admin queue's interrupt is always enabled, on vector 0 (§3.3.3.1).
+        self.queues.create_cq(0, acq, u32::from(aqa.acqs()) + 1, Some(0));
         self.queues.create_sq(0, asq, u32::from(aqa.asqs()) + 1, 0);
         self.publish(Csts::default().with_rdy(1));
     }

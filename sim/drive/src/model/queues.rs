@@ -4,7 +4,7 @@
 use gantry_dma::{AddressSpace, Region};
 use gantry_wire::nvme::register::{cq_doorbell, sq_doorbell};
 use gantry_wire::nvme::{Cid, Cqe, Sqe, Status};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -28,6 +28,8 @@ struct Cq {
     entries: u32,
     tail: u32,
     phase: bool,
+    /// Its interrupt vector, when it interrupts.
+    vector: Option<u16>,
     /// Completions with no free entry yet, with their submission queue.
     waiting: VecDeque<(u16, Cqe)>,
 }
@@ -50,6 +52,8 @@ pub(super) struct Queues {
     live: Vec<u16>,
     /// Completions of all queues that are not posted yet.
     unposted: usize,
+    /// Vectors whose queues have new entries.
+    raised: BTreeSet<u16>,
     first: u16,
 }
 
@@ -70,6 +74,7 @@ impl Queues {
             cqs: (0..none).map(|_| None).collect(),
             live: Vec::new(),
             unposted: 0,
+            raised: BTreeSet::new(),
             first: 0,
         }
     }
@@ -80,6 +85,12 @@ impl Queues {
         self.cqs.fill_with(|| None);
         self.live.clear();
         self.unposted = 0;
+        self.raised.clear();
+    }
+
+    /// The vectors to be raised, each once however many entries its queues got since.
+    pub(super) fn take_raised(&mut self) -> BTreeSet<u16> {
+        std::mem::take(&mut self.raised)
     }
 
     pub(super) fn has_sq(&self, qid: u16) -> bool {
@@ -105,8 +116,9 @@ impl Queues {
         self.sqs[usize::from(qid)] = Some(Sq { base, entries, head: 0, cqid, outstanding: 0, bad_tail: None });
     }
 
-    pub(super) fn create_cq(&mut self, qid: u16, base: u64, entries: u32) {
-        self.cqs[usize::from(qid)] = Some(Cq { base, entries, tail: 0, phase: true, waiting: VecDeque::new() });
+    pub(super) fn create_cq(&mut self, qid: u16, base: u64, entries: u32, vector: Option<u16>) {
+        let cq = Cq { base, entries, tail: 0, phase: true, vector, waiting: VecDeque::new() };
+        self.cqs[usize::from(qid)] = Some(cq);
     }
 
     pub(super) fn delete_sq(&mut self, qid: u16) {
@@ -216,6 +228,7 @@ impl Queues {
                 cq.write(&cqe, space)?;
                 cq.tail = (cq.tail + 1) % cq.entries;
                 cq.phase ^= cq.tail == 0;
+                self.raised.extend(cq.vector);
                 worked = true;
             }
         }

@@ -10,7 +10,7 @@ use zerocopy::FromBytes;
 
 const ONE: Nsid = Nsid(1);
 
-fn ask(rig: &mut Rig, sqe: Sqe) -> Cqe {
+pub(crate) fn ask(rig: &mut Rig, sqe: Sqe) -> Cqe {
     let ticket = rig.controller.submit_admin(rig.now_ns, sqe).unwrap();
     match rig.event() {
         Event::AdminCompleted { ticket: answered, cqe } if answered == ticket => cqe,
@@ -151,7 +151,7 @@ fn queues_by_hand_are_checked() {
     assert_eq!(create(cq, 1, 1024, page, 1), Status::INVALID_QUEUE_SIZE.0, "one above MQES");
     assert_eq!(create(cq, 1, 7, page, 0), Status::INVALID_FIELD.0, "not contiguous");
     assert_eq!(create(cq, 1, 7, page + 4, 1), Status::PRP_OFFSET_INVALID.0);
-    assert_eq!(create(cq, 1, 7, page, 1 | 1 << 16), Status::INVALID_INTERRUPT_VECTOR.0);
+    assert_eq!(create(cq, 1, 7, page, 1 | 65 << 16), Status::INVALID_INTERRUPT_VECTOR.0, "vectors are 0 to 64");
     assert_eq!(create(sq, 1, 7, page, 1 | 1 << 16), Status::COMPLETION_QUEUE_INVALID.0, "there is none yet");
     assert_eq!(create(cq, 1, 7, page, 1), 0);
     assert_eq!(create(sq, 1, 7, page, 1), Status::COMPLETION_QUEUE_INVALID.0, "the admin queue's");

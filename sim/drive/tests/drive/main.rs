@@ -10,6 +10,7 @@ mod events;
 mod faults;
 mod files;
 mod fuzz;
+mod interrupts;
 mod power;
 mod queues;
 mod rig;
