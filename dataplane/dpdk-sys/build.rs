@@ -21,7 +21,15 @@ const FUNCTIONS: &str = "rte_(eal_(init|cleanup|remote_launch|wait_lcore|mp_wait
 |swx_ctl_(pipeline_(create|free|table_entry_add|table_default_entry_add|table_entry_delete|commit|abort\
 |regarray_read|info_get)|table_info_get|table_ops_get|action_info_get))|dpdk_sys_.*";
 const VARIABLES: &str = "rte_eth_fp_ops|RTE_(MAX_(ETHPORTS|LCORE)|PKTMBUF_HEADROOM|MEMZONE_(IOVA_CONTIG|NAMESIZE)\
-|MEMPOOL_NAMESIZE|RING_NAMESIZE|ETHER_(HDR|CRC)_LEN|ETH_MQ_RX_RSS)|RING_F_(SC_DEQ|SP_ENQ|EXACT_SZ|MP_RTS_ENQ)|DPDK_SYS_.*";
+|MEMPOOL_NAMESIZE|RING_NAMESIZE|ETHER_(HDR|CRC)_LEN|ETH_MQ_RX_RSS)|RING_F_(SC_DEQ|SP_ENQ|EXACT_SZ|MP_RTS_ENQ)|DPDK_SYS_.*\
+|VFIO_(API_VERSION|TYPE1v2_IOMMU|GET_API_VERSION|CHECK_EXTENSION|SET_IOMMU|GROUP_(FLAGS_VIABLE|GET_STATUS|SET_CONTAINER\
+|GET_DEVICE_FD)|DEVICE_(FLAGS_RESET|GET_INFO|GET_REGION_INFO|GET_IRQ_INFO|SET_IRQS|RESET)|REGION_INFO_(FLAG_(MMAP|CAPS)\
+|CAP_SPARSE_MMAP)|IRQ_(INFO_EVENTFD|SET_(DATA_EVENTFD|ACTION_TRIGGER))|PCI_(BAR0_REGION|CONFIG_REGION|ERR_IRQ|REQ_IRQ)_INDEX\
+|IOMMU_(GET_INFO|INFO_CAPS|TYPE1_INFO_CAP_IOVA_RANGE|MAP_DMA|UNMAP_DMA)|DMA_MAP_FLAG_(READ|WRITE))\
+|PCI_COMMAND(_(MEMORY|MASTER|INTX_DISABLE))?";
+/// VFIO's structs that end in an array of unknown length are written out by their user: they cannot be told in Rust.
+const TYPES: &str = "rte_swx_port_ring_(reader|writer)_params\
+|vfio_(group_status|device_info|region_info|irq_info|iommu_type1_(info|dma_map))";
 
 /// The libraries called by name. Everything else, PMDs and the mempool's ring driver included, EAL loads by dlopen.
 const LIBRARIES: [&str; 6] = ["rte_eal", "rte_ethdev", "rte_mempool", "rte_mbuf", "rte_ring", "rte_pipeline"];
@@ -59,7 +67,7 @@ fn main() {
         .wrap_static_fns_path(&inlines)
         .allowlist_function(FUNCTIONS)
         .allowlist_var(VARIABLES)
-        .allowlist_type("rte_swx_port_ring_(reader|writer)_params")
+        .allowlist_type(TYPES)
         // Seen through pointers only; their layouts vary or cannot be told in Rust.
         .opaque_type("rte_(mempool|ring|memzone|device|eth_dev.*_ops|eth_rxtx_callback)")
         .opaque_type("rte_eth_(dcb|vmdq|fdir|intr).*|rte_ether_hdr|rte_arp.*|rte_ip.*")

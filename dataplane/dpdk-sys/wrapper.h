@@ -16,6 +16,10 @@
 #include <rte_swx_port_ring.h>
 #include <rte_version.h>
 
+/* VFIO's own interface, for drives: what rte_vfio.h offers is for ports. */
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+
 /* The calling thread's rte_errno: positive, or 0. */
 static inline int dpdk_sys_errno(void)
 {

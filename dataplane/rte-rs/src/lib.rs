@@ -1,4 +1,5 @@
-//! Safe DPDK: the EAL and its lcores, mempools and mbufs, ports and their queues, rings, DMA memory, SWX pipelines.
+//! Safe DPDK: the EAL and its lcores, mempools and mbufs, ports and their queues, rings, DMA memory, SWX pipelines. Beside it
+//! [`vfio`]: drives, which DPDK has no part in.
 //!
 //! ```text
 //! Eal ── launch ──> lcore: RxQueue::rx_burst ──> ArrayVec<Mbuf> ──> TxQueue::tx_burst
@@ -19,6 +20,7 @@ mod port;
 mod queue;
 mod ring;
 pub mod swx;
+pub mod vfio;
 
 pub use eal::{Eal, LcoreId, SocketId};
 pub use error::{Errno, Error};
