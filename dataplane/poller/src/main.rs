@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod channel;
-mod environment;
+mod devices;
 mod exchange;
 mod idle;
 mod port;
@@ -29,7 +29,7 @@ use gantry_pipeline::tables::Writer;
 use rte_rs::Eal;
 
 use channel::{Channel, Heard};
-use environment::Devices;
+use devices::Devices;
 use exchange::{HousekeepingEnd, LcoreEnd};
 use idle::Idle;
 use statistics::Statistics;

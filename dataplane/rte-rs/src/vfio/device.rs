@@ -139,8 +139,16 @@ impl Device {
         };
         let request = signal(dpdk_sys::VFIO_PCI_REQ_IRQ_INDEX)?;
         let error = signal(dpdk_sys::VFIO_PCI_ERR_IRQ_INDEX)?;
+        let device = File::from(device);
+        let mut identity = [0; 4];
+        for (id, at) in identity.iter_mut().zip(IDENTITY) {
+            let mut bytes = [0; 2];
+            device.read_exact_at(&mut bytes, config.offset + at).map_err(failed("reading its configuration space"))?;
+            *id = u16::from_le_bytes(bytes);
+        }
         let open = Open {
             address,
+            identity,
             can_reset: flags & dpdk_sys::VFIO_DEVICE_FLAGS_RESET != 0,
             command_at: config.offset + u64::from(dpdk_sys::PCI_COMMAND),
             mapped: Mutex::default(),
@@ -149,7 +157,7 @@ impl Device {
             error,
             bar0,
             bar,
-            device: device.into(),
+            device,
             group,
             container,
             claim,
@@ -165,6 +173,11 @@ impl Device {
     /// Where it is.
     pub fn address(&self) -> PciAddress {
         self.inner().address
+    }
+
+    /// Vendor, device, subsystem vendor and subsystem id (PCI Local Bus 3.0 §6.2.1, §6.2.4), as they were when it was opened.
+    pub fn identity(&self) -> [u16; 4] {
+        self.inner().identity
     }
 
     /// BAR 0, up to its first hole. It stays readable and writable when the device is no longer there: it reads all ones then.
@@ -285,10 +298,14 @@ impl Drop for Device {
 const ON: u16 =
     (dpdk_sys::PCI_COMMAND_MEMORY | dpdk_sys::PCI_COMMAND_MASTER | dpdk_sys::PCI_COMMAND_INTX_DISABLE) as u16;
 
+/// Where vendor, device, subsystem vendor and subsystem id are in configuration space.
+const IDENTITY: [u64; 4] = [0, 2, 0x2C, 0x2E];
+
 /// An open device. Its fields are dropped in this order: the BAR before the device, the container last.
 #[derive(Debug)]
 struct Open {
     address: PciAddress,
+    identity: [u16; 4],
     can_reset: bool,
     /// Where its PCI command register is in its file.
     command_at: u64,

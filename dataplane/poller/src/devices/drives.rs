@@ -1,0 +1,44 @@
+//! Drives, by the scheme of their URI; and the software drive's attachment.
+
+use std::sync::Arc;
+
+use gantry_dma::Region;
+use gantry_drive::Running;
+use gantry_nvme::Bar;
+use gantry_pipeline::housekeeping::Attachment;
+
+use super::vfio;
+
+/// Opens the drive that `uri` names, for as many queue pairs as there are `lcores`.
+///
+/// # Errors
+/// A line for the operator.
+pub(super) fn open(name: &str, uri: &str, lcores: usize) -> Result<Box<dyn Attachment>, String> {
+    match uri.split_once(':') {
+        Some(("pci", rest)) => Ok(Box::new(vfio::open(name, rest, lcores)?)),
+        // `mem:` and `file:`; it knows what to say of the others.
+        _ => {
+            let opened = gantry_drive::open(uri, name).and_then(gantry_drive::SoftwareDrive::spawn);
+            Ok(Box::new(Attached { drive: opened.map_err(|error| error.to_string())? }))
+        }
+    }
+}
+
+/// A software drive and the thread that steps it.
+struct Attached {
+    drive: Running,
+}
+
+impl Attachment for Attached {
+    fn bar(&self) -> Bar {
+        self.drive.bar().into()
+    }
+
+    fn map(&self, region: Arc<Region>) -> Result<(), String> {
+        self.drive.map(region).map_err(|error| error.to_string())
+    }
+
+    fn unmap(&self, region: &Arc<Region>) {
+        self.drive.space().unmap(region);
+    }
+}

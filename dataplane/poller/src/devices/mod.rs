@@ -1,0 +1,51 @@
+//! What housekeeping opens: DPDK ports and drives, each kind in a file.
+
+mod drives;
+mod ports;
+mod vfio;
+
+use gantry_pipeline::housekeeping::{Attachment, Environment, OpenPort};
+use rte_rs::Eal;
+
+use crate::port::DpdkQueue;
+
+/// The process's devices.
+pub(crate) struct Devices {
+    eal: Eal,
+    lcores: usize,
+}
+
+impl Devices {
+    /// Devices for this many lcores.
+    pub(crate) fn new(eal: Eal, lcores: usize) -> Self {
+        Self { eal, lcores }
+    }
+}
+
+impl Environment for Devices {
+    type Queue = DpdkQueue;
+
+    fn open_port(&mut self, number: u16, mtu: u16, device: &str) -> Result<OpenPort<DpdkQueue>, String> {
+        let opened = ports::open(&self.eal, self.lcores, number, mtu, device);
+        match &opened {
+            Ok(open) => tracing::info!(port = number, device, queues = open.queues.len(), "port open"),
+            Err(error) => tracing::error!(port = number, device, %error, "port not opened"),
+        }
+        opened.map_err(|error| format!("port {number} ({device}): {error}"))
+    }
+
+    fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
+        let opened = drives::open(name, uri, self.lcores);
+        match &opened {
+            Ok(_) => tracing::info!(drive = name, uri, "drive open"),
+            Err(error) => tracing::error!(drive = name, uri, error, "drive not opened"),
+        }
+        opened.map_err(|error| format!("drive {name} ({uri}): {error}"))
+    }
+
+    fn random(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).expect("the kernel's random numbers");
+        u64::from_le_bytes(bytes)
+    }
+}

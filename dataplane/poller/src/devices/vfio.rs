@@ -1,0 +1,191 @@
+//! `pci:ADDRESS`: a PCIe drive through VFIO, in an IOMMU container of its own (NVMe PCIe Transport 1.0).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use gantry_dma::Region;
+use gantry_nvme::{Bar, Registers};
+use gantry_pipeline::housekeeping::{Attachment, Presence};
+use rte_rs::vfio::{self, Device, PciAddress};
+
+/// How often a drive is asked whether it is there: a load across PCIe and a system call.
+const ASKED_EVERY: Duration = Duration::from_millis(1);
+
+/// What housekeeping waits for a reset. One that takes longer goes on by itself.
+const RESET_WAIT: Duration = Duration::from_millis(500);
+
+/// Where doorbells begin (NVMe PCIe Transport 1.0 §3.1.2).
+const DOORBELLS: usize = 0x1000;
+
+/// Where CAP's upper half is, whose lowest four bits are DSTRD (NVMe Base 2.0 §3.1.3.1).
+const CAP_UPPER: usize = 4;
+
+/// A drive on vfio-pci.
+pub(super) struct Attached {
+    name: String,
+    device: Arc<Device>,
+    asked: Instant,
+    presence: Presence,
+    /// A reset that runs, and how it ends.
+    reset: Option<Receiver<Result<(), vfio::Error>>>,
+    resets: Arc<AtomicBool>,
+}
+
+/// The registers of a drive, which are not touched while it is reset: the kernel lets whoever does so wait.
+#[derive(Debug)]
+struct Answering {
+    bar0: Arc<Region>,
+    resets: Arc<AtomicBool>,
+}
+
+impl Registers for Answering {
+    fn load_u32(&self, offset: usize) -> u32 {
+        if self.resets.load(Ordering::Acquire) { u32::MAX } else { self.bar0.load_u32(offset) }
+    }
+
+    fn store_u32(&self, offset: usize, value: u32) {
+        if !self.resets.load(Ordering::Acquire) {
+            self.bar0.store_u32(offset, value);
+        }
+    }
+}
+
+/// Opens the drive that stands behind `pci:`, for as many queue pairs as there are `lcores`.
+///
+/// # Errors
+/// A line for the operator.
+pub(super) fn open(name: &str, rest: &str, lcores: usize) -> Result<Attached, String> {
+    let address = parse(rest)?;
+    let device = Device::open(address, vfio::Error::NVME).map_err(|error| error.to_string())?;
+    // A register of a drive that does not answer reads as all ones: bring-up says so.
+    let stride = 4_usize << (device.bar0().load_u32(CAP_UPPER) & 0xF);
+    let (needed, found) = (DOORBELLS + 2 * (lcores + 1) * stride, device.bar0().length());
+    if needed > found {
+        return Err(format!(
+            "{address}: the doorbells of {lcores} lcores need {needed} bytes of BAR 0, and {found} can be mapped"
+        ));
+    }
+    Ok(Attached {
+        name: name.to_owned(),
+        device: Arc::new(device),
+        asked: Instant::now(),
+        presence: Presence::There,
+        reset: None,
+        resets: Arc::default(),
+    })
+}
+
+/// The address in what stands behind `pci:`, whose options are known.
+fn parse(rest: &str) -> Result<PciAddress, String> {
+    let mut parts = rest.split(',');
+    let address = parts.next().unwrap_or_default().parse().map_err(|error: vfio::Error| error.to_string())?;
+    for option in parts {
+        match option {
+            // Read by housekeeping.
+            "sgl=off" => {}
+            "iommu=off" => {
+                return Err("iommu=off is not there yet: a drive is driven behind an IOMMU only, turn it on".into());
+            }
+            option => return Err(format!("'{}' is no option of a PCIe drive: `sgl=off` is", option.escape_default())),
+        }
+    }
+    Ok(address)
+}
+
+impl Attached {
+    /// How the reset that runs has ended, if it has within `wait`.
+    fn reset_ended(&mut self, wait: Duration) -> Option<bool> {
+        let ended = match self.reset.as_ref()?.recv_timeout(wait) {
+            Err(RecvTimeoutError::Timeout) => return None,
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(drive = self.name, %error, "reset failed");
+                false
+            }
+            Err(RecvTimeoutError::Disconnected) => false,
+        };
+        self.reset = None;
+        self.resets.store(false, Ordering::Release);
+        Some(ended)
+    }
+}
+
+impl Attachment for Attached {
+    fn bar(&self) -> Bar {
+        let [vendor, device, subsystem_vendor, subsystem_device] = self.device.identity();
+        let device = gantry_nvme::Device { vendor, device, subsystem_vendor, subsystem_device };
+        let bar0 = Arc::clone(self.device.bar0());
+        let registers = Answering { bar0: Arc::clone(&bar0), resets: Arc::clone(&self.resets) };
+        Bar { registers: Box::new(registers), doorbells: bar0, device }
+    }
+
+    fn map(&self, region: Arc<Region>) -> Result<(), String> {
+        self.device.map(region).map_err(|error| error.to_string())
+    }
+
+    fn unmap(&self, region: &Arc<Region>) {
+        // What a drive may still write is never handed out again, so there is no going on.
+        self.device.unmap(region).unwrap_or_else(|error| panic!("drive {}: {error}", self.name));
+    }
+
+    fn poll(&mut self) -> Presence {
+        if self.asked.elapsed() < ASKED_EVERY || (self.reset.is_some() && self.reset_ended(Duration::ZERO).is_none()) {
+            return self.presence;
+        }
+        self.asked = Instant::now();
+        if self.device.take_error() {
+            tracing::error!(drive = self.name, address = %self.device.address(), "PCIe reports an error of the drive's");
+        }
+        let presence = match self.device.presence() {
+            vfio::Presence::There => Presence::There,
+            vfio::Presence::Leaving => Presence::Leaving,
+            vfio::Presence::Gone => Presence::Gone,
+        };
+        if presence != self.presence {
+            tracing::warn!(drive = self.name, address = %self.device.address(), ?presence, "drive");
+            self.presence = presence;
+        }
+        presence
+    }
+
+    fn reset(&mut self) -> bool {
+        if self.reset.is_none() {
+            if !self.device.can_reset() {
+                return false;
+            }
+            let (device, (ended, end)) = (Arc::clone(&self.device), channel());
+            let reset = move || drop(ended.send(device.reset()));
+            self.resets.store(true, Ordering::Release);
+            if std::thread::Builder::new().name("vfio-reset".into()).spawn(reset).is_err() {
+                self.resets.store(false, Ordering::Release);
+                return false;
+            }
+            self.reset = Some(end);
+        }
+        self.reset_ended(RESET_WAIT).unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_behind_pci_is_an_address_and_options() {
+        assert_eq!(parse("0000:01:00.0").unwrap().to_string(), "0000:01:00.0");
+        assert_eq!(parse("01:00.0,sgl=off").unwrap().to_string(), "0000:01:00.0");
+        let refused = |rest| parse(rest).unwrap_err();
+        assert_eq!(refused("nvme0"), "'nvme0' is no PCI address: write it as 0000:01:00.0");
+        assert_eq!(refused("01:00.0,size=4"), "'size=4' is no option of a PCIe drive: `sgl=off` is");
+        assert!(refused("01:00.0,iommu=off").starts_with("iommu=off is not there yet"));
+    }
+
+    #[test]
+    fn a_drive_that_is_not_there_is_refused_with_one_line() {
+        let refused = open("d0", "ffff:ff:1f.7", 1).err().unwrap();
+        let line = "there is no PCI device ffff:ff:1f.7: `gantryctl drive list` shows those there are";
+        assert_eq!(refused, line);
+    }
+}
