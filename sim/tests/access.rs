@@ -28,7 +28,7 @@ fn two_hosts() -> (World, [Workload; 2]) {
     configuration.subsystems.push(Subsystem {
         nqn: OTHER.into(),
         hosts: Hosts::Any,
-        namespaces: vec![Namespace { nsid: 1, drive: "d1".into(), uuid: [8; 16], read_only: false }],
+        namespaces: vec![Namespace { nsid: 1, drive: "d1".into(), drive_nsid: None, uuid: [8; 16], read_only: false }],
     });
     let mut world = world_of(configuration, 1, sizes(), 5);
     for (number, nqn) in [(2, NQN), (3, OTHER)] {

@@ -117,6 +117,32 @@ fn zeroes_and_trims_read_back_as_zeroes() {
     settled(&mut world);
 }
 
+/// Two namespaces of one drive, each under another NSID than the drive's own, are two disks.
+#[test]
+fn namespaces_of_one_drive_are_disks_apart() {
+    let mut configuration = configuration("mem:64M,namespaces=2");
+    let namespaces = &mut configuration.subsystems[0].namespaces;
+    namespaces[0].drive_nsid = Some(2);
+    let second = Namespace { nsid: 2, drive: "d0".into(), drive_nsid: Some(1), uuid: [8; 16], read_only: false };
+    let third = Namespace { nsid: 3, drive: "d0".into(), drive_nsid: Some(3), uuid: [9; 16], read_only: false };
+    namespaces.extend([second, third]);
+    let mut world = world_of(configuration, 1, sizes(), 44);
+    let host = connect(&mut world, 1500, 1, 32);
+    let seen: Vec<u32> = world.host(host).namespaces().iter().map(|namespace| namespace.nsid).collect();
+    assert_eq!(seen, [1, 2], "the drive has no third");
+    for (nsid, byte) in [(1, 0x11), (2, 0x22)] {
+        let write = Io { nsid, ..io(IoKind::Write, 0, 8, vec![byte; 4096], u64::from(nsid)) };
+        assert!(run_one(&mut world, host, write).status.is_success());
+    }
+    for (nsid, byte) in [(1, 0x11), (2, 0x22)] {
+        let read = run_one(&mut world, host, Io { nsid, ..io(IoKind::Read, 0, 8, Vec::new(), u64::from(10 + nsid)) });
+        assert!(read.status.is_success() && read.data == vec![byte; 4096], "namespace {nsid}");
+    }
+    world.host(host).disconnect();
+    world.run_for(SECOND);
+    settled(&mut world);
+}
+
 /// A drive that swallows a command, and its abort, is reset: its commands end with an error in bounded time, it comes back,
 /// and the other drive's I/O never pauses.
 #[test]
@@ -124,7 +150,7 @@ fn a_silent_drive_fails_cleanly_and_alone() {
     let mut configuration = configuration("mem:64M");
     configuration.drives.push(Drive { name: "d1".into(), uri: "mem:64M".into() });
     let namespaces = &mut configuration.subsystems[0].namespaces;
-    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16], read_only: false });
+    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), drive_nsid: None, uuid: [8; 16], read_only: false });
     let mut world = world_of(configuration, 1, sizes(), 43);
     let host = connect(&mut world, 1500, 1, 32);
     let faults = world.card().faults("d0").unwrap();

@@ -61,13 +61,15 @@ pub enum Hosts {
     Only(Vec<String>),
 }
 
-/// A namespace: a whole drive under an NSID.
+/// A namespace: a whole drive, or one of the drive's own namespaces, under an NSID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
     /// NSID, unique in the subsystem; neither zero nor the broadcast value.
     pub nsid: u32,
     /// Name of its drive.
     pub drive: String,
+    /// Which of the drive's own namespaces, by the drive's NSID; without it the first that can be served.
+    pub drive_nsid: Option<u32>,
     /// Its UUID in RFC 4122's byte order; hosts drop a namespace whose UUID changes.
     pub uuid: [u8; 16],
     /// Hosts may read it and change nothing (NVM Command Set 1.0 §4.1.5.1, NSATTR bit 0).

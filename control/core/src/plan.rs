@@ -43,8 +43,15 @@ pub(crate) enum Drive {
 pub(crate) struct Geometry {
     pub(crate) oncs: u16,
     pub(crate) volatile_write_cache: bool,
-    /// Its first namespace, which is the one served.
-    pub(crate) namespace: DriveNamespace,
+    /// Those of its namespaces that can be served; never empty.
+    pub(crate) namespaces: Vec<DriveNamespace>,
+}
+
+impl Geometry {
+    /// The namespace with the drive's NSID, or, without one, the first.
+    pub(crate) fn namespace(&self, nsid: Option<u32>) -> Option<&DriveNamespace> {
+        self.namespaces.iter().find(|namespace| nsid.is_none_or(|nsid| namespace.nsid.get() == nsid))
+    }
 }
 
 /// Where the plan stands.
@@ -279,8 +286,9 @@ impl Control {
         let Some(name) = self.configuration.drives.get(drive as usize).map(|d| d.name.clone()) else {
             return Ok(());
         };
-        let usable = namespaces.iter().find(|n| n.blocks.get() > 0 && (9..=31).contains(&n.block_shift));
-        let Some(&namespace) = usable else {
+        let usable = namespaces.iter().filter(|n| n.blocks.get() > 0 && (9..=31).contains(&n.block_shift));
+        let namespaces: Vec<DriveNamespace> = usable.copied().collect();
+        let Some(&namespace) = namespaces.first() else {
             self.drive_failed(drive, "it has no namespace that can be served");
             return Ok(());
         };
@@ -291,7 +299,7 @@ impl Control {
             block_shift: namespace.block_shift,
         });
         let volatile_write_cache = ready.vwc & 1 != 0;
-        let geometry = Geometry { oncs: ready.oncs.get(), volatile_write_cache, namespace };
+        let geometry = Geometry { oncs: ready.oncs.get(), volatile_write_cache, namespaces };
         self.plan.drives[drive as usize] = Drive::Ready(Box::new(geometry));
         self.attach_to_running_controllers(drive as u16);
         self.retry_held_connects();
@@ -316,7 +324,7 @@ impl Control {
         served
             .filter_map(|namespace| {
                 let drive = self.configuration.drive_number(&namespace.drive);
-                let on_drive = &self.plan.geometry(drive)?.namespace;
+                let on_drive = self.plan.geometry(drive)?.namespace(namespace.drive_nsid)?;
                 let body = NamespaceAdd {
                     cntlid: U16::new(cntlid),
                     drive: U16::new(drive),

@@ -180,7 +180,8 @@ fn drive_state(drive: &Drive) -> DriveState {
     match drive {
         Drive::Opening => DriveState::Opening,
         Drive::Ready(geometry) => {
-            DriveState::Ready { blocks: geometry.namespace.blocks.get(), block_shift: geometry.namespace.block_shift }
+            let first = &geometry.namespaces[0];
+            DriveState::Ready { blocks: first.blocks.get(), block_shift: first.block_shift }
         }
         Drive::Failed(text) => DriveState::Failed(text.clone()),
     }

@@ -45,7 +45,13 @@ fn configuration(arguments: &Arguments) -> Configuration {
         subsystems: vec![Subsystem {
             nqn: NQN.into(),
             hosts: Hosts::Any,
-            namespaces: vec![Namespace { nsid: 1, drive: "d0".into(), uuid: *b"gantry-demo-uuid", read_only: false }],
+            namespaces: vec![Namespace {
+                nsid: 1,
+                drive: "d0".into(),
+                drive_nsid: None,
+                uuid: *b"gantry-demo-uuid",
+                read_only: false,
+            }],
         }],
     }
 }

@@ -556,6 +556,7 @@ fn configuration(plan: &Plan, target: usize) -> Configuration {
                 namespaces: vec![Namespace {
                     nsid: 1,
                     drive: format!("d{at}"),
+                    drive_nsid: None,
                     uuid: [at as u8 + 1; 16],
                     read_only: plan.drives[at].read_only,
                 }],

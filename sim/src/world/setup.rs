@@ -75,7 +75,7 @@ pub fn add_drive(configuration: &mut Configuration, uri: &str) -> usize {
     let mut uuid = [0x60; 16];
     uuid[8..].copy_from_slice(&(number as u64).to_be_bytes());
     configuration.drives.push(Drive { name: name.clone(), uri: uri.into() });
-    let namespace = Namespace { nsid: 1, drive: name, uuid, read_only: false };
+    let namespace = Namespace { nsid: 1, drive: name, drive_nsid: None, uuid, read_only: false };
     configuration.subsystems.push(Subsystem { nqn: nqn(number), hosts: Hosts::Any, namespaces: vec![namespace] });
     number
 }

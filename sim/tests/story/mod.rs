@@ -28,7 +28,13 @@ pub(crate) fn configuration(uri: &str) -> Configuration {
         subsystems: vec![Subsystem {
             nqn: NQN.into(),
             hosts: Hosts::Any,
-            namespaces: vec![Namespace { nsid: 1, drive: "d0".into(), uuid: [7; 16], read_only: false }],
+            namespaces: vec![Namespace {
+                nsid: 1,
+                drive: "d0".into(),
+                drive_nsid: None,
+                uuid: [7; 16],
+                read_only: false,
+            }],
         }],
     }
 }

@@ -6,6 +6,7 @@ use super::{Controller, MAXCMD, Reply, Request, Subsystem, events};
 use crate::hash::fnv1a;
 use crate::plan::Geometry;
 use crate::{Control, Namespace};
+use gantry::channel::event::DriveNamespace;
 use gantry_wire::fabrics::nqn_field;
 use gantry_wire::nvme::identify::{self, IdentifyControllerNvm, NamespaceId, cns, oncs, set_text, sgls};
 use gantry_wire::nvme::{IdentifyController, IdentifyNamespace, Nsid, NsidList, Status};
@@ -47,7 +48,7 @@ impl Control {
             }
             (Subsystem::Nvm(at), cns::IO_NAMESPACE) => {
                 // No protection information and no storage tags: all zero (NVM Command Set 1.0 §4.1.5.3).
-                self.geometry_of(controller, at, nsid).map(|_| vec![0; identify::LEN])
+                self.on_drive(controller, at, nsid).map(|_| vec![0; identify::LEN])
             }
             (Subsystem::Nvm(_), cns::IO_CONTROLLER) => Ok(IdentifyControllerNvm::zeroed().as_bytes().to_vec()),
             (Subsystem::Nvm(_), cns::IO_ACTIVE_NSIDS) => active_nsids(controller, nsid),
@@ -104,11 +105,12 @@ impl Control {
         self.configuration.subsystems[at].namespaces.iter().find(|namespace| namespace.nsid == nsid.0)
     }
 
-    /// Where a namespace that the controller has lies, while its drive is up.
-    pub(super) fn geometry_of(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<&Geometry, Status> {
+    /// What a namespace that the controller has is on its drive, while that is up.
+    pub(super) fn on_drive(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<&DriveNamespace, Status> {
         let configured = self.configured(at, nsid).filter(|n| controller.attached.contains_key(&n.nsid));
-        let drive = self.configuration.drive_number(&configured.ok_or(Status::INVALID_NAMESPACE)?.drive);
-        self.plan.geometry(drive).ok_or(Status::INTERNAL_PATH_ERROR)
+        let configured = configured.ok_or(Status::INVALID_NAMESPACE)?;
+        let geometry = self.plan.geometry(self.configuration.drive_number(&configured.drive));
+        geometry.and_then(|geometry| geometry.namespace(configured.drive_nsid)).ok_or(Status::INTERNAL_PATH_ERROR)
     }
 
     /// CNS 00: a page of zeroes says that a valid NSID is inactive.
@@ -119,7 +121,7 @@ impl Control {
             return Err(Status::INVALID_NAMESPACE);
         }
         if controller.attached.contains_key(&nsid.0) {
-            let namespace = &self.geometry_of(controller, at, nsid)?.namespace;
+            let namespace = self.on_drive(controller, at, nsid)?;
             let blocks = namespace.blocks.get();
             page.nsze = blocks.into();
             page.ncap = blocks.into();
@@ -139,7 +141,7 @@ impl Control {
 
     /// CNS 03.
     fn descriptors(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<Vec<u8>, Status> {
-        let namespace = &self.geometry_of(controller, at, nsid)?.namespace;
+        let namespace = self.on_drive(controller, at, nsid)?;
         let mut ids = Vec::new();
         if namespace.eui64 != [0; 8] {
             ids.push(NamespaceId::Eui64(namespace.eui64));
@@ -156,7 +158,7 @@ impl Control {
 
     /// CNS 08 (figure 280): what is true of a namespace in any command set.
     fn independent_namespace(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<Vec<u8>, Status> {
-        self.geometry_of(controller, at, nsid)?;
+        self.on_drive(controller, at, nsid)?;
         let mut page = vec![0; identify::LEN];
         // NMIC: several controllers. NSTAT: ready.
         page[1] = 1;

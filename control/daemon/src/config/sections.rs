@@ -262,7 +262,7 @@ fn namespace(
     before: &[Namespace],
     found: &mut Found,
 ) -> Option<Namespace> {
-    table.only(&["nsid", "drive", "uuid", "read_only"], found);
+    table.only(&["nsid", "drive", "drive_nsid", "uuid", "read_only"], found);
     if !table.has("nsid") {
         found.add(table.span.clone(), "the namespace has no `nsid`", "write `nsid = 1`: the number hosts see");
     }
@@ -273,10 +273,16 @@ fn namespace(
     }
     let drive = table.text("drive", "write `drive = \"NAME\"`, the name of a [[drive]]", found);
     let drive = drive.and_then(|drive| known_drive(drive, drives, found));
+    let drive_nsid = match table.has("drive_nsid") {
+        true => Some(table.integer("drive_nsid", 1..=0xffff_fffd, found)?.value as u32),
+        false => None,
+    };
     let uuid = table.text("uuid", UUID_REMEDY, found);
-    let uuid = uuid.and_then(|At { value, span }| unique_uuid(&value, span, drive.as_deref(), others, before, found));
+    let uuid = uuid.and_then(|At { value, span }| {
+        unique_uuid(&value, span, (drive.as_deref(), drive_nsid), others, before, found)
+    });
     let read_only = table.flag("read_only", found);
-    Some(Namespace { nsid: nsid?.value as u32, drive: drive?, uuid: uuid?, read_only })
+    Some(Namespace { nsid: nsid?.value as u32, drive: drive?, drive_nsid, uuid: uuid?, read_only })
 }
 
 fn known_drive(drive: At<String>, drives: &[Drive], found: &mut Found) -> Option<String> {
@@ -293,11 +299,11 @@ fn known_drive(drive: At<String>, drives: &[Drive], found: &mut Found) -> Option
     None
 }
 
-/// Two namespaces with one UUID are one namespace to a host: they must lie on one drive.
+/// Two namespaces with one UUID are one namespace to a host: they must be one namespace of one drive.
 fn unique_uuid(
     text: &str,
     span: Range<usize>,
-    drive: Option<&str>,
+    (drive, drive_nsid): (Option<&str>, Option<u32>),
     others: &[Subsystem],
     before: &[Namespace],
     found: &mut Found,
@@ -307,7 +313,9 @@ fn unique_uuid(
         return None;
     };
     let all = others.iter().flat_map(|subsystem| &subsystem.namespaces).chain(before);
-    let twin = all.into_iter().find(|other| other.uuid == uuid && drive.is_some_and(|drive| drive != other.drive));
+    let twin = all.into_iter().find(|other| {
+        other.uuid == uuid && drive.is_some_and(|drive| (drive, drive_nsid) != (&other.drive, other.drive_nsid))
+    });
     if let Some(twin) = twin {
         let message = format!("drive `{}` has a namespace with this UUID already", twin.drive);
         found.add(span, message, UUID_REMEDY);

@@ -38,7 +38,7 @@ fn a_good_file() {
         subsystems: vec![Subsystem {
             nqn: "nqn.2026-11.io.gantry:a".into(),
             hosts: Hosts::Any,
-            namespaces: vec![Namespace { nsid: 1, drive: "d0".into(), uuid, read_only: false }],
+            namespaces: vec![Namespace { nsid: 1, drive: "d0".into(), drive_nsid: None, uuid, read_only: false }],
         }],
     };
     let config = parse("gantry.toml", GOOD).unwrap();
@@ -252,6 +252,14 @@ fn namespaces() {
     let text = GOOD.replace("nsid = 1,", "nsid = 1, read_only = true,");
     assert!(parse("gantry.toml", &text).unwrap().desired.subsystems[0].namespaces[0].read_only);
     assert!(complaint("nsid = 1, ", "").starts_with("gantry.toml:17: the namespace has no `nsid`\n"));
+    let text = complaint("nsid = 1,", "nsid = 1, drive_nsid = 0,");
+    assert!(text.starts_with("gantry.toml:17: `drive_nsid` is not a number from 1 to 4294967293\n"), "{text}");
+    let text = GOOD.replace("nsid = 1,", "nsid = 1, drive_nsid = 3,");
+    assert_eq!(parse("gantry.toml", &text).unwrap().desired.subsystems[0].namespaces[0].drive_nsid, Some(3));
+    let twin =
+        "[{ nsid = 2, drive = \"d0\", drive_nsid = 2, uuid = \"00112233-4455-6677-8899-aabbccddeeff\" }, { nsid = 1,";
+    let text = complaint("[{ nsid = 1,", twin);
+    assert!(text.starts_with("gantry.toml:17: drive `d0` has a namespace with this UUID already\n"), "{text}");
 }
 
 #[test]

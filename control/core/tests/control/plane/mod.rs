@@ -32,8 +32,13 @@ pub(crate) const REMOTE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 
 /// One port, two drives; `s1` for [`HOST`] and `closed` for nobody.
 pub(crate) fn configuration() -> Configuration {
-    let namespace =
-        |nsid, drive: &str, byte| Namespace { nsid, drive: drive.into(), uuid: [byte; 16], read_only: false };
+    let namespace = |nsid, drive: &str, byte| Namespace {
+        nsid,
+        drive: drive.into(),
+        drive_nsid: None,
+        uuid: [byte; 16],
+        read_only: false,
+    };
     Configuration {
         epoch: 7,
         ports: vec![Port {
