@@ -249,7 +249,9 @@ struct Attached(Stepped);
 
 impl Attachment for Attached {
     fn bar(&self) -> Bar {
-        self.0.lock().bar().into()
+        let drive = self.0.lock();
+        let (vendor, device) = drive.make();
+        Bar { device: gantry_nvme::Device { vendor, device, ..Default::default() }, ..drive.bar().into() }
     }
 
     fn map(&self, region: Arc<Region>) -> Result<(), String> {

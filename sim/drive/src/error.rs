@@ -19,7 +19,9 @@ pub enum Error {
         value: String,
     },
     /// An option nobody knows.
-    #[error("drive '{uri}': unknown option '{option}'; known are size=, block=, namespaces=, mdts=, entries=, cache=")]
+    #[error(
+        "drive '{uri}': unknown option '{option}'; known are size=, block=, namespaces=, mdts=, entries=, cache= and those of docs/drives.md"
+    )]
     Option {
         /// The URI.
         uri: String,
@@ -33,6 +35,18 @@ pub enum Error {
         uri: String,
         /// The option.
         option: &'static str,
+        /// Its value.
+        value: String,
+        /// What can be.
+        remedy: &'static str,
+    },
+    /// A trait's value out of range.
+    #[error("drive '{uri}': {option}={value} cannot be; {remedy}")]
+    Trait {
+        /// The URI.
+        uri: String,
+        /// The option.
+        option: String,
         /// Its value.
         value: String,
         /// What can be.

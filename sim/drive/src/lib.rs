@@ -12,7 +12,8 @@
 //! | `file:/path,size=10G` | a file or block device; `size` is needed when the file does not exist yet |
 //!
 //! Options, after commas: `block=512` or `4096`, `namespaces=N` (equal parts), `mdts=BYTES`, `entries=N` (2 to 65536: the
-//! longest I/O queue, CAP.MQES + 1; 1024 when left out), and for memory `cache=volatile`.
+//! longest I/O queue, CAP.MQES + 1; 1024 when left out), and for memory `cache=volatile` and `identity=NAME` (two drives of one
+//! identity stand for one that is reached twice). What else a drive may be made as is in [`Traits`], an option a field.
 //!
 //! **Durability of `mem:`**: a completed write outlives [`Model::lose_power`]. With `cache=volatile` it does so once a Flush
 //! of its namespace or its own FUA was answered, or when the host had turned the write cache off (feature 06h); of other
@@ -37,6 +38,7 @@ mod identity;
 mod media;
 mod model;
 mod software;
+mod traits;
 mod uri;
 
 pub use cache::CachedMemory;
@@ -47,4 +49,5 @@ pub use identity::Identity;
 pub use media::{Media, MemoryMedia};
 pub use model::{Model, Shape};
 pub use software::{Running, SoftwareDrive, open, open_with};
+pub use traits::{Defect, SglSupport, Traits};
 pub use uri::{Medium, Uri};

@@ -46,7 +46,7 @@ pub fn open_with(
                 true => Box::new(CachedMemory::new(bytes, uri.block_shift)),
                 false => Box::new(MemoryMedia::new(bytes)),
             };
-            (media, bytes, Identity::of_name("mem", name))
+            (media, bytes, Identity::of_name("mem", uri.identity.as_deref().unwrap_or(name)))
         }
         Medium::File { path, bytes } => {
             let (media, bytes, identity) = FileMedia::open(path, *bytes)?;
@@ -55,6 +55,7 @@ pub fn open_with(
     };
     let mut shape = Shape::equal_parts(identity, bytes, uri.namespaces, uri.block_shift, uri.mdts)?;
     shape.entries = uri.entries;
+    shape.traits = uri.traits;
     Ok(SoftwareDrive { name: name.into(), model: Model::new(shape, wrap(media))? })
 }
 
@@ -63,6 +64,12 @@ impl SoftwareDrive {
     #[must_use]
     pub fn bar(&self) -> Arc<Region> {
         self.model.bar()
+    }
+
+    /// PCI vendor and device that it says it is.
+    #[must_use]
+    pub fn make(&self) -> (u16, u16) {
+        self.model.shape().traits.make
     }
 
     /// Lets the drive reach `region` by DMA.
@@ -101,7 +108,7 @@ impl SoftwareDrive {
     /// When the system has no thread for it.
     pub fn spawn(self) -> Result<Running, Error> {
         let SoftwareDrive { name, mut model } = self;
-        let (bar, space, faults) = (model.bar(), model.space(), model.faults());
+        let (bar, space, faults, make) = (model.bar(), model.space(), model.faults(), model.shape().traits.make);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let run = move || {
@@ -113,13 +120,14 @@ impl SoftwareDrive {
             }
         };
         let thread = thread::Builder::new().name(format!("drive-{name}")).spawn(run).map_err(Error::Thread)?;
-        Ok(Running { bar, space, faults, stop, thread: Some(thread) })
+        Ok(Running { bar, make, space, faults, stop, thread: Some(thread) })
     }
 }
 
 /// A drive that runs; dropping it stops and joins its thread.
 pub struct Running {
     bar: Arc<Region>,
+    make: (u16, u16),
     space: Arc<AddressSpace>,
     faults: Arc<Mutex<Faults>>,
     stop: Arc<AtomicBool>,
@@ -127,6 +135,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// PCI vendor and device that it says it is.
+    #[must_use]
+    pub fn make(&self) -> (u16, u16) {
+        self.make
+    }
+
     /// Its registers and doorbells.
     #[must_use]
     pub fn bar(&self) -> Arc<Region> {

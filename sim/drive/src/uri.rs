@@ -1,6 +1,6 @@
 //! Drive URIs: `mem:64M[,option…]` and `file:/path[,option…]`.
 
-use crate::Error;
+use crate::{Error, Traits};
 use std::path::PathBuf;
 
 /// What a drive is to be.
@@ -18,6 +18,10 @@ pub struct Uri {
     pub entries: u32,
     /// Whether a memory drive has a volatile write cache.
     pub volatile_cache: bool,
+    /// Whose identity a memory drive has, when it is not its name's.
+    pub identity: Option<String>,
+    /// What it is like.
+    pub traits: Traits,
 }
 
 /// Where a drive's data lies.
@@ -66,6 +70,7 @@ impl Uri {
         };
         let (mut block_shift, mut namespaces, mut mdts) = (9, 1, Self::MDTS_DEFAULT);
         let (mut entries, mut volatile_cache) = (Self::ENTRIES_DEFAULT, false);
+        let (mut identity, mut traits) = (None, Traits::default());
         for part in parts {
             let unknown = || Error::Option { uri: uri.into(), option: part.into() };
             let (option, value) = part.split_once('=').ok_or_else(unknown)?;
@@ -99,7 +104,15 @@ impl Uri {
                 ("cache", Medium::File { .. }) => {
                     return Err(wrong("cache", "a file has the page cache; only a memory drive takes cache=volatile"));
                 }
-                _ => return Err(unknown()),
+                ("identity", Medium::Memory { .. }) => identity = Some(value.to_owned()),
+                _ => match traits.take(option, value) {
+                    Some(Ok(())) => {}
+                    Some(Err(remedy)) => {
+                        let (uri, option, value) = (uri.into(), option.into(), value.into());
+                        return Err(Error::Trait { uri, option, value, remedy });
+                    }
+                    None => return Err(unknown()),
+                },
             }
         }
         if let Medium::Memory { bytes } = medium
@@ -112,7 +125,7 @@ impl Uri {
                 remedy: "a memory drive has 1T at most",
             });
         }
-        Ok(Uri { medium, block_shift, namespaces, mdts, entries, volatile_cache })
+        Ok(Uri { medium, block_shift, namespaces, mdts, entries, volatile_cache, identity, traits })
     }
 }
 
@@ -167,6 +180,11 @@ mod tests {
         assert!(text("mem:1M,cache=none").contains("cache=none cannot be"));
         assert!(text("file:/a,cache=volatile").contains("only a memory drive"));
         assert!(text("mem:1M,colour=red").contains("unknown option 'colour=red'"));
+        assert!(text("mem:1M,sgl=word").contains("sgl=word cannot be; it is none, dword or byte"));
+        assert!(text("mem:1M,lacks=dsm+trim").contains("lacks=dsm+trim cannot be"));
+        assert!(text("mem:1M,version=1.5").contains("1.0 to 1.4"));
+        assert!(text("mem:1M,pci=144d").contains("vendor:device"));
+        assert!(text("mem:1M,defect=rust").contains("defect=rust cannot be"));
         assert!(text("mem:1M,size=2M").contains("after mem:"));
         assert!(text("mem:é").contains("no size"), "any text is only text");
     }

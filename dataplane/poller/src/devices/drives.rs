@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gantry_dma::Region;
 use gantry_drive::Running;
-use gantry_nvme::Bar;
+use gantry_nvme::{Bar, Device};
 use gantry_pipeline::housekeeping::Attachment;
 
 use super::vfio;
@@ -31,7 +31,8 @@ struct Attached {
 
 impl Attachment for Attached {
     fn bar(&self) -> Bar {
-        self.drive.bar().into()
+        let (vendor, device) = self.drive.make();
+        Bar { device: Device { vendor, device, ..Device::default() }, ..self.drive.bar().into() }
     }
 
     fn map(&self, region: Arc<Region>) -> Result<(), String> {

@@ -1,11 +1,15 @@
 //! Admin commands. NVMe Base 2.0 §5.
 
-use super::{ASYNC_EVENTS, Model, Outcome};
+use super::{Model, Outcome};
+use crate::Defect;
 use gantry_wire::nvme::feature::{NumberOfQueues, fid};
 use gantry_wire::nvme::identify::cns;
 use gantry_wire::nvme::prp_sgl::PAGE;
 use gantry_wire::nvme::sqe::Psdt;
 use gantry_wire::nvme::{Cid, Nsid, Sqe, Status, admin};
+
+/// CSI of the key value command set.
+const KEY_VALUE: u8 = 1;
 
 impl Model {
     pub(super) fn admin(&mut self, sqe: &Sqe) -> Outcome {
@@ -16,6 +20,10 @@ impl Model {
         let mut result = 0;
         let done = match sqe.opcode {
             admin::ASYNC_EVENT_REQUEST => return self.async_event_request(sqe),
+            admin::IDENTIFY if self.is_lost_on(sqe.cns()) => {
+                self.queues.swallow(0);
+                return Outcome::Kept;
+            }
             admin::IDENTIFY => self.identify(sqe),
             admin::LOG_PAGE => self.log_page(sqe),
             admin::CREATE_IO_CQ => self.create_cq(sqe),
@@ -39,23 +47,46 @@ impl Model {
     }
 
     fn async_event_request(&mut self, sqe: &Sqe) -> Outcome {
-        if self.listening.len() >= ASYNC_EVENTS {
+        if self.listening.len() > usize::from(self.shape.traits.aerl) {
             return Outcome::Done(Status::ASYNC_EVENT_LIMIT_EXCEEDED.with_dnr(), 0);
         }
         self.listening.push_back(sqe.cid());
         Outcome::Kept
     }
 
+    /// Whether an Identify is never answered.
+    fn is_lost_on(&self, cns: u8) -> bool {
+        let traits = &self.shape.traits;
+        cns > cns::CONTROLLER && traits.has(Defect::PlainIdentify)
+            || cns == cns::NAMESPACE_DESCRIPTORS && traits.has(Defect::NoDescriptors)
+    }
+
     /// §5.17.
     fn identify(&mut self, sqe: &Sqe) -> Result<(), Status> {
         let nsid = sqe.nsid();
         let known = |model: &Model| nsid.0 >= 1 && nsid.0 as usize <= model.parts.len();
+        let traits = &self.shape.traits;
+        let since = |version| {
+            if traits.version >= version || traits.command_sets() { Ok(()) } else { Err(Status::INVALID_FIELD) }
+        };
         let page = match sqe.cns() {
             cns::CONTROLLER => self.identify_controller(),
+            // A zoned namespace has what the NVM command set says of it as well; a key value one has not.
+            cns::NAMESPACE if known(self) && traits.command_set == KEY_VALUE => return Err(Status::INVALID_FIELD),
             cns::NAMESPACE if known(self) => self.identify_namespace(nsid),
-            cns::ACTIVE_NSIDS if nsid.0 < 0xffff_fffe => self.active_nsids(nsid),
-            cns::NAMESPACE_DESCRIPTORS if self.part(nsid).is_some() => self.namespace_descriptors(nsid),
+            cns::ACTIVE_NSIDS if nsid.0 < 0xffff_fffe => {
+                since(0x0001_0100)?;
+                self.active_nsids(nsid)
+            }
+            cns::NAMESPACE_DESCRIPTORS if self.part(nsid).is_some() => {
+                since(0x0001_0300)?;
+                self.namespace_descriptors(nsid)
+            }
             cns::NAMESPACE | cns::ACTIVE_NSIDS | cns::NAMESPACE_DESCRIPTORS => return Err(Status::INVALID_NAMESPACE),
+            cns::IO_CONTROLLER if sqe.cdw11.get() >> 24 == 0 => {
+                since(0x0002_0000)?;
+                self.identify_limits()
+            }
             _ => return Err(Status::INVALID_FIELD),
         };
         done(self.answer_data(sqe, &page))
@@ -88,7 +119,7 @@ impl Model {
             return Err(Status::INVALID_INTERRUPT_VECTOR);
         }
         let interrupts = sqe.cdw11.get() >> 1 & 1 == 1;
-        self.clear_doorbell(gantry_wire::nvme::register::cq_doorbell(qid, 0));
+        self.clear_doorbell(gantry_wire::nvme::register::cq_doorbell(qid, self.shape.traits.dstrd));
         self.queues.create_cq(qid, base, entries, interrupts.then_some(vector));
         Ok(())
     }
@@ -103,7 +134,7 @@ impl Model {
         if cqid == 0 || !self.queues.has_cq(cqid) {
             return Err(Status::COMPLETION_QUEUE_INVALID);
         }
-        self.clear_doorbell(gantry_wire::nvme::register::sq_doorbell(qid, 0));
+        self.clear_doorbell(gantry_wire::nvme::register::sq_doorbell(qid, self.shape.traits.dstrd));
         self.queues.create_sq(qid, base, entries, cqid);
         Ok(())
     }

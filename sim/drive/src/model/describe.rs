@@ -1,9 +1,10 @@
 //! What the drive says of itself: Identify data and log pages. NVMe Base 2.0 §5.16, §5.17.
 
-use super::{ASYNC_EVENTS, Model, VERSION};
+use super::Model;
+use crate::{Defect, SglSupport};
 use gantry_wire::nvme::feature::aec;
 use gantry_wire::nvme::identify::{
-    self, IdentifyController, IdentifyNamespace, NamespaceId, NsidList, oncs, set_text, sgls,
+    self, IdentifyController, IdentifyControllerNvm, IdentifyNamespace, NamespaceId, NsidList, set_text, sgls,
 };
 use gantry_wire::nvme::log::{CHANGED_NAMESPACES_MAX, ErrorEntry, FirmwareSlot, SmartHealth, lid};
 use gantry_wire::nvme::{Nsid, Sqe, Status};
@@ -64,17 +65,21 @@ impl ErrorLog {
 impl Model {
     pub(super) fn identify_controller(&self) -> Vec<u8> {
         let mut id = IdentifyController::zeroed();
+        let traits = &self.shape.traits;
+        id.vid = traits.make.0.into();
+        id.ssvid = traits.make.0.into();
         set_text(&mut id.sn, &self.shape.identity.serial());
         set_text(&mut id.mn, "Gantry software drive");
         set_text(&mut id.fr, env!("CARGO_PKG_VERSION"));
         id.rab = 4;
         id.mdts = self.shape.mdts;
-        id.cntlid = 1.into();
-        id.ver = VERSION.0.into();
+        id.cmic = if traits.shared { 1 << 1 } else { 0 };
+        id.cntlid = traits.cntlid.into();
+        id.ver = traits.version.into();
         id.oaes = aec::NAMESPACE_ATTRIBUTE.into();
-        id.cntrltype = 1;
-        id.acl = 3;
-        id.aerl = ASYNC_EVENTS as u8 - 1;
+        id.cntrltype = traits.cntrltype;
+        id.acl = traits.acl;
+        id.aerl = traits.aerl;
         // One slot, read-only.
         id.frmw = 0x03;
         id.lpa = 1 << 2;
@@ -83,11 +88,18 @@ impl Model {
         id.cctemp = 358.into();
         id.sqes = 0x66;
         id.cqes = 0x44;
-        id.nn = (self.parts.len() as u32).into();
-        id.oncs = (oncs::COMPARE | oncs::DSM | oncs::WRITE_ZEROES).into();
+        id.nn = traits.nn.unwrap_or(self.parts.len() as u32).into();
+        id.oncs = traits.oncs.into();
+        id.awun = traits.atomic.into();
+        id.awupf = traits.atomic.into();
         // Flush takes the broadcast NSID (bits 2:1 = 3).
         id.vwc = 0b110 | u8::from(self.media.has_cache());
-        id.sgls = sgls::SUPPORTED.into();
+        id.sgls = match traits.sgl {
+            SglSupport::None => 0,
+            SglSupport::Dword => sgls::SUPPORTED_DWORD,
+            SglSupport::Byte => sgls::SUPPORTED,
+        }
+        .into();
         let nqn = self.shape.identity.nqn();
         id.subnqn[..nqn.len()].copy_from_slice(nqn.as_bytes());
         id.as_bytes().to_vec()
@@ -101,15 +113,37 @@ impl Model {
             id.ncap = part.blocks.into();
             id.nuse = part.blocks.into();
             // NGUID and EUI64 are never reused.
-            id.nsfeat = 1 << 3;
+            id.nsfeat = 1 << 3 | if self.shape.traits.granularity == 0 { 0 } else { 1 << 4 };
+            id.npwg = self.shape.traits.granularity.into();
+            id.noiob = self.shape.traits.boundary.into();
+            id.nmic = u8::from(self.shape.traits.shared);
+            id.dps = self.shape.traits.protection;
+            id.lbaf[0].ms = self.shape.traits.metadata.into();
             // Deallocated blocks read as zeroes, and Write Zeroes may deallocate.
             id.dlfeat = 1 | 1 << 3;
             id.nvmcap = (u128::from(part.blocks) << self.shape.block_shift).to_le_bytes();
-            id.nguid = self.shape.identity.nguid(nsid.0);
-            id.eui64 = self.shape.identity.eui64(nsid.0);
+            (id.nguid, id.eui64, _) = self.identifiers(nsid);
             id.lbaf[0].lbads = self.shape.block_shift;
         }
         id.as_bytes().to_vec()
+    }
+
+    /// What the NVM command set adds to Identify Controller (CNS 06).
+    pub(super) fn identify_limits(&self) -> Vec<u8> {
+        let mut id = IdentifyControllerNvm::zeroed();
+        let traits = &self.shape.traits;
+        (id.wzsl, id.dmrl) = (traits.wzsl, traits.dmrl);
+        (id.dmrsl, id.dmsl) = (traits.dmrsl.into(), traits.dmsl.into());
+        id.as_bytes().to_vec()
+    }
+
+    /// NGUID, EUI64 and UUID of a namespace.
+    fn identifiers(&self, nsid: Nsid) -> ([u8; 16], [u8; 8], [u8; 16]) {
+        if self.shape.traits.has(Defect::BogusIds) {
+            return ([1; 16], [0, 1, 0, 2, 0, 3, 0, 4], [2; 16]);
+        }
+        let identity = &self.shape.identity;
+        (identity.nguid(nsid.0), identity.eui64(nsid.0), identity.uuid(nsid.0))
     }
 
     pub(super) fn active_nsids(&self, after: Nsid) -> Vec<u8> {
@@ -119,12 +153,11 @@ impl Model {
 
     pub(super) fn namespace_descriptors(&self, nsid: Nsid) -> Vec<u8> {
         let mut page = vec![0; identify::LEN];
-        let identity = &self.shape.identity;
-        let ids = [
-            NamespaceId::Eui64(identity.eui64(nsid.0)),
-            NamespaceId::Nguid(identity.nguid(nsid.0)),
-            NamespaceId::Uuid(identity.uuid(nsid.0)),
-        ];
+        let (nguid, eui64, uuid) = self.identifiers(nsid);
+        let mut ids = vec![NamespaceId::Eui64(eui64), NamespaceId::Nguid(nguid), NamespaceId::Uuid(uuid)];
+        if self.shape.traits.command_sets() {
+            ids.push(NamespaceId::Csi(self.shape.traits.command_set));
+        }
         NamespaceId::emit_list(&ids, &mut page);
         page
     }

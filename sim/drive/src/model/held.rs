@@ -1,7 +1,7 @@
 //! Commands that were fetched and are executed later, in the order in which they fall due. Neither finding what is due nor
 //! finding a command by its name looks at the others.
 
-use gantry_wire::nvme::{Cid, Sqe};
+use gantry_wire::nvme::{Cid, Sqe, admin};
 use std::collections::BTreeMap;
 
 /// When a command is due, and the how-manyeth it was to arrive.
@@ -41,6 +41,11 @@ impl Held {
 
     pub(super) fn contains(&self, qid: u16, cid: Cid) -> bool {
         self.names.contains_key(&(qid, cid.0))
+    }
+
+    /// Aborts held on the admin queue.
+    pub(super) fn aborts(&self) -> usize {
+        self.turns.values().filter(|(qid, sqe)| *qid == 0 && sqe.opcode == admin::ABORT).count()
     }
 
     /// Takes one command out.

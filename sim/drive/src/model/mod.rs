@@ -19,12 +19,12 @@ mod queues;
 mod transfer;
 
 use crate::media::Media;
-use crate::{Action, Error, Faults, Identity};
+use crate::{Action, Defect, Error, Faults, Identity, Traits};
 use describe::ErrorLog;
 use gantry_dma::{AddressSpace, Region};
 use gantry_wire::nvme::feature::{AsyncEvent, aec, fid};
 use gantry_wire::nvme::prp_sgl::PAGE;
-use gantry_wire::nvme::register::{self, Aqa, Cap, Cc, Csts, Vs};
+use gantry_wire::nvme::register::{self, Aqa, Cap, Cc, Crto, Csts};
 use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, Status, admin as opcode};
 use held::Held;
 use parking_lot::Mutex;
@@ -43,12 +43,14 @@ pub struct Shape {
     pub block_shift: u8,
     /// Blocks of namespace 1, 2, …, one after the other on the medium.
     pub blocks: Vec<u64>,
-    /// MDTS: 4 KiB pages as a power of two; 0 is no limit.
+    /// MDTS: memory pages as a power of two; 0 is no limit.
     pub mdts: u8,
     /// I/O queue pairs that it grants.
     pub io_queues: u16,
     /// Entries of an I/O queue at most, 2 to 65,536: MQES + 1.
     pub entries: u32,
+    /// What it is like.
+    pub traits: Traits,
 }
 
 impl Shape {
@@ -62,7 +64,8 @@ impl Shape {
             return Err(Error::TooSmall { bytes, namespaces, block_bytes: 1 << shift });
         }
         let blocks = vec![blocks; namespaces as usize];
-        Ok(Shape { identity: id, block_shift: shift, blocks, mdts, io_queues: 64, entries: 1024 })
+        let traits = Traits::default();
+        Ok(Shape { identity: id, block_shift: shift, blocks, mdts, io_queues: 64, entries: 1024, traits })
     }
 
     /// Bytes of the medium that the namespaces need.
@@ -73,7 +76,8 @@ impl Shape {
 
     fn mdts_bytes(&self) -> usize {
         // Without a limit NLB's 16 bits are one.
-        if self.mdts == 0 { PAGE << 16 } else { PAGE << self.mdts.min(16) }
+        let mdts = if self.mdts == 0 { 16 } else { self.mdts.min(16) };
+        1 << (u32::from(mdts) + self.traits.page_shift())
     }
 }
 
@@ -92,8 +96,8 @@ enum Outcome {
     Kept,
 }
 
-/// Asynchronous Event Requests held at most: AERL + 1.
-const ASYNC_EVENTS: usize = 8;
+/// What a controller that is not disabled at once takes for it.
+const DISABLE_NS: u64 = 2_000_000_000;
 /// Commands fetched from a queue before the next has its turn.
 const BURST: usize = 16;
 
@@ -118,6 +122,10 @@ pub struct Model {
     changed: Vec<Nsid>,
     features: BTreeMap<u8, u32>,
     queues_granted: Option<(u16, u16)>,
+    /// When CSTS.RDY follows CC.EN, until it has.
+    ready_at_ns: Option<u64>,
+    /// When it was last disabled.
+    disabled_ns: Option<u64>,
     /// I/O commands fetched, and of them those that came as far as the medium: what chance counts by.
     fetched: u64,
     reached_media: u64,
@@ -136,7 +144,8 @@ impl Model {
     /// When `shape` has queues of less than 2 or more than 65,536 entries.
     pub fn new(shape: Shape, media: Box<dyn Media>) -> Result<Model, Error> {
         assert!((2..=1 << 16).contains(&shape.entries), "{} entries are no queue", shape.entries);
-        let bar = Region::shared(register::cq_doorbell(shape.io_queues, 0).next_multiple_of(PAGE).max(4 * PAGE))?;
+        let last = register::cq_doorbell(shape.io_queues, shape.traits.dstrd);
+        let bar = Region::shared(last.next_multiple_of(PAGE).max(4 * PAGE))?;
         let mut first_byte = 0;
         let part = |&blocks: &u64| {
             let part = Part { first_byte, blocks, active: true };
@@ -152,7 +161,7 @@ impl Model {
             parts,
             cc: Cc::default(),
             csts: Csts::default(),
-            queues: Queues::new(shape.io_queues),
+            queues: Queues::new(shape.io_queues, shape.traits.dstrd),
             held: Held::default(),
             listening: VecDeque::new(),
             events: VecDeque::new(),
@@ -160,6 +169,8 @@ impl Model {
             changed: Vec::new(),
             features: BTreeMap::new(),
             queues_granted: None,
+            ready_at_ns: None,
+            disabled_ns: None,
             fetched: 0,
             reached_media: 0,
             log: ErrorLog::default(),
@@ -174,10 +185,15 @@ impl Model {
     /// The registers after power-on.
     fn power_on(&self) {
         self.bar.fill(0, self.bar.length(), 0);
-        let mqes = (self.shape.entries - 1) as u16;
-        let cap = Cap::default().with_mqes(mqes).with_cqr(1).with_to(20).with_css(1);
+        let traits = &self.shape.traits;
+        let mqes = if traits.has(Defect::UntoldEntries) { 0 } else { (self.shape.entries - 1) as u16 };
+        let css = if traits.command_sets() { 1 | 1 << 6 } else { 1 };
+        let cap = Cap::default().with_mqes(mqes).with_cqr(1).with_to(traits.to).with_css(css).with_dstrd(traits.dstrd);
+        let cap = cap.with_mpsmin(traits.mpsmin).with_mpsmax(traits.mpsmin).with_crms(u8::from(traits.crto != 0));
         self.bar.store_u64(register::CAP, cap.0, Ordering::Release);
-        self.bar.store_u32(register::VS, VERSION.0, Ordering::Release);
+        self.bar.store_u32(register::VS, traits.version, Ordering::Release);
+        let crto = Crto::default().with_crwmt(traits.crto).with_crimt(traits.crto);
+        self.bar.store_u32(register::CRTO, crto.0, Ordering::Release);
     }
 
     /// Its registers and doorbells.
@@ -273,6 +289,9 @@ impl Model {
     /// registers, changes its faults or raises an event.
     #[must_use]
     pub fn next_ns(&self) -> u64 {
+        if let Some(ready_ns) = self.ready_at_ns {
+            return ready_ns;
+        }
         let due_ns = self.held.next_ns();
         if due_ns == u64::MAX || !self.is_running() || self.faults.lock().stopped { u64::MAX } else { due_ns }
     }
@@ -294,7 +313,12 @@ impl Model {
         if stopped {
             return false;
         }
-        let mut worked = self.follow_cc();
+        let mut worked = self.follow_cc(now_ns);
+        if self.ready_at_ns.is_some_and(|ready_ns| now_ns >= ready_ns) {
+            self.ready_at_ns = None;
+            self.publish(self.csts.with_rdy(1));
+            worked = true;
+        }
         if fatal && self.cc.en() == 1 && self.csts.cfs() == 0 {
             self.fatal();
             worked = true;
@@ -313,15 +337,18 @@ impl Model {
     }
 
     /// Acts on what the host wrote to CC.
-    fn follow_cc(&mut self) -> bool {
+    fn follow_cc(&mut self, now_ns: u64) -> bool {
         let cc = Cc(self.bar.load_u32(register::CC, Ordering::Acquire));
         let old = std::mem::replace(&mut self.cc, cc);
         if cc == old {
             return false;
         }
         match (old.en(), cc.en()) {
-            (1, 0) => self.reset(),
-            (0, 1) => self.enable(),
+            (1, 0) => {
+                self.disabled_ns = Some(now_ns);
+                self.reset();
+            }
+            (0, 1) => self.enable(now_ns),
             _ => {}
         }
         if cc.shn() != 0 && old.shn() == 0 {
@@ -343,11 +370,12 @@ impl Model {
         self.masked = 0;
         self.features.clear();
         self.queues_granted = None;
+        self.ready_at_ns = None;
         self.publish(Csts::default());
     }
 
     /// CC.EN 0 → 1: the admin queues come from AQA, ASQ and ACQ (§3.5.1).
-    fn enable(&mut self) {
+    fn enable(&mut self, now_ns: u64) {
         let aqa = Aqa(self.bar.load_u32(register::AQA, Ordering::Acquire));
         let address = |at| {
             let low = self.bar.load_u32(at, Ordering::Acquire);
@@ -356,16 +384,27 @@ impl Model {
         };
         let (asq, acq) = (address(register::ASQ), address(register::ACQ));
         let sizes_fit = aqa.asqs() >= 1 && aqa.acqs() >= 1;
-        // The only memory page size and command set that CAP offers.
-        if self.cc.mps() != 0 || self.cc.css() != 0 || self.cc.ams() != 0 || !sizes_fit {
+        let traits = &self.shape.traits;
+        let early = self.disabled_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) < DISABLE_NS);
+        if early && traits.has(Defect::EarlyDisabled) {
+            return self.fatal();
+        }
+        // The only memory page size and the command sets that CAP offers.
+        let css_fits = self.cc.css() == 0 || self.cc.css() == 6 && traits.command_sets();
+        if self.cc.mps() != traits.mpsmin || !css_fits || self.cc.ams() != 0 || !sizes_fit {
             return self.fatal();
         }
         // What was rung while the controller was disabled was rung for nobody.
         self.bar.fill(register::DOORBELLS, self.bar.length() - register::DOORBELLS, 0);
+        let ready_ns = traits.ready_ns;
         // The admin queue's interrupt is always enabled, on vector 0 (§3.3.3.1).
         self.queues.create_cq(0, acq, u32::from(aqa.acqs()) + 1, Some(0));
         self.queues.create_sq(0, asq, u32::from(aqa.asqs()) + 1, 0);
-        self.publish(Csts::default().with_rdy(1));
+        if ready_ns == 0 {
+            self.publish(Csts::default().with_rdy(1));
+        } else {
+            self.ready_at_ns = Some(now_ns.saturating_add(ready_ns));
+        }
     }
 
     fn fatal(&mut self) {
@@ -408,6 +447,12 @@ impl Model {
     fn take(&mut self, now_ns: u64, qid: u16, sqe: Sqe) {
         if self.is_outstanding(qid, sqe.cid()) {
             return self.complete(qid, &sqe, Status::COMMAND_ID_CONFLICT.with_dnr(), 0);
+        }
+        if qid != 0 && self.shape.traits.has(Defect::OneCommand) && self.queues.is_crowded(qid, &self.bar) {
+            return self.fatal();
+        }
+        if qid == 0 && sqe.opcode == opcode::ABORT && self.held.aborts() > usize::from(self.shape.traits.acl) {
+            return self.complete(qid, &sqe, Status::ABORT_LIMIT_EXCEEDED.with_dnr(), 0);
         }
         let number = (qid != 0).then_some(self.fetched);
         self.fetched += u64::from(qid != 0);
@@ -490,6 +535,3 @@ impl Model {
         self.parts.get(index).copied().filter(|part| part.active)
     }
 }
-
-/// NVMe 1.4.
-const VERSION: Vs = Vs(0x0001_0400);

@@ -2,8 +2,10 @@
 
 use super::transfer::locate;
 use super::{Model, Part};
+use crate::Defect;
 use crate::faults::MediaFault;
 use gantry_wire::nvme::feature::fid;
+use gantry_wire::nvme::identify::oncs;
 use gantry_wire::nvme::{DsmRange, Nsid, Sqe, Status, nvm};
 use std::io;
 use zerocopy::FromBytes;
@@ -14,10 +16,14 @@ impl Model {
     }
 
     fn nvm_checked(&mut self, sqe: &Sqe) -> Result<(), Status> {
-        let known = matches!(
-            sqe.opcode,
-            nvm::FLUSH | nvm::WRITE | nvm::READ | nvm::COMPARE | nvm::WRITE_ZEROES | nvm::DATASET_MANAGEMENT
-        );
+        let oncs = self.shape.traits.oncs;
+        let known = match sqe.opcode {
+            nvm::FLUSH | nvm::WRITE | nvm::READ => true,
+            nvm::COMPARE => oncs & oncs::COMPARE != 0,
+            nvm::WRITE_ZEROES => oncs & oncs::WRITE_ZEROES != 0,
+            nvm::DATASET_MANAGEMENT => oncs & oncs::DSM != 0,
+            _ => false,
+        };
         if !known {
             return Err(Status::INVALID_OPCODE.with_dnr());
         }
@@ -33,6 +39,7 @@ impl Model {
                 in_range(part, sqe.slba(), blocks)?;
                 let at = part.first_byte + (sqe.slba() << self.shape.block_shift);
                 if opcode == nvm::WRITE_ZEROES {
+                    self.within_limit(blocks << self.shape.block_shift)?;
                     return self.write_zeroes(sqe, at, blocks << self.shape.block_shift);
                 }
                 let length = (blocks as usize) << self.shape.block_shift;
@@ -48,9 +55,20 @@ impl Model {
         }
     }
 
+    /// Whether a Write Zeroes may be so long: by WZSL, or as a make takes it that says more than it does.
+    fn within_limit(&self, length: u64) -> Result<(), Status> {
+        let traits = &self.shape.traits;
+        let limited = traits.wzsl != 0 && length > 1 << (u32::from(traits.wzsl) + traits.page_shift());
+        let short = traits.has(Defect::ShortWriteZeroes) && length > self.shape.mdts_bytes() as u64;
+        if limited || short || traits.has(Defect::NoWriteZeroes) {
+            return Err(Status::INVALID_FIELD.with_dnr());
+        }
+        Ok(())
+    }
+
     fn read(&mut self, sqe: &Sqe, at: u64, length: usize) -> Result<(), Status> {
         // What is wrong with the command comes before what is wrong with the medium.
-        locate(&self.space, sqe, length, &mut self.spans)?;
+        locate(&self.space, sqe, length, self.shape.traits.sgl, &mut self.spans)?;
         self.read_fault(sqe)?;
         // NVM Command Set 1.0 §3.2.4: with FUA, what is read is durable first.
         if sqe.fua() && self.media.has_cache() {
@@ -105,9 +123,18 @@ impl Model {
         let range = |i: usize, buffer: &[u8]| {
             DsmRange::read_from_bytes(&buffer[i * DsmRange::LEN..][..DsmRange::LEN]).expect("16 bytes")
         };
+        let (traits, mut blocks) = (&self.shape.traits, 0);
+        let over = |limit: u64, value: u64| limit != 0 && value > limit;
         for i in 0..ranges {
             let range = range(i, &self.buffer);
             in_range(part, range.slba.get(), u64::from(range.nlb.get()))?;
+            blocks += u64::from(range.nlb.get());
+            if over(traits.dmrsl.into(), range.nlb.get().into()) {
+                return Err(Status::COMMAND_SIZE_LIMIT_EXCEEDED.with_dnr());
+            }
+        }
+        if over(traits.dmrl.into(), ranges as u64) || over(traits.dmsl, blocks) {
+            return Err(Status::COMMAND_SIZE_LIMIT_EXCEEDED.with_dnr());
         }
         if !sqe.dsm_deallocate() {
             return Ok(());

@@ -55,6 +55,8 @@ pub(super) struct Queues {
     /// Vectors whose queues have new entries.
     raised: BTreeSet<u16>,
     first: u16,
+    /// CAP.DSTRD.
+    dstrd: u8,
 }
 
 /// How far a round over the submission queues has come: by QID, for queues come and go meanwhile.
@@ -67,7 +69,7 @@ pub(super) struct Turn {
 
 impl Queues {
     /// Room for the admin queue and `io_queues` more.
-    pub(super) fn new(io_queues: u16) -> Queues {
+    pub(super) fn new(io_queues: u16, dstrd: u8) -> Queues {
         let none = usize::from(io_queues) + 1;
         Queues {
             sqs: (0..none).map(|_| None).collect(),
@@ -76,6 +78,7 @@ impl Queues {
             unposted: 0,
             raised: BTreeSet::new(),
             first: 0,
+            dstrd,
         }
     }
 
@@ -145,7 +148,7 @@ impl Queues {
         let below = |qid: u16| self.live.partition_point(|&live| live < qid);
         let is_rung = |&&qid: &&u16| {
             let sq = self.sqs[usize::from(qid)].as_ref().expect("a live queue");
-            bar.load_u32(sq_doorbell(qid, 0), Ordering::Acquire) != sq.head
+            bar.load_u32(sq_doorbell(qid, self.dstrd), Ordering::Acquire) != sq.head
         };
         loop {
             let until = if turn.wrapped { below(turn.first) } else { self.live.len() };
@@ -166,10 +169,10 @@ impl Queues {
         let Some(sq) = &mut self.sqs[usize::from(qid)] else { return Ok(None) };
         let cq = self.cqs[usize::from(sq.cqid)].as_ref().expect("a submission queue keeps its completion queue");
         // A host that fills its completion queue, or never reads what it gets, waits.
-        if !cq.waiting.is_empty() && cq.is_full(bar, sq.cqid) || sq.outstanding >= sq.entries {
+        if !cq.waiting.is_empty() && cq.is_full(bar, sq.cqid, self.dstrd) || sq.outstanding >= sq.entries {
             return Ok(None);
         }
-        let tail = bar.load_u32(sq_doorbell(qid, 0), Ordering::Acquire);
+        let tail = bar.load_u32(sq_doorbell(qid, self.dstrd), Ordering::Acquire);
         if tail >= sq.entries {
             let news = sq.bad_tail.replace(tail) != Some(tail);
             return if news { Err(Broken::Doorbell) } else { Ok(None) };
@@ -183,6 +186,14 @@ impl Queues {
         sq.head = (sq.head + 1) % sq.entries;
         sq.outstanding += 1;
         Ok(Some(Sqe::read_from_bytes(&bytes).expect("64 bytes")))
+    }
+
+    /// Whether a queue holds more commands than the one just fetched.
+    pub(super) fn is_crowded(&self, qid: u16, bar: &Region) -> bool {
+        let sq = self.sqs[usize::from(qid)].as_ref();
+        sq.is_some_and(|sq| {
+            sq.outstanding > 1 || bar.load_u32(sq_doorbell(qid, self.dstrd), Ordering::Acquire) != sq.head
+        })
     }
 
     /// A fetched command is lost: its place is not.
@@ -216,9 +227,10 @@ impl Queues {
         if self.unposted == 0 {
             return Ok(worked);
         }
+        let dstrd = self.dstrd;
         for (cqid, cq) in self.cqs.iter_mut().enumerate() {
             let Some(cq) = cq else { continue };
-            while !cq.waiting.is_empty() && !cq.is_full(bar, cqid as u16) {
+            while !cq.waiting.is_empty() && !cq.is_full(bar, cqid as u16, dstrd) {
                 let (qid, mut cqe) = cq.waiting.pop_front().expect("not empty");
                 self.unposted -= 1;
                 let head = self.sqs[usize::from(qid)].as_ref().map_or(0, |sq| sq.head);
@@ -238,8 +250,8 @@ impl Queues {
 
 impl Cq {
     /// Whether no entry is free; a head doorbell that makes no sense frees none.
-    fn is_full(&self, bar: &Region, cqid: u16) -> bool {
-        let head = bar.load_u32(cq_doorbell(cqid, 0), Ordering::Acquire);
+    fn is_full(&self, bar: &Region, cqid: u16, dstrd: u8) -> bool {
+        let head = bar.load_u32(cq_doorbell(cqid, dstrd), Ordering::Acquire);
         head >= self.entries || (self.tail + 1) % self.entries == head
     }
 

@@ -1,6 +1,7 @@
 //! Where a command's data lies in the host's memory, and moving it there. NVMe Base 2.0 §4.1.
 
 use super::Model;
+use crate::SglSupport;
 use gantry_dma::AddressSpace;
 use gantry_wire::nvme::prp_sgl::PAGE;
 use gantry_wire::nvme::sqe::Psdt;
@@ -17,12 +18,25 @@ pub(super) struct Span {
 const DESCRIPTORS_MAX: usize = 4096;
 
 /// Finds the `length` bytes of `sqe`'s data: fills `spans`.
-pub(super) fn locate(space: &AddressSpace, sqe: &Sqe, length: usize, spans: &mut Vec<Span>) -> Result<(), Status> {
+pub(super) fn locate(
+    space: &AddressSpace,
+    sqe: &Sqe,
+    length: usize,
+    sgls: SglSupport,
+    spans: &mut Vec<Span>,
+) -> Result<(), Status> {
     spans.clear();
     match sqe.psdt() {
         Psdt::Prp => prp(space, sqe.prps(), length, spans),
-        Psdt::Sgl | Psdt::SglMetadataSgl => sgl(space, sqe, length, spans),
-        Psdt::Reserved => Err(Status::INVALID_FIELD.with_dnr()),
+        Psdt::Sgl | Psdt::SglMetadataSgl if sgls != SglSupport::None => {
+            sgl(space, sqe, length, spans)?;
+            let odd = |span: &Span| span.iova & 3 != 0 || span.length & 3 != 0;
+            if sgls == SglSupport::Dword && spans.iter().any(odd) {
+                return Err(Status::SGL_GRANULARITY_INVALID.with_dnr());
+            }
+            Ok(())
+        }
+        Psdt::Sgl | Psdt::SglMetadataSgl | Psdt::Reserved => Err(Status::INVALID_FIELD.with_dnr()),
     }
 }
 
@@ -120,7 +134,7 @@ fn sgl(space: &AddressSpace, sqe: &Sqe, length: usize, spans: &mut Vec<Span>) ->
 impl Model {
     /// Reads `length` bytes of the command's data into the buffer.
     pub(super) fn fetch_data(&mut self, sqe: &Sqe, length: usize) -> Result<(), Status> {
-        locate(&self.space, sqe, length, &mut self.spans)?;
+        locate(&self.space, sqe, length, self.shape.traits.sgl, &mut self.spans)?;
         self.buffer.resize(length, 0);
         let mut at = 0;
         for span in &self.spans {
@@ -133,7 +147,7 @@ impl Model {
 
     /// Writes the buffer to where the command's data lies.
     pub(super) fn store_data(&mut self, sqe: &Sqe) -> Result<(), Status> {
-        locate(&self.space, sqe, self.buffer.len(), &mut self.spans)?;
+        locate(&self.space, sqe, self.buffer.len(), self.shape.traits.sgl, &mut self.spans)?;
         let mut at = 0;
         for span in &self.spans {
             let part = &self.buffer[at..at + span.length];

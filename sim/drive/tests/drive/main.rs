@@ -15,4 +15,5 @@ mod power;
 mod queues;
 mod rig;
 mod thread;
+mod variety;
 mod watched;

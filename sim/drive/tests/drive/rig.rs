@@ -2,7 +2,7 @@
 
 use gantry_dma::Region;
 use gantry_drive::{Faults, SoftwareDrive, open};
-use gantry_nvme::{Config, Controller, Event, IoQueue, prp};
+use gantry_nvme::{Bar, Config, Controller, Event, IoQueue, prp};
 use gantry_wire::nvme::prp_sgl::PAGE;
 use gantry_wire::nvme::{Cid, Cqe, Sqe};
 use std::sync::Arc;
@@ -27,10 +27,15 @@ pub(crate) struct Rig {
 impl Rig {
     /// A drive that is not brought up yet.
     pub(crate) fn cold(drive: SoftwareDrive, config: Config) -> Rig {
+        Rig::over(drive, |drive| drive.bar().into(), config)
+    }
+
+    /// A drive that is not brought up yet, behind the registers that `bar` makes of it.
+    pub(crate) fn over(drive: SoftwareDrive, bar: impl FnOnce(&SoftwareDrive) -> Bar, config: Config) -> Rig {
         let queues = Controller::memory_needed(config.io_queues, config.io_entries);
         let memory = Region::shared(queues + (DATA_PAGES + 4) * PAGE).unwrap();
         drive.map(Arc::clone(&memory)).unwrap();
-        let controller = Controller::new(drive.bar(), Arc::clone(&memory), 0, queues, config);
+        let controller = Controller::new(bar(&drive), Arc::clone(&memory), 0, queues, config);
         let data = queues;
         Rig { drive, controller, memory, now_ns: 0, data, list: data + DATA_PAGES * PAGE, next_cid: 0xfff0 }
     }
