@@ -9,7 +9,7 @@ use crate::Result;
 use crate::install;
 use crate::programs::{cargo, root, run, target};
 
-/// What cards are.
+/// What Rust calls it.
 const ARM64: &str = "aarch64-unknown-linux-gnu";
 
 /// Debian's linker for it.
@@ -66,9 +66,29 @@ impl Toolchain {
         Ok(command)
     }
 
+    /// A cargo command that builds release for arm64 with the C library and the DPDK in `sysroot`, a root of Debian's packages.
+    pub(crate) fn cargo_within(&self, sysroot: &Path, arguments: &[&str]) -> Result<Command> {
+        let root = sysroot.display();
+        let mut command = self.cargo(arguments)?;
+        command.env(STATIC.0, format!("-C link-arg=--sysroot={root}"));
+        command
+            .env("CC_aarch64_unknown_linux_gnu", LINKER.1)
+            .env("CFLAGS_aarch64_unknown_linux_gnu", format!("--sysroot={root}"));
+        command.env("BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_gnu", format!("--sysroot={root}"));
+        command.env("PKG_CONFIG_ALLOW_CROSS", "1").env("PKG_CONFIG_SYSROOT_DIR", sysroot);
+        command
+            .env("PKG_CONFIG_LIBDIR", format!("{root}/usr/lib/aarch64-linux-gnu/pkgconfig:{root}/usr/share/pkgconfig"));
+        Ok(command)
+    }
+
+    /// Where a program lies that was built so.
+    pub(crate) fn built(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.folder()?.join(ARM64).join("release").join(name))
+    }
+
     /// The command that runs a program which was built so.
     pub(crate) fn program(&self, name: &str) -> Result<Vec<String>> {
-        let path = self.folder()?.join(ARM64).join("release").join(name).display().to_string();
+        let path = self.built(name)?.display().to_string();
         Ok(EMULATOR.map(str::to_owned).into_iter().chain([path]).collect())
     }
 

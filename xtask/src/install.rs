@@ -53,6 +53,17 @@ pub(crate) const ARM64: &[Need] = &[
     need(Sign::Program("qemu-aarch64"), "qemu-user", "runs arm64's programs"),
 ];
 
+/// To link for arm64 with Debian's packages of it.
+pub(crate) const CROSS: &[Need] =
+    &[need(Sign::Program("aarch64-linux-gnu-gcc"), "gcc-aarch64-linux-gnu", "links for arm64")];
+
+/// To make Debian packages.
+pub(crate) const PACKAGE: &[Need] = &[
+    need(Sign::Program("dh"), "debhelper", "makes Debian packages"),
+    need(Sign::Program("dpkg-shlibdeps"), "dpkg-dev", "finds what a package depends on"),
+    need(Sign::Program("systemd-analyze"), "systemd", "checks the units"),
+];
+
 /// To run P4Runtime clients from PyPI.
 pub(crate) const CLIENTS: &[Need] =
     &[need(Sign::PythonVenv, "python3-venv", "makes virtual environments for P4Runtime clients")];

@@ -8,9 +8,11 @@ mod demo;
 mod digest;
 mod install;
 mod mutants;
+mod package;
 mod programs;
 mod python;
 mod steps;
+mod sysroot;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,12 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Debian packages, built on this machine.
+    Package {
+        /// Only for this architecture; may be repeated. For both without it.
+        #[arg(long, value_name = "ARCHITECTURE")]
+        arch: Vec<package::Architecture>,
+    },
     /// Bugs are planted one at a time, from a list and by cargo-mutants: who finds them?
     Mutants(mutants::Arguments),
     /// What packets and table updates cost, each beside a reference in the same run.
@@ -61,6 +69,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::Bench(arguments) => bench::measure(&arguments),
+        Command::Package { arch } => package::make(&arch),
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Test { only, .. } => steps::run_steps(&only),
     };

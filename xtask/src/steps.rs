@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::digest;
 use crate::install::{self, Need};
+use crate::package;
 use crate::programs::{cargo, machines, machines_with_gantry, pass_signals_on, run, target, with_clients, write_to};
 
 /// What the host in the virtual machine connects to.
@@ -49,6 +50,8 @@ enum Action {
     Killing,
     /// A seed's runs are compared.
     Digests,
+    /// Debian packages are made and looked into.
+    Packages,
 }
 
 impl Action {
@@ -85,6 +88,7 @@ impl Action {
                 command
             }
             Self::Digests => return digest::compare(),
+            Self::Packages => return package::make_and_check(),
         };
         let scenarios = match self {
             Self::Machines(Target::Nvmet) if scenarios.is_empty() => NVMET_SCENARIOS,
@@ -155,6 +159,12 @@ const STEPS: &[Step] = &[
         shows: "a seed gives the same run in every process, in debug and release, on x86-64 and arm64",
         needs: &[install::ARM64],
         actions: &[Action::Digests],
+    },
+    Step {
+        name: "package",
+        shows: "Debian packages for amd64 and arm64: what is in them, installed, upgraded, removed and purged",
+        needs: &[install::BUILD, install::PACKAGE, install::CROSS],
+        actions: &[Action::Packages],
     },
     Step {
         name: "clients",
