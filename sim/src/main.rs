@@ -7,7 +7,7 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cli::{demo, runs, scenario};
+use cli::{demo, runs, scenario, serve_drive};
 
 /// Gantry's simulator.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Replay(runs::ReplayArguments),
     /// A situation by name: figures, then verdict and digest. Without a name, those that there are.
     Scenario(scenario::Arguments),
+    /// The software drive as a PCI device for another process: a virtual machine, another gantry-dataplane. vfio-user.
+    ServeDrive(serve_drive::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Swarm(arguments) => runs::swarm(&arguments),
         Command::Replay(arguments) => runs::replay(&arguments),
         Command::Scenario(arguments) => scenario::run(&arguments),
+        Command::ServeDrive(arguments) => serve_drive::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,7 +44,7 @@ impl Link {
             space: AddressSpace::new(),
             until: Some(Instant::now() + limit),
         };
-        let reply = link.call(command::VERSION, &[&version::emit(None)], &[])?;
+        let reply = link.call(command::VERSION, &[&version::emit(version::MINOR, None)], &[])?;
         link.limits = version::parse(&reply.body)?;
         Ok(link)
     }

@@ -19,9 +19,11 @@ pub const DATA_MAX: usize = 1 << 20;
 /// Bytes of JSON that are read.
 const JSON_MAX: usize = 4096;
 
-/// What the other end can take.
+/// What the other end speaks and can take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
+    /// Its minor.
+    pub minor: u16,
     /// Descriptors in one message, at least 1.
     pub fds: usize,
     /// Data bytes in one message, at least 8 and at most [`DATA_MAX`].
@@ -31,18 +33,19 @@ pub struct Limits {
 impl Default for Limits {
     /// What an end takes that says nothing.
     fn default() -> Self {
-        Self { fds: 1, data_bytes: DATA_MAX }
+        Self { minor: MINOR, fds: 1, data_bytes: DATA_MAX }
     }
 }
 
-/// The body of this project's VERSION, as either end; `dma_maps` is how many mappings a server keeps.
+/// The body of this project's VERSION, as either end; a server's `minor` is no larger than its client's, and `dma_maps` is how
+/// many mappings it keeps.
 #[must_use]
-pub fn emit(dma_maps: Option<usize>) -> Vec<u8> {
+pub fn emit(minor: u16, dma_maps: Option<usize>) -> Vec<u8> {
     let mut capabilities = json!({ "max_msg_fds": FDS_MAX, "max_data_xfer_size": DATA_MAX, "pgsizes": 4096 });
     if let Some(maps) = dma_maps {
         capabilities["max_dma_maps"] = maps.into();
     }
-    let version = Version { major: MAJOR.into(), minor: MINOR.into() };
+    let version = Version { major: MAJOR.into(), minor: minor.into() };
     let mut body = version.as_bytes().to_vec();
     body.extend_from_slice(json!({ "capabilities": capabilities }).to_string().as_bytes());
     body.push(0);
@@ -68,7 +71,7 @@ pub fn parse(body: &[u8]) -> Result<Limits, Error> {
         text => serde_json::from_slice(text).map_err(|_| Error::Protocol("capabilities that are no JSON"))?,
     };
     let number = |name: &str| json["capabilities"][name].as_u64().map(|value| value.min(1 << 30) as usize);
-    let mut limits = Limits::default();
+    let mut limits = Limits { minor: version.minor.get(), ..Limits::default() };
     if let Some(fds) = number("max_msg_fds") {
         limits.fds = fds.max(1);
     }
@@ -91,11 +94,11 @@ mod tests {
 
     #[test]
     fn what_is_said_is_heard() {
-        assert_eq!(parse(&emit(None)).unwrap(), Limits { fds: FDS_MAX, data_bytes: DATA_MAX });
-        assert_eq!(parse(&emit(Some(4096))).unwrap(), parse(&emit(None)).unwrap());
-        assert_eq!(emit(Some(1)).last(), Some(&0));
+        assert_eq!(parse(&emit(1, None)).unwrap(), Limits { minor: 1, fds: FDS_MAX, data_bytes: DATA_MAX });
+        assert_eq!(parse(&emit(0, Some(4096))).unwrap(), Limits { minor: 0, ..parse(&emit(1, None)).unwrap() });
+        assert_eq!(emit(0, Some(1)).last(), Some(&0));
         let small = body(0, b"{\"capabilities\":{\"max_msg_fds\":0,\"max_data_xfer_size\":64}}\0");
-        assert_eq!(parse(&small).unwrap(), Limits { fds: 1, data_bytes: 64 });
+        assert_eq!(parse(&small).unwrap(), Limits { minor: 1, fds: 1, data_bytes: 64 });
     }
 
     #[test]

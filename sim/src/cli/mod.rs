@@ -4,3 +4,4 @@ pub(crate) mod demo;
 mod live;
 pub(crate) mod runs;
 pub(crate) mod scenario;
+pub(crate) mod serve_drive;
