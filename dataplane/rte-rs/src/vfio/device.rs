@@ -95,7 +95,7 @@ impl Device {
     }
 
     /// Takes up a device that another process opened and handed over, without touching what it does: it goes on reaching what it
-    /// was given. `mapped` is that, as this process has it.
+    /// was given. `mapped` is that, as this process has it. The other [releases](Device::release) it.
     ///
     /// # Errors
     /// As for [`Device::open`].
@@ -153,6 +153,7 @@ impl Device {
             command_at: config.offset + u64::from(dpdk_sys::PCI_COMMAND),
             mapped: Mutex::default(),
             requested: AtomicBool::new(false),
+            released: false,
             request,
             error,
             bar0,
@@ -284,6 +285,14 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Lets go of a device that another process has taken up: it goes on doing what it does.
+    pub fn release(mut self) {
+        let mut open = self.open.take().expect("open until it is dropped");
+        open.released = true;
+    }
+}
+
 impl Drop for Device {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
@@ -312,6 +321,8 @@ struct Open {
     /// What it reaches.
     mapped: Mutex<Vec<Arc<Region>>>,
     requested: AtomicBool,
+    /// Another process has it.
+    released: bool,
     request: OwnedFd,
     error: OwnedFd,
     bar0: Arc<Region>,
@@ -343,6 +354,9 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if self.released {
+            return;
+        }
         // Whoever still holds the BAR keeps the kernel from closing the device: it does no more DMA in any case. Neither can be
         // done to a device that has gone, nor need be.
         let _ = self.command(|command| command & !(dpdk_sys::PCI_COMMAND_MASTER as u16));
