@@ -13,7 +13,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use barrier::{read_after_phase, store_before_doorbell};
+pub use barrier::{read_after_phase, read_before_doorbell, store_before_doorbell};
 
 /// How a CRC is computed on this processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -208,6 +208,7 @@ impl IoQueue {
     #[inline]
     pub fn release(&mut self) {
         if self.cq_head != self.cq_head_rung {
+            gantry_cpu::read_before_doorbell();
             self.doorbells.store_u32(self.cq_doorbell, u32::from(self.cq_head), Ordering::Relaxed);
             self.cq_head_rung = self.cq_head;
             self.counters.cq_doorbells += 1;
