@@ -4,9 +4,9 @@
 //! offset and touches no bank. Direct counters are kept by [`EntryIndex`](crate::EntryIndex): whoever inserts an entry writes
 //! zero.
 
+use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a counter cell has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //!
 //! There are two slots for each entry of the capacity (three in small tables): entries take half, versions that die the rest.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use crate::atomic::{AtomicU32, Ordering};
 
 use crate::slots::{Ledger, Slot, Slots};
 use crate::stamp::Stamp;

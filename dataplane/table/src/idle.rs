@@ -1,8 +1,8 @@
 //! Idle times (PNA 0.7 `pna_idle_timeout`; P4Runtime 1.5 §16.4): when each entry was last hit, and which were not for long.
 
+use crate::atomic::{AtomicU64, Ordering};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::EntryIndex;
 

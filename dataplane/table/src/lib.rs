@@ -18,10 +18,9 @@
 
 extern crate alloc;
 
-/// What [`readers`] is made of. `tests/model.rs` compiles that file with a model of these.
+/// What lcores and the writer share. `tests/model` compiles the files of this crate with a model of these.
 mod atomic {
-    pub(crate) use alloc::sync::Arc;
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }
 mod counters;
 mod error;
@@ -33,6 +32,7 @@ pub mod linear;
 mod lpm;
 mod meters;
 mod readers;
+mod sequence;
 mod slots;
 mod stamp;
 mod ternary;

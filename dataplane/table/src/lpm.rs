@@ -4,7 +4,7 @@
 //! in use, from the longest down, so it costs as many probes as there are different lengths up to the match: one or two for a
 //! table of hosts and a default, twenty for a full Internet table. The tables of this pipeline are of the first kind.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::hashed::{HashedTable, Watch, bump};
 use crate::slots::index_limit;

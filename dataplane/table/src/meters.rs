@@ -12,7 +12,9 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+use crate::atomic::{AtomicU64, Ordering};
+use crate::sequence::Sequence;
 
 /// Colours, as `PNA_MeterColor_t` has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,7 +116,7 @@ const FIRST: u64 = 3;
 #[repr(align(64))]
 struct Meter {
     /// 0 when not configured, odd while being configured, [`FIRST`] for the first time.
-    version: AtomicU64,
+    version: Sequence,
     committed: Bucket,
     peak: Bucket,
 }
@@ -132,7 +134,7 @@ impl Meters {
     /// So many meters, none configured. 96 bytes a meter.
     #[must_use]
     pub fn new(meters: usize) -> Self {
-        let meter = |_| Meter { version: AtomicU64::new(0), committed: Bucket::new(), peak: Bucket::new() };
+        let meter = |_| Meter { version: Sequence::new(0), committed: Bucket::new(), peak: Bucket::new() };
         let config = |_| core::array::from_fn(|_| AtomicU64::new(0));
         Self(Arc::new(Shared { meters: (0..meters).map(meter).collect(), configs: (0..meters).map(config).collect() }))
     }
@@ -153,10 +155,8 @@ impl Meters {
     /// whether there is such a meter.
     pub fn configure(&self, meter: usize, config: Option<&MeterConfig>, now_ns: u64) -> bool {
         let Some(cell) = self.0.meters.get(meter) else { return false };
-        let version = cell.version.load(Ordering::Relaxed);
-        // The sequence that `execute` checks: odd, then the words, then even.
-        cell.version.store(version.wrapping_add(2) | 1, Ordering::Relaxed);
-        fence(Ordering::Release);
+        let version = cell.version.version();
+        cell.version.begin(version.wrapping_add(2) | 1);
         if let Some(config) = config {
             let now = now_ns << FRACTION;
             cell.committed.configure(config.cir, config.cburst, now);
@@ -165,14 +165,14 @@ impl Meters {
             self.0.configs[meter].iter().zip(words).for_each(|(cell, word)| cell.store(word, Ordering::Relaxed));
         }
         let even = version.wrapping_add(4) & !1;
-        cell.version.store(if config.is_some() { even.max(4) } else { 0 }, Ordering::Release);
+        cell.version.end(if config.is_some() { even.max(4) } else { 0 });
         true
     }
 
     /// How a meter is configured. For the thread that configures.
     #[must_use]
     pub fn config(&self, meter: usize) -> Option<MeterConfig> {
-        if self.0.meters.get(meter)?.version.load(Ordering::Relaxed) == 0 {
+        if self.0.meters.get(meter)?.version.version() == 0 {
             return None;
         }
         let [cir, cburst, pir, pburst] = core::array::from_fn(|at| self.0.configs[meter][at].load(Ordering::Relaxed));
@@ -217,15 +217,13 @@ impl Meter {
     fn limits(&self) -> Option<[(u64, u64); 2]> {
         let mut tries = 4;
         loop {
-            let version = self.version.load(Ordering::Acquire);
-            if version <= FIRST {
-                return None;
-            }
-            let limits = [&self.committed, &self.peak]
-                .map(|bucket| (bucket.period.load(Ordering::Relaxed), bucket.depth.load(Ordering::Relaxed)));
-            fence(Ordering::Acquire);
+            let limits = || {
+                [&self.committed, &self.peak]
+                    .map(|bucket| (bucket.period.load(Ordering::Relaxed), bucket.depth.load(Ordering::Relaxed)))
+            };
+            let (limits, whole) = self.version.read(FIRST, limits)?;
             tries -= 1;
-            if tries == 0 || version & 1 == 0 && self.version.load(Ordering::Relaxed) == version {
+            if whole || tries == 0 {
                 return Some(limits);
             }
         }

@@ -6,9 +6,10 @@
 //! next needs no fence: until its new number is seen, the old one holds back more than it must.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use crate::Generation;
-use crate::atomic::{Arc, AtomicBool, AtomicU64, Ordering, fence};
+use crate::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// What a seat holds while its lcore is in no generation.
 const QUIESCENT: u64 = 0;

@@ -1,8 +1,8 @@
 //! Slots: rows of words in cache lines, of which the first is the stamp; and the numbers that entries keep.
 
+use crate::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use alloc::boxed::Box;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::StageError;
 use crate::readers::Apart;

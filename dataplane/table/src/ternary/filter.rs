@@ -5,8 +5,8 @@
 //! that do not match for ranges wider than four bits, and never lacks one that is seen and matches. The writer sets a slot's bits
 //! before it publishes the entry and clears them when nobody sees it any more.
 
+use crate::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::key::{Match, TernaryKey, accepted};
 use crate::Line;
