@@ -10,7 +10,7 @@ use crate::install;
 use crate::programs::{cargo, root, run, target};
 
 /// What Rust calls it.
-const ARM64: &str = "aarch64-unknown-linux-gnu";
+pub(crate) const ARM64: &str = "aarch64-unknown-linux-gnu";
 
 /// Debian's linker for it.
 const LINKER: (&str, &str) = ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
@@ -84,6 +84,16 @@ impl Toolchain {
     /// Where a program lies that was built so.
     pub(crate) fn built(&self, name: &str) -> Result<PathBuf> {
         Ok(self.folder()?.join(ARM64).join("release").join(name))
+    }
+
+    /// Its compiler.
+    pub(crate) fn compiler(&self) -> String {
+        self.compiler.map_or_else(|| std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned()), str::to_owned)
+    }
+
+    /// Where what runs while building, as derives do, is.
+    pub(crate) fn built_here(&self) -> Result<PathBuf> {
+        Ok(self.folder()?.join("release"))
     }
 
     /// The command that runs a program which was built so.

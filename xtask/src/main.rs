@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod arm64;
+mod barriers;
 mod bench;
 mod demo;
 mod digest;

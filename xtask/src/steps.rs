@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::barriers;
 use crate::digest;
 use crate::install::{self, Need};
 use crate::package;
@@ -52,6 +53,8 @@ enum Action {
     Digests,
     /// Debian packages are made and looked into.
     Packages,
+    /// The driver's barriers are looked for in what is compiled for arm64.
+    Barriers,
 }
 
 impl Action {
@@ -89,6 +92,7 @@ impl Action {
             }
             Self::Digests => return digest::compare(),
             Self::Packages => return package::make_and_check(),
+            Self::Barriers => return barriers::check(),
         };
         let scenarios = match self {
             Self::Machines(Target::Nvmet) if scenarios.is_empty() => NVMET_SCENARIOS,
@@ -165,6 +169,12 @@ const STEPS: &[Step] = &[
         shows: "Debian packages for amd64 and arm64: what is in them, installed, upgraded, removed and purged",
         needs: &[install::BUILD, install::PACKAGE, install::CROSS],
         actions: &[Action::Packages],
+    },
+    Step {
+        name: "barriers",
+        shows: "compiled for arm64, the driver has its barriers between phases, entries and doorbells",
+        needs: &[install::ARM64],
+        actions: &[Action::Barriers],
     },
     Step {
         name: "clients",
