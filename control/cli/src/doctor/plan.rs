@@ -101,6 +101,18 @@ impl Plan {
         self.process.as_ref().is_some_and(|process| process.arguments.iter().any(|argument| argument == "--no-huge"))
     }
 
+    /// Whether the running data plane, if there is one, was told of a PCI device that may become a port.
+    pub(super) fn allows(&self, device: &str) -> bool {
+        let Some(Process { arguments, .. }) = &self.process else { return true };
+        let long = device.split_once('.').filter(|(place, _)| place.len() == 5).map(|_| format!("0000:{device}"));
+        let same = |given: &str| given == device || Some(given) == long.as_deref() || format!("0000:{given}") == device;
+        let values = arguments.windows(2).filter(|pair| pair[0] == "--pci").map(|pair| pair[1].as_str());
+        let joined = arguments.iter().filter_map(|argument| argument.strip_prefix("--pci="));
+        // An EAL argument may allow it too, in ways that are DPDK's matter.
+        let through_eal = arguments.iter().any(|argument| argument.contains(device));
+        values.chain(joined).any(same) || through_eal
+    }
+
     /// The value of an option of the running data plane.
     pub(super) fn option(&self, name: &str) -> Option<&str> {
         let arguments = &self.process.as_ref()?.arguments;

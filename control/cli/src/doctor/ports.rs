@@ -46,6 +46,16 @@ pub(super) fn examine(machine: &Machine<'_>, plan: &Plan, report: &mut Report) {
             );
         }
         device(machine, port, report);
+        if port.device.parse::<Address>().is_ok() && !plan.allows(&port.device) {
+            report.error(
+                "port.not-given",
+                format!("port {}: gantry-dataplane was not told that {} may become a port", port.name, port.device),
+                format!(
+                    "add --pci {} to its options (DATAPLANE_OPTIONS in /etc/default/gantry), and restart it",
+                    port.device
+                ),
+            );
+        }
         report.unless_found(before, "port", format!("port {}: {}", port.name, port.device));
     }
 }

@@ -7,8 +7,8 @@ use crate::segment::{self, SegmentError};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Where the package puts the data plane.
-const PROGRAM: &str = "usr/bin/gantry-dataplane";
+/// Where a package puts the data plane.
+const PROGRAMS: [&str; 2] = ["usr/sbin/gantry-dataplane", "usr/bin/gantry-dataplane"];
 /// Longest part of a program that is searched for the names of its libraries, in bytes.
 const SEARCHED: u64 = 64 << 20;
 
@@ -18,7 +18,8 @@ pub(super) fn configuration(machine: &Machine<'_>, config: &Path, gantryd: &str,
         report.error(
             "config.missing",
             format!("there is no configuration {file}"),
-            "install deploy/gantry.toml there and write your ports and drives into it, or name another with --config",
+            "install the example there (deploy/gantry.toml, /usr/share/doc/gantry) and write your ports and drives into it, or name \
+             another with --config",
         );
         return;
     }
@@ -46,8 +47,8 @@ pub(super) fn dpdk(machine: &Machine<'_>, plan: &Plan, report: &mut Report) {
     use std::io::Read;
     let before = report.0.len();
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(machine.at(PROGRAM)).and_then(|file| file.take(SEARCHED).read_to_end(&mut bytes));
-    if file.is_err() {
+    let file = PROGRAMS.iter().find_map(|program| std::fs::File::open(machine.at(program)).ok());
+    if file.and_then(|file| file.take(SEARCHED).read_to_end(&mut bytes).ok()).is_none() {
         // It may have been started from elsewhere.
         return;
     }
