@@ -30,22 +30,28 @@ pub enum EventKind {
     KeepAliveExpired = 4,
     /// The drive is up. Object: drive. Tail: [`DriveReady`], then a [`DriveNamespace`] each.
     DriveReady = 5,
-    /// The drive could not be brought up, or has failed and its commands have ended. Object: drive. Tail: a line of text.
-    /// [`EventKind::DriveReady`] follows when a reset brings it back.
+    /// The drive could not be brought up, or has failed and its commands have ended, or is not there. Object: drive; reason:
+    /// [`DRIVE_ABSENT`] or zero. Tail: a line of text. [`EventKind::DriveReady`] follows when it serves again.
     DriveFailed = 6,
     /// The port is open. Object: port. Tail: its MAC address, six bytes.
     PortUp = 7,
     /// A command has been at the drive for too long, or its host wants it ended, and is being aborted; if it stays for too long, the drive is reset and
     /// [`EventKind::DriveFailed`] follows. Object: drive; reason: the CID.
     DriveSlow = 8,
+    /// What a drive was when it last served, told at the beginning of a session of one that does not serve now. Object:
+    /// drive. Tail: as of [`EventKind::DriveReady`].
+    DriveKnown = 9,
 }
+
+/// Reason of [`EventKind::DriveFailed`]: the drive is not there, and is waited for.
+pub const DRIVE_ABSENT: u16 = 1;
 
 impl EventKind {
     /// The kind with this number, if there is one.
     #[must_use]
     pub fn from_u16(n: u16) -> Option<Self> {
         use EventKind::*;
-        [QpEstablished, QpFailed, QpRetired, KeepAliveExpired, DriveReady, DriveFailed, PortUp, DriveSlow]
+        [QpEstablished, QpFailed, QpRetired, KeepAliveExpired, DriveReady, DriveFailed, PortUp, DriveSlow, DriveKnown]
             .into_iter()
             .find(|k| *k as u16 == n)
     }
@@ -101,7 +107,7 @@ pub struct DriveNamespace {
     pub flags: u8,
     /// Zero.
     pub reserved: U16,
-    /// Number of blocks.
+    /// Number of blocks; zero of one that is there no more, or is not the one that was served under this NSID.
     pub blocks: U64,
     /// NGUID, zero when it has none.
     pub nguid: [u8; 16],

@@ -28,8 +28,8 @@ pub struct AddressAdd {
     pub ip: [u8; 16],
 }
 
-/// Opens a drive. Tail: its URI (`file:/path`, `mem:SIZE`). COMMIT means that bring-up has begun;
-/// [`DriveReady`](super::event::DriveReady) or a failure follows as an event.
+/// Names a drive. Tail: its URI (`file:/path`, `mem:SIZE`). It need not be there: after COMMIT it is looked for;
+/// [`DriveReady`](super::event::DriveReady) or why it does not serve follows as an event, as often as that changes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 pub struct DriveAdd {

@@ -311,6 +311,8 @@ impl Control {
             Some(EventKind::KeepAliveExpired) => self.keep_alive_expired(object as u16),
             Some(EventKind::DriveReady) => return self.drive_ready(object, tail),
             Some(EventKind::DriveFailed) => self.drive_failed(object, &String::from_utf8_lossy(tail)),
+            // What it was is of no use while it is not there.
+            Some(EventKind::DriveKnown) => {}
             Some(EventKind::DriveSlow) => self.drive_slow(object),
             Some(EventKind::PortUp) => self.port_up(object, tail),
             // A later minor version may add kinds.

@@ -46,7 +46,7 @@ use crate::state::{Core, Sizes};
 use lcore::LcoreState;
 
 /// The format of the bytes. Every change to what is told, or to its order, is another one.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Most bytes that are read: an upper bound for what a successor makes of them.
 pub const BYTES_MAX: usize = 1 << 28;
@@ -238,7 +238,7 @@ impl Told {
         self.0.housekeeping.ports()
     }
 
-    /// The drives that must be handed over: number, name, URI.
+    /// The drives that must be handed over, those that are there: number, name, URI.
     pub fn drives(&self) -> impl Iterator<Item = (u16, &str, &str)> {
         self.0.housekeeping.drives()
     }

@@ -95,9 +95,9 @@ impl HousekeepingState {
     }
 
     pub(crate) fn drives(&self) -> impl Iterator<Item = (u16, &str, &str)> {
-        self.drives.iter().map(|(number, drive)| {
-            let (name, uri) = drive.device();
-            (*number, name, uri)
+        self.drives.iter().filter_map(|(number, drive)| {
+            let (name, uri) = drive.device()?;
+            Some((*number, name, uri))
         })
     }
 }
@@ -206,7 +206,6 @@ impl<E: Environment> Housekeeping<E> {
         let mut attachments: BTreeMap<u16, Box<dyn Attachment>> = handed.into_iter().collect();
         for (number, drive) in told.drives {
             let attachment = attachments.remove(&number);
-            let attachment = attachment.ok_or_else(|| Refused::Unfit(format!("drive {number} was not handed over")))?;
             must(usize::from(number) < DRIVES, || format!("drive {number} is one too many"))?;
             this.drives.insert(number, drive.take_up(attachment, lcores, regions)?);
         }

@@ -50,7 +50,14 @@ pub trait Environment {
     /// A line for the operator: what, where, what to do.
     fn open_port(&mut self, port: u16, mtu: u16, device: &str) -> Result<OpenPort<Self::Queue>, String>;
 
-    /// Opens a drive.
+    /// Checks a drive's URI for what no waiting mends, without touching the drive.
+    ///
+    /// # Errors
+    /// A line for the operator.
+    fn check_drive(&self, name: &str, uri: &str) -> Result<(), String>;
+
+    /// Opens a drive, in bounded time. Called again every few seconds while it fails, and when a drive that was removed is
+    /// looked for: one that is not there must be cheap to find so.
     ///
     /// # Errors
     /// A line for the operator.

@@ -1,7 +1,7 @@
 //! Transactions: BEGIN, operations, PREPARE, COMMIT.
 //!
 //! PREPARE goes through the operations in order, checks each against what exists and what the transaction
-//! itself has staged, and opens or reserves what can fail: ports, drives, QP names. COMMIT then cannot fail.
+//! itself has staged, and opens or reserves what can fail: ports, QP names. COMMIT then cannot fail.
 //! Each lcore gets all that concerns it in one batch.
 
 use alloc::boxed::Box;
@@ -201,7 +201,7 @@ impl<E: Environment> Housekeeping<E> {
 
     fn unstage(&mut self, staged: Vec<Staged<E::Queue>>) {
         self.tables.rollback();
-        // Ports and drives close as they are dropped.
+        // Ports close as they are dropped.
         for stage in staged.into_iter().rev() {
             if let Staged::Qp { lcore, slot, qpn, .. } = stage {
                 self.names.give_back(lcore, slot, qpn);
@@ -353,12 +353,9 @@ impl<E: Environment> Housekeeping<E> {
             return refusal(Reason::Invalid, "drives are numbered from 0 to 255, each once");
         }
         let name = add.name.as_str();
-        let opened = self.environment.open_drive(name, &uri).and_then(|attachment| {
-            let drive = Drive::bring_up(name.into(), uri.clone(), attachment, &self.lcore_memory);
-            drive.map_err(|error| alloc::format!("drive {name} ({uri}): {error}"))
-        });
-        match opened {
-            Ok(drive) => Ok(Staged::Drive(number, Box::new(drive))),
+        // It need not be there yet: it is opened after COMMIT, and looked for until it is.
+        match self.environment.check_drive(name, &uri) {
+            Ok(()) => Ok(Staged::Drive(number, Box::new(Drive::new(name.into(), uri, self.lcores)))),
             Err(text) => refusal(Reason::Device, text),
         }
     }

@@ -9,6 +9,17 @@ use gantry_pipeline::housekeeping::Attachment;
 
 use super::vfio;
 
+/// Checks a URI for what no waiting mends.
+///
+/// # Errors
+/// A line for the operator.
+pub(super) fn check(uri: &str) -> Result<(), String> {
+    match uri.split_once(':') {
+        Some(("pci", rest)) => vfio::check(rest),
+        _ => gantry_drive::Uri::parse(uri).map(drop).map_err(|error| error.to_string()),
+    }
+}
+
 /// Opens the drive that `uri` names, for as many queue pairs as there are `lcores`.
 ///
 /// # Errors

@@ -34,11 +34,16 @@ impl Environment for Devices {
         opened.map_err(|error| format!("port {number} ({device}): {error}"))
     }
 
+    fn check_drive(&self, name: &str, uri: &str) -> Result<(), String> {
+        drives::check(uri).map_err(|error| format!("drive {name} ({uri}): {error}"))
+    }
+
     fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
         let opened = drives::open(name, uri, self.lcores);
         match &opened {
             Ok(_) => tracing::info!(drive = name, uri, "drive open"),
-            Err(error) => tracing::error!(drive = name, uri, error, "drive not opened"),
+            // Every few seconds while it is not there; control hears of it once.
+            Err(error) => tracing::debug!(drive = name, uri, error, "drive not opened"),
         }
         opened.map_err(|error| format!("drive {name} ({uri}): {error}"))
     }

@@ -77,6 +77,14 @@ pub(super) fn open(name: &str, rest: &str, lcores: usize) -> Result<Attached, St
     })
 }
 
+/// Checks what stands behind `pci:`, without looking whether there is such a drive.
+///
+/// # Errors
+/// A line for the operator.
+pub(super) fn check(rest: &str) -> Result<(), String> {
+    parse(rest).map(drop)
+}
+
 /// The address in what stands behind `pci:`, whose options are known.
 fn parse(rest: &str) -> Result<PciAddress, String> {
     let mut parts = rest.split(',');

@@ -1,6 +1,8 @@
 //! A card in one thread: the product's lcores, housekeeping and drives, stepped by whoever holds it.
 
-use std::cell::{Cell, RefCell};
+mod slots;
+
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,15 +11,17 @@ use arrayvec::ArrayVec;
 use gantry::channel::FRAME_MAX;
 use gantry_cpu::Cpu;
 use gantry_dma::Region;
-use gantry_drive::{Faults, Media, SoftwareDrive};
+use gantry_drive::{Faults, Media};
 use gantry_pipeline::Lcore;
 use gantry_pipeline::exchange::{Batch, Exchange, Liveness};
 use gantry_pipeline::handover::{self, Exported, Passed, Refused, Told};
-use gantry_pipeline::housekeeping::{Attachment, Bar, Environment, Housekeeping, OpenPort};
+use gantry_pipeline::housekeeping::{Attachment, Environment, Housekeeping, OpenPort};
 use gantry_pipeline::port::BURST;
 use gantry_pipeline::state::{Core, Sizes};
 use gantry_pipeline::tables::Writer;
 use parking_lot::Mutex;
+
+use slots::Slots;
 
 use crate::wire::{Buffer, Depth, Queue, Wire};
 
@@ -96,32 +100,8 @@ impl Exchange<Queue> for MailEnd {
     }
 }
 
-type Stepped = Arc<Mutex<SoftwareDrive>>;
-
 /// Wraps a drive's medium, by the drive's name: an oracle that sees each command executed.
 pub type Observe = Rc<dyn Fn(&str, Box<dyn Media>) -> Box<dyn Media>>;
-
-/// A drive in its slot.
-struct Slot {
-    name: String,
-    drive: Stepped,
-    faults: Arc<Mutex<Faults>>,
-    /// Who has `faults` when nobody else was given them.
-    holders: usize,
-}
-
-/// The drives in the card's slots, which outlive every data plane.
-#[derive(Clone, Default)]
-struct Slots(Rc<Shelf>);
-
-#[derive(Default)]
-struct Shelf {
-    slots: RefCell<Vec<Slot>>,
-    /// When a drive next does something by itself, when that is known.
-    next_ns: Cell<Option<u64>>,
-    /// Somebody was given a drive's faults, and may change them without a word.
-    lent: Cell<bool>,
-}
 
 /// What housekeeping opens, and what a successor is handed: `wire:NAME` ports and software drives, which the card steps
 /// itself.
@@ -144,68 +124,6 @@ impl Devices {
     }
 }
 
-impl Slots {
-    fn find(&self, name: &str) -> Option<Stepped> {
-        let found = self.0.slots.borrow().iter().find(|slot| slot.name == name).map(|slot| slot.drive.clone());
-        // Whoever looks for one does something to it.
-        self.0.next_ns.set(None);
-        found
-    }
-
-    fn insert(&self, name: &str, drive: SoftwareDrive) -> Stepped {
-        let faults = drive.faults();
-        let holders = Arc::strong_count(&faults);
-        let drive = Arc::new(Mutex::new(drive));
-        self.0.slots.borrow_mut().push(Slot { name: name.to_owned(), drive: drive.clone(), faults, holders });
-        self.0.next_ns.set(None);
-        drive
-    }
-
-    fn lend_faults(&self, name: &str) -> Option<Arc<Mutex<Faults>>> {
-        self.0.lent.set(true);
-        self.0.slots.borrow().iter().find(|slot| slot.name == name).map(|slot| slot.faults.clone())
-    }
-
-    /// When a drive next does something by itself: asked for in every round, so remembered between two steps.
-    fn next_ns(&self) -> u64 {
-        let Shelf { slots, next_ns, lent } = &*self.0;
-        if !lent.get()
-            && let Some(known_ns) = next_ns.get()
-        {
-            debug_assert_eq!(known_ns, earliest_ns(&slots.borrow()), "nothing was done to a drive");
-            return known_ns;
-        }
-        let slots = slots.borrow();
-        lent.set(slots.iter().any(|slot| Arc::strong_count(&slot.faults) > slot.holders));
-        let earliest_ns = earliest_ns(&slots);
-        next_ns.set(Some(earliest_ns));
-        earliest_ns
-    }
-
-    /// Steps every drive once; whether any did something.
-    fn step(&self, now_ns: u64) -> bool {
-        let (mut busy, mut earliest_ns) = (false, u64::MAX);
-        for slot in self.0.slots.borrow().iter() {
-            let mut drive = slot.drive.lock();
-            busy |= drive.model().step(now_ns);
-            earliest_ns = earliest_ns.min(drive.model().next_ns());
-        }
-        self.0.next_ns.set(Some(earliest_ns));
-        busy
-    }
-
-    fn function_level_reset(&self) {
-        for slot in self.0.slots.borrow().iter() {
-            slot.drive.lock().model().function_level_reset();
-        }
-        self.0.next_ns.set(None);
-    }
-}
-
-fn earliest_ns(slots: &[Slot]) -> u64 {
-    slots.iter().map(|slot| slot.drive.lock().model().next_ns()).min().unwrap_or(u64::MAX)
-}
-
 impl Environment for Devices {
     type Queue = Queue;
 
@@ -220,11 +138,18 @@ impl Environment for Devices {
         Ok(OpenPort { mac: mac(self.number, number), queues })
     }
 
+    fn check_drive(&self, name: &str, uri: &str) -> Result<(), String> {
+        gantry_drive::Uri::parse(uri).map(drop).map_err(|error| format!("drive {name} ({uri}): {error}"))
+    }
+
     fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
-        if let Some(drive) = self.slots.find(name) {
+        if self.slots.is_empty(name) {
+            return Err(format!("drive {name} ({uri}): its slot is empty"));
+        }
+        if let Some(attached) = self.slots.attach(name) {
             // Nobody has it open any more: what the kernel does then.
-            drive.lock().model().function_level_reset();
-            return Ok(Box::new(Attached(drive)));
+            attached.function_level_reset();
+            return Ok(Box::new(attached));
         }
         let observe = |media| match &self.observe {
             Some(observe) => observe(name, media),
@@ -232,7 +157,8 @@ impl Environment for Devices {
         };
         let drive = gantry_drive::open_with(uri, name, observe);
         let drive = drive.map_err(|error| format!("drive {name} ({uri}): {error}"))?;
-        Ok(Box::new(Attached(self.slots.insert(name, drive))))
+        self.slots.insert(name, drive);
+        Ok(Box::new(self.slots.attach(name).expect("it was put in")))
     }
 
     fn random(&mut self) -> u64 {
@@ -243,24 +169,6 @@ impl Environment for Devices {
 
 fn mac(card: u8, port: u8) -> [u8; 6] {
     [2, 0, 0, card, 1, port]
-}
-
-struct Attached(Stepped);
-
-impl Attachment for Attached {
-    fn bar(&self) -> Bar {
-        let drive = self.0.lock();
-        let (vendor, device) = drive.make();
-        Bar { device: gantry_nvme::Device { vendor, device, ..Default::default() }, ..drive.bar().into() }
-    }
-
-    fn map(&self, region: Arc<Region>) -> Result<(), String> {
-        self.0.lock().map(region).map_err(|error| error.to_string())
-    }
-
-    fn unmap(&self, region: &Arc<Region>) {
-        self.0.lock().space().unmap(region);
-    }
 }
 
 /// One card.
@@ -363,7 +271,7 @@ impl Card {
             Some((number, polled.map(|lcore| (lcore, wire.queue(lcore))).collect()))
         });
         let drives = told.drives().filter_map(|(number, name, _)| {
-            let attached: Box<dyn Attachment> = Box::new(Attached(devices.slots.find(name)?));
+            let attached: Box<dyn Attachment> = Box::new(devices.slots.attach(name)?);
             Some((number, attached))
         });
         let passed = Passed { regions: regions.collect(), ports: ports.collect(), drives: drives.collect() };
@@ -419,6 +327,42 @@ impl Card {
         if let Some(drive) = self.slots.find(name) {
             drive.lock().lose_power(survives_seed);
         }
+    }
+
+    /// A drive is pulled out of its slot without a word: its registers read all ones, it reaches no memory, and it has lost
+    /// power; the seed says what of its volatile cache survives. One that has never been opened is not there from the
+    /// beginning.
+    pub fn remove_drive(&mut self, name: &str, survives_seed: u64) {
+        self.slots.remove(name, survives_seed);
+    }
+
+    /// Somebody wants a drive that is there back, and waits until it is let go of.
+    pub fn ask_for_drive(&mut self, name: &str) {
+        self.slots.ask_for(name);
+    }
+
+    /// Whether nobody has a drive open.
+    #[must_use]
+    pub fn has_let_go_of(&self, name: &str) -> bool {
+        self.slots.has_let_go_of(name)
+    }
+
+    /// A drive that was removed, or asked for, is there again.
+    pub fn return_drive(&mut self, name: &str) {
+        self.slots.put_back(name);
+    }
+
+    /// Another drive is put where one was removed: `uri` as of a drive named `as_name`, from which its identity follows.
+    ///
+    /// # Panics
+    /// When there is no such slot, or the URI is none.
+    pub fn replace_drive(&mut self, name: &str, uri: &str, as_name: &str) {
+        self.slots.replace(name, gantry_drive::open(uri, as_name).expect("a drive of the simulator"));
+    }
+
+    /// Whether a function-level reset revives a drive that does nothing at all.
+    pub fn set_takes_reset(&mut self, name: &str, takes_reset: bool) {
+        self.slots.set_takes_reset(name, takes_reset);
     }
 
     /// The far end of a port's wire, once the port is open.

@@ -1,0 +1,330 @@
+//! Drives that come and go: pulled out under load, put back, replaced, asked for, absent from the beginning. Others do not
+//! feel it, no host is given another drive's blocks, and whoever waits for a drive gets it soon.
+
+mod story;
+
+use gantry_control::{DriveState, Namespace, Notice};
+use gantry_drive::{Action, Rule};
+use gantry_sim::host::{Done, Io, IoKind, State};
+use gantry_sim::world::World;
+use gantry_wire::nvme::Status;
+use story::{NQN, SECOND, configuration, connect, plug, settled, sizes, world, world_of};
+
+fn io(kind: IoKind, nsid: u32, slba: u64, data: Vec<u8>, tag: u64) -> Io {
+    Io { queue: 1, kind, nsid, slba, blocks: 8, data, tag }
+}
+
+fn run_one(world: &mut World, host: usize, io: Io) -> Done {
+    let tag = io.tag;
+    world.host(host).submit(io).unwrap();
+    let mut done = None;
+    world.run_until(40 * SECOND, |world| {
+        done = world.host(host).poll_completion().filter(|done| done.tag == tag);
+        done.is_some()
+    });
+    done.expect("the command ends")
+}
+
+/// Two drives, as namespaces 1 and 2 of one subsystem.
+fn two_drives(lcores: usize, seed: u64) -> World {
+    let mut configuration = configuration("mem:64M");
+    configuration.drives.push(gantry_control::Drive { name: "d1".into(), uri: "mem:64M".into() });
+    let namespaces = &mut configuration.subsystems[0].namespaces;
+    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16], read_only: false });
+    world_of(configuration, lcores, sizes(), seed)
+}
+
+fn ends_well(mut world: World, host: usize) {
+    assert_eq!(world.host(host).violations(), []);
+    world.host(host).disconnect();
+    world.run_for(SECOND);
+    settled(&mut world);
+}
+
+fn state(world: &mut World, drive: usize) -> DriveState {
+    world.status().drives[drive].state.clone()
+}
+
+fn failed(world: &mut World, drive: usize) -> String {
+    match state(world, drive) {
+        DriveState::Failed(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_ready(world: &mut World, drive: usize) -> bool {
+    matches!(state(world, drive), DriveState::Ready { .. })
+}
+
+/// Pulled out with commands in flight: they end at once and may be tried again, the other drive's never pause, and when it is
+/// put back it serves what it held.
+#[test]
+fn pulled_out_under_load_and_put_back() {
+    for lcores in [1, 2] {
+        let mut world = two_drives(lcores, 100);
+        let host = connect(&mut world, 1500, 2, 32);
+        let written = run_one(&mut world, host, io(IoKind::Write, 1, 0, vec![0x5a; 4096], 1));
+        assert!(written.status.is_success());
+        let faults = world.card().faults("d0").unwrap();
+        let slow =
+            gantry_drive::Latency { seed: 1, base_ns: SECOND / 100, jitter_ns: 0, tail_of_10_000: 0, tail_ns: 0 };
+        faults.lock().latency = Some(slow);
+        for tag in 10..18 {
+            world.host(host).submit(io(IoKind::Read, 1, tag, Vec::new(), tag)).unwrap();
+        }
+        world.run_for(SECOND / 1000);
+        world.card().remove_drive("d0", 1);
+        let begun_ns = world.now_ns();
+        let mut ended = Vec::new();
+        while ended.len() < 8 {
+            assert!(world.now_ns() - begun_ns < SECOND / 100, "{} of 8 have ended", ended.len());
+            let asked_ns = world.now_ns();
+            let mut healthy = None;
+            world.host(host).submit(io(IoKind::Read, 2, 0, Vec::new(), asked_ns)).unwrap();
+            assert!(world.run_until(SECOND, |world| {
+                while let Some(done) = world.host(host).poll_completion() {
+                    if done.tag == asked_ns { healthy = Some(done) } else { ended.push(done) }
+                }
+                healthy.is_some()
+            }));
+            assert!(healthy.unwrap().status.is_success());
+            assert!(world.now_ns() - asked_ns < SECOND / 1000, "the other drive pauses");
+        }
+        for done in &ended {
+            assert!(!done.status.is_success() && !done.status.dnr(), "{}", done.status);
+        }
+        world.run_for(10 * SECOND);
+        assert!(failed(&mut world, 0).contains("its slot is empty; waiting for it"));
+        assert!(world.card().has_let_go_of("d0"));
+        let told = |world: &World| world.notices().iter().filter(|n| matches!(n, Notice::DriveFailed { .. })).count();
+        assert_eq!(told(&world), 2, "what does not change is told once: {:#?}", world.notices());
+        faults.lock().latency = None;
+        world.card().return_drive("d0");
+        assert!(world.run_until(5 * SECOND, |world| is_ready(world, 0)), "{:#?}", world.notices());
+        let read = run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 3));
+        assert_eq!((read.status, read.data), (Status::SUCCESS, vec![0x5a; 4096]));
+        ends_well(world, host);
+    }
+}
+
+/// Somebody unbinds the drive, or wants to unplug it in order: it is disabled and let go of well within a second, also when it
+/// does not confirm that it is disabled.
+#[test]
+fn asked_for_it_is_let_go_of_soon() {
+    for silent in [false, true] {
+        let mut world = two_drives(2, 101);
+        let host = connect(&mut world, 1500, 2, 32);
+        world.card().faults("d0").unwrap().lock().stopped = silent;
+        for tag in 10..14 {
+            world.host(host).submit(io(IoKind::Read, 1, tag, Vec::new(), tag)).unwrap();
+        }
+        world.run_for(SECOND / 10);
+        world.card().ask_for_drive("d0");
+        let limit_ns = if silent { SECOND * 6 / 10 } else { SECOND / 100 };
+        assert!(world.run_until(limit_ns, |world| world.card().has_let_go_of("d0")), "silent: {silent}");
+        let mut ended = 0;
+        assert!(world.run_until(SECOND / 100, |world| {
+            ended += std::iter::from_fn(|| world.host(host).poll_completion()).count();
+            ended == 4
+        }));
+        world.run_for(5 * SECOND);
+        assert!(world.card().has_let_go_of("d0"), "it is not taken again while somebody wants it");
+        world.card().faults("d0").unwrap().lock().stopped = false;
+        world.card().return_drive("d0");
+        assert!(world.run_until(5 * SECOND, |world| is_ready(world, 0)), "{:#?}", world.notices());
+        assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 3)).status.is_success());
+        ends_well(world, host);
+    }
+}
+
+/// Pulled out and put back, or exchanged, faster than anybody looks.
+#[test]
+fn exchanged_at_once_and_another_in_its_place() {
+    let mut world = two_drives(1, 102);
+    let host = connect(&mut world, 1500, 2, 32);
+    assert!(run_one(&mut world, host, io(IoKind::Write, 1, 0, vec![0x5a; 4096], 1)).status.is_success());
+    world.card().remove_drive("d0", 1);
+    world.card().return_drive("d0");
+    world.run_for(2 * SECOND);
+    let read = run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 2));
+    assert_eq!((read.status, read.data), (Status::SUCCESS, vec![0x5a; 4096]));
+
+    world.card().remove_drive("d0", 1);
+    world.card().replace_drive("d0", "mem:64M", "another");
+    world.run_for(30 * SECOND);
+    let text = failed(&mut world, 0);
+    assert!(text.contains("another drive is there") && text.contains("put the drive back that was there"), "{text}");
+    assert!(!run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 3)).status.is_success());
+    assert!(run_one(&mut world, host, io(IoKind::Read, 2, 0, Vec::new(), 4)).status.is_success());
+
+    // The old one again, which is empty now as every memory drive is, but the same by its identity.
+    world.card().remove_drive("d0", 1);
+    world.card().replace_drive("d0", "mem:64M", "d0");
+    assert!(world.run_until(5 * SECOND, |world| is_ready(world, 0)), "{:#?}", world.notices());
+    assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 5)).status.is_success());
+    ends_well(world, host);
+}
+
+/// A drive of the configuration that is not there when everything starts: the rest is served, hosts connect without waiting,
+/// and they get its namespace when it is put in.
+#[test]
+fn absent_from_the_beginning() {
+    let mut configuration = configuration("mem:64M");
+    configuration.drives.push(gantry_control::Drive { name: "d1".into(), uri: "mem:64M".into() });
+    let namespaces = &mut configuration.subsystems[0].namespaces;
+    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16], read_only: false });
+    let mut world = World::new(configuration, 1, sizes(), 103);
+    world.card().remove_drive("d1", 1);
+    world.run_for(SECOND / 10);
+    let begun_ns = world.now_ns();
+    let host = connect(&mut world, 1500, 1, 32);
+    assert!(world.now_ns() - begun_ns < SECOND, "a host does not wait for a drive that is not there");
+    assert!(failed(&mut world, 1).contains("waiting for it"));
+    assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 1)).status.is_success());
+    assert_eq!(
+        run_one(&mut world, host, io(IoKind::Read, 2, 0, Vec::new(), 2)).status.code(),
+        Status::INVALID_NAMESPACE.code()
+    );
+    world.card().return_drive("d1");
+    assert!(world.run_until(5 * SECOND, |world| is_ready(world, 1)), "{:#?}", world.notices());
+    // The host is told, and scans.
+    world.run_for(SECOND);
+    assert_eq!(world.host(host).namespaces().len(), 2);
+    assert!(run_one(&mut world, host, io(IoKind::Read, 2, 0, Vec::new(), 3)).status.is_success());
+    ends_well(world, host);
+}
+
+/// A configuration that no waiting mends is refused at once.
+#[test]
+fn a_uri_that_is_none_is_refused() {
+    let mut configuration = configuration("mem:64M");
+    configuration.drives.push(gantry_control::Drive { name: "d1".into(), uri: "mem:lots".into() });
+    let mut world = World::new(configuration, 1, sizes(), 104);
+    world.run_for(SECOND / 10);
+    assert!(world.notices().iter().any(|notice| matches!(notice, Notice::Refused { what, .. } if what == "drive d1")));
+    assert!(is_ready(&mut world, 0));
+}
+
+/// Pulled out while control is dead: I/O to it ends without anybody's help, and a control that comes back hears of it; put
+/// back while control is dead, it serves.
+#[test]
+fn pulled_out_and_put_back_while_control_is_dead() {
+    let mut world = two_drives(1, 105);
+    let host = connect(&mut world, 1500, 1, 32);
+    world.target().control_restart_ns = 8 * SECOND;
+    world.kill_control();
+    world.card().remove_drive("d0", 1);
+    world.run_for(SECOND / 10);
+    assert!(!run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 1)).status.is_success());
+    assert!(run_one(&mut world, host, io(IoKind::Read, 2, 0, Vec::new(), 2)).status.is_success());
+    world.run_for(10 * SECOND);
+    assert!(failed(&mut world, 0).contains("waiting for it"));
+    world.kill_control();
+    world.card().return_drive("d0");
+    world.run_for(6 * SECOND);
+    assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 3)).status.is_success());
+    world.run_for(4 * SECOND);
+    assert!(is_ready(&mut world, 0));
+    ends_well(world, host);
+}
+
+/// Pulled out at each moment of its bring-up, and put back.
+#[test]
+fn pulled_out_during_bring_up() {
+    let mut world = world("mem:64M", 106);
+    let slow = Action::DelayNs(SECOND / 1000);
+    world.card().faults("d0").unwrap().lock().rules.push(Rule {
+        admin: true,
+        opcode: None,
+        times: 10_000,
+        action: slow,
+    });
+    let mut moments = 0;
+    loop {
+        world.card().remove_drive("d0", 1);
+        world.run_for(SECOND / 10);
+        assert!(world.card().has_let_go_of("d0"), "after {moments} moments");
+        assert!(!is_ready(&mut world, 0));
+        world.card().return_drive("d0");
+        assert!(world.run_until(5 * SECOND, |world| !world.card().has_let_go_of("d0")), "it is looked for");
+        world.run_for(moments * SECOND / 2000);
+        if is_ready(&mut world, 0) {
+            break;
+        }
+        moments += 1;
+    }
+    assert!(moments > 10, "{moments} moments");
+    let host = connect(&mut world, 1500, 1, 32);
+    assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 1)).status.is_success());
+    ends_well(world, host);
+}
+
+/// Pulled out just before a successor takes the data plane over, which finds it gone; and handed over while it is absent.
+#[test]
+fn pulled_out_around_a_handover() {
+    let mut world = two_drives(2, 107);
+    let host = connect(&mut world, 1500, 2, 32);
+    assert!(run_one(&mut world, host, io(IoKind::Write, 1, 0, vec![0x5a; 4096], 1)).status.is_success());
+    world.card().faults("d0").unwrap().lock().stopped = true;
+    for tag in 10..14 {
+        world.host(host).submit(io(IoKind::Read, 1, tag, Vec::new(), tag)).unwrap();
+    }
+    world.run_for(SECOND / 100);
+    world.card().remove_drive("d0", 1);
+    world.hand_over();
+    let mut ended = 0;
+    assert!(world.run_until(SECOND / 10, |world| {
+        ended += std::iter::from_fn(|| world.host(host).poll_completion()).count();
+        ended == 4
+    }));
+    world.run_for(3 * SECOND);
+    world.hand_over();
+    world.run_for(3 * SECOND);
+    assert!(failed(&mut world, 0).contains("waiting for it"));
+    assert!(run_one(&mut world, host, io(IoKind::Read, 2, 0, Vec::new(), 2)).status.is_success());
+    world.card().faults("d0").unwrap().lock().stopped = false;
+    world.card().return_drive("d0");
+    world.hand_over();
+    assert!(world.run_until(6 * SECOND, |world| is_ready(world, 0)), "{:#?}", world.notices());
+    let read = run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 3));
+    assert_eq!((read.status, read.data), (Status::SUCCESS, vec![0x5a; 4096]));
+    // The successor of a successor knows what drive it was.
+    world.card().remove_drive("d0", 1);
+    world.run_for(SECOND / 10);
+    world.hand_over();
+    world.card().replace_drive("d0", "mem:64M", "another");
+    world.run_for(6 * SECOND);
+    assert!(failed(&mut world, 0).contains("another drive is there"));
+    assert_eq!(*world.host(host).state(), State::Ready);
+    ends_well(world, host);
+}
+
+/// A drive that no longer answers to CC.EN is reset below NVMe: it serves again, and was cut off meanwhile.
+#[test]
+fn a_reset_below_nvme_revives_it() {
+    let mut world = world("mem:64M", 108);
+    let host = connect(&mut world, 1500, 1, 32);
+    world.card().set_takes_reset("d0", true);
+    world.card().faults("d0").unwrap().lock().stopped = true;
+    let read = run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 1));
+    assert!(!read.status.is_success() && !read.status.dnr());
+    assert!(world.run_until(3 * SECOND, |world| is_ready(world, 0)), "{:#?}", world.notices());
+    assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 2)).status.is_success());
+    ends_well(world, host);
+}
+
+/// A host that connects while a drive is away has the other's namespace at once.
+#[test]
+fn a_host_connects_while_a_drive_is_away() {
+    let mut world = two_drives(1, 109);
+    world.card().remove_drive("d0", 1);
+    world.run_for(SECOND);
+    let host = plug(&mut world, 1500);
+    world.host(host).connect(NQN, 1, 32, 5_000);
+    assert!(world.run_until(SECOND, |world| *world.host(host).state() == State::Ready), "{:#?}", world.notices());
+    assert!(run_one(&mut world, host, io(IoKind::Read, 2, 0, Vec::new(), 1)).status.is_success());
+    world.card().return_drive("d0");
+    world.run_for(6 * SECOND);
+    assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 2)).status.is_success());
+    ends_well(world, host);
+}
