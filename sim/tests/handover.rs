@@ -368,7 +368,10 @@ fn a_state_that_is_not_for_this_card_is_refused_with_a_reason() {
     other[0] += 1;
     let told = refusal(now_ns, &other, regions.len());
     assert_eq!(told, Refused::Format(FORMAT + 1));
-    assert_eq!(told.to_string(), "the state is of handover format 3, this release takes format 2");
+    assert_eq!(
+        told.to_string(),
+        format!("the state is of handover format {}, this release takes format {FORMAT}", FORMAT + 1)
+    );
     let mut damaged = bytes.clone();
     *damaged.last_mut().unwrap() ^= 1;
     assert_eq!(refusal(now_ns, &damaged, regions.len()), Refused::Damaged("its CRC does not hold"));
