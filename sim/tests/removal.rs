@@ -30,7 +30,7 @@ fn two_drives(lcores: usize, seed: u64) -> World {
     let mut configuration = configuration("mem:64M");
     configuration.drives.push(gantry_control::Drive { name: "d1".into(), uri: "mem:64M".into() });
     let namespaces = &mut configuration.subsystems[0].namespaces;
-    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16], read_only: false });
+    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16], read_only: false, drive_nsid: None });
     world_of(configuration, lcores, sizes(), seed)
 }
 
@@ -172,7 +172,7 @@ fn absent_from_the_beginning() {
     let mut configuration = configuration("mem:64M");
     configuration.drives.push(gantry_control::Drive { name: "d1".into(), uri: "mem:64M".into() });
     let namespaces = &mut configuration.subsystems[0].namespaces;
-    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16], read_only: false });
+    namespaces.push(Namespace { nsid: 2, drive: "d1".into(), uuid: [8; 16], read_only: false, drive_nsid: None });
     let mut world = World::new(configuration, 1, sizes(), 103);
     world.card().remove_drive("d1", 1);
     world.run_for(SECOND / 10);
