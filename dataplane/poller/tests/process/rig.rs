@@ -196,6 +196,7 @@ impl Rig {
         let namespaces = namespaces.map(|(name, nsid)| Namespace {
             nsid,
             drive: name.into(),
+            drive_nsid: None,
             uuid: [nsid as u8; 16],
             read_only: false,
         });
