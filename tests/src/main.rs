@@ -15,7 +15,7 @@ use gantry_tests::clients::CLIENTS;
 use gantry_tests::interop::card::{self, Card, Programs};
 use gantry_tests::interop::scenario::{self, Scenario};
 use gantry_tests::interop::suite::{self, Score};
-use gantry_tests::interop::{Gantry, Nvmet, Paths, Target, kill};
+use gantry_tests::interop::{Gantry, Nvmet, Paths, Target, kill, vfio_user};
 use gantry_tests::vm::{self, Machine, Wire, process};
 
 #[derive(Parser)]
@@ -53,6 +53,15 @@ enum Command {
         /// Seed of the moments.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// The stock Linux driver with software drives that are served over vfio-user.
+    VfioUser {
+        /// Only scenarios whose name contains this; may be repeated.
+        #[arg(long)]
+        only: Vec<String>,
+        /// Name the scenarios instead.
+        #[arg(long)]
+        list: bool,
     },
     /// P4Runtime clients from PyPI do all that they can with Gantry, without a host.
     Clients,
@@ -113,6 +122,12 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::Kill { only, seed, .. } => kill_processes(&only, seed),
+        Command::VfioUser { list: true, .. } => {
+            vfio_user::ALL.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.shows));
+            Ok(true)
+        }
+        Command::VfioUser { only, .. } => process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))
+            .and_then(|()| vfio_user::run(&only)),
         Command::Clients => clients(),
         Command::OnCard { programs, commands } => on_card(&programs, &commands),
         Command::Run { target, capture, commands } => run(target, capture.as_deref(), &commands),

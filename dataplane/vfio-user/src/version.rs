@@ -12,8 +12,8 @@ pub const MAJOR: u16 = 0;
 /// Its minor.
 pub const MINOR: u16 = 1;
 
-/// Descriptors that this project takes in one message.
-pub const FDS_MAX: usize = 32;
+/// Descriptors that this project takes in one message: as many as QEMU lets a server admit to.
+pub const FDS_MAX: usize = 16;
 /// Data bytes that it sends and takes in one message: the protocol's default.
 pub const DATA_MAX: usize = 1 << 20;
 /// Bytes of JSON that are read.

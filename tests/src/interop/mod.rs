@@ -14,6 +14,7 @@ mod running;
 pub mod scenario;
 pub mod suite;
 mod target;
+pub mod vfio_user;
 
 pub use counters::{Counters, Flow, watch};
 pub use fio::{Fio, Pattern, Progress, Report};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::machine::AGENTS;
 use super::platform::{Platform, X86_64};
 use super::process::Scratch;
-use super::{Contents, Initramfs, Kernel, Machine, Nvme, Result};
+use super::{Contents, Emulator, Initramfs, Kernel, Machine, Nvme, Result};
 
 /// Where the machine's network device ends.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,9 @@ pub enum Wire {
 pub struct Builder {
     pub(super) name: String,
     platform: &'static Platform,
+    emulator: Option<Emulator>,
+    machine: Option<String>,
+    devices: Vec<String>,
     memory_mb: u32,
     cpus: u32,
     kernel: Option<Kernel>,
@@ -58,6 +61,9 @@ impl Builder {
         Self {
             name: name.to_owned(),
             platform: &X86_64,
+            emulator: None,
+            machine: None,
+            devices: Vec::new(),
             memory_mb: 1000,
             cpus: 1,
             kernel: None,
@@ -92,6 +98,27 @@ impl Builder {
     #[must_use]
     pub fn platform(mut self, platform: &'static Platform) -> Self {
         self.platform = platform;
+        self
+    }
+
+    /// Another program than this machine's own QEMU.
+    #[must_use]
+    pub fn emulator(mut self, emulator: Emulator) -> Self {
+        self.emulator = Some(emulator);
+        self
+    }
+
+    /// Another machine type (`-machine`) than the platform's.
+    #[must_use]
+    pub fn machine(mut self, machine: &str) -> Self {
+        self.machine = Some(machine.to_owned());
+        self
+    }
+
+    /// Adds a device, as `-device` takes it.
+    #[must_use]
+    pub fn device(mut self, device: &str) -> Self {
+        self.devices.push(device.to_owned());
         self
     }
 
@@ -188,17 +215,13 @@ impl Builder {
     }
 
     /// QEMU's program and its arguments, for files that lie in `scratch`.
-    pub(super) fn command(
-        &self,
-        kernel: &Kernel,
-        initramfs: &Initramfs,
-        scratch: &Scratch,
-    ) -> (&'static str, Vec<String>) {
+    pub(super) fn command(&self, kernel: &Kernel, initramfs: &Initramfs, scratch: &Scratch) -> (PathBuf, Vec<String>) {
         let (platform, memory) = (self.platform, self.memory_mb);
         let mut arguments: Vec<String> = Vec::new();
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         let file = |name: &str| scratch.join(name).display().to_string();
         let machine = if self.iommu { platform.iommu_machine } else { platform.machine };
+        let machine = self.machine.as_deref().unwrap_or(machine);
         let mut words = format!(
             "console={} loglevel=5 panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0",
             platform.console
@@ -267,8 +290,12 @@ impl Builder {
                 add(option, value);
             }
         }
+        self.devices.iter().for_each(|device| add("-device", device.clone()));
         arguments.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
-        (platform.emulator, arguments)
+        match &self.emulator {
+            Some(emulator) => (emulator.program.clone(), [emulator.arguments.clone(), arguments].concat()),
+            None => (platform.emulator.into(), arguments),
+        }
     }
 
     /// What the guest does to bring its network up.

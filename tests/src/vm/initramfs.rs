@@ -61,6 +61,11 @@ impl Contents {
         Self { tools: TOOLS, ..Self::with_modules("host", modules::HOST) }
     }
 
+    /// A host with NVMe drives of its own.
+    pub fn pci_host() -> Self {
+        Self { tools: TOOLS, ..Self::with_modules("pci-host", modules::PCI_HOST) }
+    }
+
     /// A machine whose devices belong to programs: VFIO. `name` names the archive in the cache.
     pub fn card(name: &str) -> Self {
         Self::with_modules(name, modules::CARD)

@@ -112,7 +112,8 @@ fn current_package() -> Result<String> {
         .ok_or_else(|| Error::Unexpected("apt-cache knows no linux-image-amd64: run `apt-get update` first".to_owned()))
 }
 
-fn run(command: &mut Command) -> Result<String> {
+/// What a command says, or why it failed.
+pub(super) fn run(command: &mut Command) -> Result<String> {
     let named = format!("{command:?}");
     let output = command.output().map_err(Error::doing(format!("starting {named}")))?;
     if output.status.success() {

@@ -44,6 +44,18 @@ pub(super) const HOST: &[&str] = &[
     "null_blk",
 ];
 
+/// What a host with drives of its own is made of.
+pub(super) const PCI_HOST: &[&str] = &[
+    "nvme",
+    "ext4",
+    "crc32_generic",
+    "crc32_pclmul",
+    "crc32c_generic",
+    "crc32c_intel",
+    "crc64_rocksoft_generic",
+    "crct10dif_generic",
+];
+
 /// What gives devices to programs.
 pub(super) const CARD: &[&str] = &["vfio_pci", "vfio_iommu_type1"];
 
