@@ -79,6 +79,10 @@ pub(crate) const MACHINES: &[Need] = &[
     need(Sign::Program("blkdiscard"), "util-linux", "discards blocks"),
 ];
 
+/// To unpack another Debian release's QEMU.
+pub(crate) const NEXT_QEMU: &[Need] =
+    &[need(Sign::Program("mmdebstrap"), "mmdebstrap", "unpacks the QEMU of Debian's testing suite")];
+
 impl Need {
     fn met(&self) -> bool {
         match self.sign {

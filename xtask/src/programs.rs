@@ -48,6 +48,14 @@ pub(crate) fn machines_with_gantry() -> Result<Command> {
     Ok(command)
 }
 
+/// The same, with the simulator's program built (release), which serves drives.
+pub(crate) fn machines_with_drives() -> Result<Command> {
+    build(&["build", "--release", "-p", "gantry-sim", "--bin", "gantry-sim"])?;
+    let mut command = machines()?;
+    command.env("GANTRY_SIM", built("release", "gantry-sim")?);
+    Ok(command)
+}
+
 /// `command` with the P4Runtime clients' environments made, and told where they are.
 pub(crate) fn with_clients(mut command: Command) -> Result<Command> {
     command.env("GANTRY_VENVS", python::environments()?);

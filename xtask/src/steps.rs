@@ -10,7 +10,9 @@ use crate::barriers;
 use crate::digest;
 use crate::install::{self, Need};
 use crate::package;
-use crate::programs::{cargo, machines, machines_with_gantry, pass_signals_on, run, target, with_clients, write_to};
+use crate::programs::{
+    cargo, machines, machines_with_drives, machines_with_gantry, pass_signals_on, run, target, with_clients, write_to,
+};
 
 /// What the host in the virtual machine connects to.
 #[derive(Clone, Copy)]
@@ -49,6 +51,8 @@ enum Action {
     Clients,
     /// Gantry's processes are killed under a host in a virtual machine.
     Killing,
+    /// A guest's own driver works with drives that are served to it.
+    ServedDrives,
     /// A seed's runs are compared.
     Digests,
     /// Debian packages are made and looked into.
@@ -60,7 +64,7 @@ enum Action {
 impl Action {
     /// Whether it has scenarios, one of which may be asked for by name.
     fn has_scenarios(self) -> bool {
-        matches!(self, Self::Machines(_) | Self::Killing)
+        matches!(self, Self::Machines(_) | Self::Killing | Self::ServedDrives)
     }
 
     /// Does it, with these scenarios or all of its own; whether nothing failed.
@@ -83,6 +87,11 @@ impl Action {
             Self::Killing => {
                 let mut command = machines_with_gantry()?;
                 command.arg("kill");
+                command
+            }
+            Self::ServedDrives => {
+                let mut command = machines_with_drives()?;
+                command.arg("vfio-user");
                 command
             }
             Self::Clients => {
@@ -181,6 +190,12 @@ const STEPS: &[Step] = &[
         shows: "p4runtime-shell and finsy program the card",
         needs: &[install::BUILD, install::CLIENTS],
         actions: &[Action::Clients],
+    },
+    Step {
+        name: "vfio-user",
+        shows: "software drives served over vfio-user to a stock Linux NVMe driver in a virtual machine",
+        needs: &[install::MACHINES, install::NEXT_QEMU],
+        actions: &[Action::ServedDrives],
     },
     Step {
         name: "harness",
