@@ -109,10 +109,13 @@ impl<'a> Machine<'a> {
         self.kernel.write(&self.at(path), text)
     }
 
-    /// Processes that have one of `paths` open, as "name (process N)". What other users' processes have open, only root sees.
+    /// Other processes that have one of `paths` open, as "name (process N)". What other users' have open, only root sees.
     pub(crate) fn openers(&self, paths: &[String]) -> Vec<String> {
         let mut openers = Vec::new();
-        for process in self.names("proc").iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
+        let own = std::process::id().to_string();
+        for process in
+            self.names("proc").iter().filter(|name| **name != own && name.bytes().all(|byte| byte.is_ascii_digit()))
+        {
             let folder = format!("proc/{process}/fd");
             let has =
                 |fd: &String| self.target(&format!("{folder}/{fd}")).is_some_and(|target| paths.contains(&target));

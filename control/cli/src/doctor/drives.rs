@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::plan::Plan;
+use crate::drive::uses::Look;
 use crate::drive::{Address, bind, uses};
 use crate::machine::Machine;
 
@@ -46,7 +47,7 @@ fn driver(machine: &Machine<'_>, name: &str, address: Address, report: &mut Repo
     if driver.as_deref().is_some_and(|driver| driver.starts_with("vfio")) {
         return;
     }
-    if let Some(first) = uses::of(machine, address).found.first() {
+    if let Some(first) = uses::of(machine, address, Look::Only).found.first() {
         report.error(
             "drive.in-use",
             format!("drive {name}: {address} is the kernel's and in use: {} {}", first.device, first.by),

@@ -3,7 +3,7 @@
 
 use super::list::held;
 use super::pci::{Address, group_members};
-use super::uses::{self, Use};
+use super::uses::{self, Look, Use};
 use super::{KERNELS_DRIVER, VFIO};
 use crate::machine::Machine;
 use std::io;
@@ -97,7 +97,7 @@ pub(crate) fn bind(machine: &Machine<'_>, address: Address, without_iommu: bool)
         return Ok(Done::Already);
     }
     // Held until the kernel's driver has let go: nobody mounts the drive in between.
-    let uses::Uses { found, claims, unseen, .. } = uses::of(machine, address);
+    let uses::Uses { found, claims, unseen, .. } = uses::of(machine, address, Look::AndClaim);
     if !found.is_empty() {
         return Err(BindError::InUse { address, uses: found });
     }
@@ -122,7 +122,7 @@ pub(crate) fn bind(machine: &Machine<'_>, address: Address, without_iommu: bool)
         None => {}
     }
     load(machine, address, VFIO)?;
-    let moved = hand_over(machine, address, from.as_deref(), VFIO, VFIO);
+    let moved = hand_over(machine, address, from.as_deref(), VFIO);
     drop(claims);
     moved
 }
@@ -136,7 +136,7 @@ pub(crate) fn unbind(machine: &Machine<'_>, address: Address) -> Result<Done, Bi
         Some(VFIO) | None => {}
         Some(driver) => return Err(BindError::NotOurs { address, driver: driver.to_owned() }),
     }
-    let uses::Uses { found, unseen, .. } = held(machine, address);
+    let uses::Uses { found, unseen, .. } = held(machine, address, Look::AndClaim);
     if !found.is_empty() {
         return Err(BindError::Held { address, uses: found });
     }
@@ -144,8 +144,11 @@ pub(crate) fn unbind(machine: &Machine<'_>, address: Address) -> Result<Done, Bi
         return Err(BindError::Unseen { address, device });
     }
     load(machine, address, KERNELS_DRIVER)?;
-    // An override of one line break is none.
-    hand_over(machine, address, from.as_deref(), "\n", KERNELS_DRIVER)
+    // By its name: vfio-pci may have been told (new_id) to take every drive of this make.
+    let moved = hand_over(machine, address, from.as_deref(), KERNELS_DRIVER)?;
+    // And from now on by the kernel's choice. It has the drive in any case.
+    let _ = machine.write(&address.attribute("driver_override"), NO_OVERRIDE);
+    Ok(moved)
 }
 
 /// What keeps the IOMMU group of `address` from VFIO: other functions, with their drivers.
@@ -178,18 +181,20 @@ fn load(machine: &Machine<'_>, address: Address, driver: &'static str) -> Result
     Err(BindError::NoDriver { address, driver, said })
 }
 
+/// What an override is that names no driver.
+const NO_OVERRIDE: &str = "\n";
+
 /// Unbinds from `from`, and lets the bus find the driver that `driver_override` names: `driver`.
 fn hand_over(
     machine: &Machine<'_>,
     address: Address,
     from: Option<&str>,
-    driver_override: &str,
     driver: &'static str,
 ) -> Result<Done, BindError> {
     let before =
         machine.text(&address.attribute("driver_override")).filter(|text| text != "(null)").unwrap_or_default();
     let mut unbound = false;
-    let moved = steps(machine, address, from, driver_override, &mut unbound);
+    let moved = steps(machine, address, from, driver, &mut unbound);
     let error = match moved {
         Ok(()) => match address.driver(machine).as_deref() == Some(driver) {
             true => return Ok(Done::Moved { from: from.map(str::to_owned), to: driver.to_owned() }),
@@ -222,7 +227,7 @@ fn steps(
 
 /// The override as it was, and the driver, if it had been unbound.
 fn put_back(machine: &Machine<'_>, address: Address, from: Option<&str>, driver_override: &str) -> Back {
-    let text = if driver_override.is_empty() { "\n" } else { driver_override };
+    let text = if driver_override.is_empty() { NO_OVERRIDE } else { driver_override };
     if let Err(error) = machine.write(&address.attribute("driver_override"), text) {
         return Back::No(format!("driver_override: {error}"));
     }

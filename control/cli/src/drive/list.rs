@@ -1,7 +1,7 @@
 //! `gantryctl drive list`: what is known of each NVMe controller on the PCI bus, for a reader or as JSON.
 
 use super::pci::{self, Address};
-use super::uses::{self, Use};
+use super::uses::{self, Look, Use};
 use super::{KERNELS_DRIVER, VFIO};
 use crate::machine::Machine;
 use serde::Serialize;
@@ -49,12 +49,12 @@ pub(crate) struct Path {
 }
 
 /// Every NVMe controller, in the order of their addresses.
-pub(crate) fn drives(machine: &Machine<'_>) -> Vec<Drive> {
+pub(crate) fn drives(machine: &Machine<'_>, how: Look) -> Vec<Drive> {
     let controllers = pci::functions(machine).into_iter().filter(|address| address.is_nvme(machine));
-    controllers.map(|address| drive(machine, address)).collect()
+    controllers.map(|address| drive(machine, address, how)).collect()
 }
 
-fn drive(machine: &Machine<'_>, address: Address) -> Drive {
+fn drive(machine: &Machine<'_>, address: Address, how: Look) -> Drive {
     let id = |name: &str| {
         let text = machine.text(&address.attribute(name)).unwrap_or_default();
         text.trim_start_matches("0x").to_owned()
@@ -68,7 +68,8 @@ fn drive(machine: &Machine<'_>, address: Address) -> Drive {
     let group = address.group(machine);
     let others = group.map(|group| pci::group_members(machine, group)).unwrap_or_default();
     let neighbours = others.into_iter().filter(|other| *other != address);
-    let uses = if driver.as_deref() == Some(VFIO) { held(machine, address) } else { uses::of(machine, address) };
+    let look = if driver.as_deref() == Some(VFIO) { held } else { uses::of };
+    let uses = look(machine, address, how);
     Drive {
         address: address.to_string(),
         id: format!("{}:{}", id("vendor"), id("device")),
@@ -89,7 +90,7 @@ fn drive(machine: &Machine<'_>, address: Address) -> Drive {
 }
 
 /// Who has a drive that is VFIO's.
-pub(super) fn held(machine: &Machine<'_>, address: Address) -> uses::Uses {
+pub(super) fn held(machine: &Machine<'_>, address: Address, how: Look) -> uses::Uses {
     let mut uses = uses::Uses::default();
     let mut nodes: Vec<String> = address.group(machine).map(|group| format!("/dev/vfio/{group}")).into_iter().collect();
     // Groups without an IOMMU have names of their own, and iommufd has a node a device.
@@ -98,7 +99,7 @@ pub(super) fn held(machine: &Machine<'_>, address: Address) -> uses::Uses {
     let device = address.to_string();
     let openers = machine.openers(&nodes);
     uses.found.extend(openers.into_iter().map(|who| Use { device: device.clone(), by: format!("is open in {who}") }));
-    if uses.found.is_empty() {
+    if uses.found.is_empty() && how == Look::AndClaim {
         for node in nodes.iter().filter(|node| machine.exists(node)) {
             match machine.kernel().claim(&machine.at(node)) {
                 // Given back at once: the kernel would wait for it when the drive is unbound.

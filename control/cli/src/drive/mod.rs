@@ -27,6 +27,10 @@ pub(crate) enum Action {
         /// As JSON, one object a drive.
         #[arg(long)]
         json: bool,
+        /// Try each drive by an exclusive open too, which finds users that leave no other trace. A mount, or a data plane that starts,
+        /// at the same instant would be refused.
+        #[arg(long)]
+        claim: bool,
     },
     /// Take a drive from the kernel's driver and give it to vfio-pci, for `pci:ADDRESS`. Refused while anything uses it.
     Bind {
@@ -47,8 +51,9 @@ pub(crate) enum Action {
 
 pub(crate) fn run(action: &Action, machine: &Machine<'_>) -> ExitCode {
     let (addresses, without_iommu) = match action {
-        Action::List { json } => {
-            let drives = list::drives(machine);
+        Action::List { json, claim } => {
+            let how = if *claim { uses::Look::AndClaim } else { uses::Look::Only };
+            let drives = list::drives(machine, how);
             let text = match json {
                 true => serde_json::to_string_pretty(&drives).expect("texts and numbers") + "\n",
                 false => list::shown(&drives),

@@ -3,6 +3,7 @@
 use super::bind::{Back, BindError, Done, bind, unbind};
 use super::list::{drives, shown};
 use super::pci::Address;
+use super::uses::Look;
 use crate::described::Described;
 
 fn address(text: &str) -> Address {
@@ -27,7 +28,7 @@ fn refused(more: &str, drive: &str) -> String {
 #[test]
 fn each_drive_is_shown_with_its_driver_group_and_users() {
     let described = machine("");
-    let text = shown(&drives(&described.machine()));
+    let text = shown(&drives(&described.machine(), Look::Only));
     let expected = "\
 0000:01:00.0  144d:a80a  SAMSUNG MZQL21T9HCJR-00A07  S64GNE0R700001  nvme0
               the kernel's driver nvme; IOMMU group 14 alone, NUMA node 0
@@ -56,7 +57,7 @@ fn each_drive_is_shown_with_its_driver_group_and_users() {
 #[test]
 fn json_says_the_same() {
     let described = machine("");
-    let json = serde_json::to_value(drives(&described.machine())).unwrap();
+    let json = serde_json::to_value(drives(&described.machine(), Look::Only)).unwrap();
     assert_eq!(json[0]["address"], "0000:01:00.0");
     assert_eq!(json[0]["in_use"][1]["by"], "is part of dm-0 (vg-root)");
     assert_eq!(json[0]["numa_node"], 0);
@@ -70,7 +71,7 @@ fn json_says_the_same() {
 #[test]
 fn a_machine_without_drives_says_so() {
     let described = Described::new("");
-    assert_eq!(shown(&drives(&described.machine())), "there is no NVMe drive on the PCI bus\n");
+    assert_eq!(shown(&drives(&described.machine(), Look::Only)), "there is no NVMe drive on the PCI bus\n");
 }
 
 #[test]
@@ -90,9 +91,10 @@ fn a_free_drive_goes_to_vfio_and_back() {
         (folder, "vfio-pci"),
         ("/sys/bus/pci/drivers/nvme/unbind", "0000:02:00.0"),
         ("/sys/bus/pci/drivers_probe", "0000:02:00.0"),
-        (folder, "\n"),
+        (folder, "nvme"),
         ("/sys/bus/pci/drivers/vfio-pci/unbind", "0000:02:00.0"),
         ("/sys/bus/pci/drivers_probe", "0000:02:00.0"),
+        (folder, "\n"),
     ];
     assert_eq!(written, expected);
 }
@@ -211,4 +213,12 @@ fn a_drive_that_a_data_plane_has_stays_with_vfio() {
     assert!(unbound(new, "0000:03:00.0").contains("is open in gantry-dataplan"));
     let other = "pci 0000:02:00.0 driver=uio_pci_generic";
     assert!(unbound(other, "0000:02:00.0").contains("has the driver uio_pci_generic"));
+}
+
+#[test]
+fn looking_claims_nothing_unless_it_is_asked_to() {
+    let described = machine("claim /dev/nvme1n1 = busy\nclaim /dev/vfio/16 = busy\n- /proc/712/fd/9");
+    let uses = |how| drives(&described.machine(), how).iter().map(|drive| drive.in_use.len()).collect::<Vec<_>>();
+    assert_eq!(uses(Look::Only), [5, 0, 0, 0, 0]);
+    assert_eq!(uses(Look::AndClaim), [5, 1, 1, 0, 0]);
 }

@@ -1,7 +1,7 @@
 //! Who uses a drive: mounted file systems, swap, device-mapper, md, loop devices, the kernel's NVMe target, programs.
 //!
-//! A use of a partition, or of what is built upon it, is a use of the drive. Last, the kernel itself is asked by an exclusive
-//! open, which catches whatever has no line here (another container's mounts, ZFS).
+//! A use of a partition, or of what is built upon it, is a use of the drive. Last, before a drive is moved, the kernel itself is
+//! asked by an exclusive open, which catches whatever has no line here (another container's mounts, ZFS).
 
 use super::pci::{Address, kernel_name};
 use crate::machine::Machine;
@@ -19,6 +19,15 @@ pub(crate) struct Use {
     pub(crate) by: String,
 }
 
+/// How hard to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Disturb nobody.
+    Only,
+    /// Claim what nobody seems to use, for as long as the result lives: whoever wants it meanwhile, be it a mount, is refused.
+    AndClaim,
+}
+
 /// What is known of a drive's users.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
@@ -32,7 +41,7 @@ pub(crate) struct Uses {
 }
 
 /// Who uses the drive at `address`.
-pub(crate) fn of(machine: &Machine<'_>, address: Address) -> Uses {
+pub(crate) fn of(machine: &Machine<'_>, address: Address, how: Look) -> Uses {
     let mut uses = Uses::default();
     let Some(controller) = kernel_name(machine, address) else { return uses };
     let folder = address.attribute("nvme");
@@ -54,24 +63,28 @@ pub(crate) fn of(machine: &Machine<'_>, address: Address) -> Uses {
     }
     let mounts = mounts(machine);
     for disk in disks {
-        let mut look = Look { machine, mounts: &mounts, seen: BTreeSet::new(), found: Vec::new(), nodes: Vec::new() };
-        look.at(&disk, &disk);
-        let Look { mut found, nodes: block_nodes, .. } = look;
+        let mut search =
+            Search { machine, mounts: &mounts, seen: BTreeSet::new(), found: Vec::new(), nodes: Vec::new() };
+        search.at(&disk, &disk);
+        let Search { mut found, nodes: block_nodes, .. } = search;
         nodes.extend(block_nodes);
-        match machine.kernel().claim(&machine.at(&format!("dev/{disk}"))) {
+        let claimed = match how {
+            Look::Only => Err(ErrorKind::Unsupported.into()),
+            Look::AndClaim => machine.kernel().claim(&machine.at(&format!("dev/{disk}"))),
+        };
+        match claimed {
             Ok(claim) => uses.claims.push(claim),
             Err(error) if error.kind() == ErrorKind::ResourceBusy && found.is_empty() => {
                 let by = "is held exclusively, by a program or a part of the kernel that leaves no other trace here";
                 found.push(Use { device: disk.clone(), by: by.to_owned() });
             }
             Err(error) if error.kind() == ErrorKind::PermissionDenied => uses.unseen = Some(disk.clone()),
-            // Gone meanwhile, no node in this container, read-only: the other traces have to do.
+            // Not asked, gone meanwhile, no node in this container, read-only: the other traces have to do.
             Err(_) => {}
         }
         uses.found.extend(found);
     }
-    let own = std::process::id();
-    let openers = machine.openers(&nodes).into_iter().filter(|who| !who.ends_with(&format!("(process {own})")));
+    let openers = machine.openers(&nodes).into_iter();
     uses.found.extend(openers.map(|who| Use { device: controller.clone(), by: format!("is open in {who}") }));
     uses
 }
@@ -117,7 +130,7 @@ fn unescape(field: &str) -> String {
     text + rest
 }
 
-struct Look<'a> {
+struct Search<'a> {
     machine: &'a Machine<'a>,
     mounts: &'a [Mount],
     seen: BTreeSet<String>,
@@ -125,7 +138,7 @@ struct Look<'a> {
     nodes: Vec<String>,
 }
 
-impl Look<'_> {
+impl Search<'_> {
     /// Uses of the block device `name`, called `shown`, and of all that is upon it.
     fn at(&mut self, name: &str, shown: &str) {
         if !self.seen.insert(name.to_owned()) {
