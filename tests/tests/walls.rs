@@ -39,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gantry-cpu",
             "rte-rs",
             "gantry-drive",
+            "gantry-vfio-user",
             "gantry-wire",
         ],
     ),

@@ -40,11 +40,17 @@ impl Uri {
         }
         let mut doorbells = Doorbells::default();
         for part in parts {
-            doorbells = match part {
-                "doorbells=mapped" => Doorbells::Mapped,
-                "doorbells=forwarded" => Doorbells::Forwarded,
-                _ => return Err(format!("{uri}: unknown option '{part}'; there are doorbells=mapped and =forwarded")),
-            };
+            match part {
+                "doorbells=mapped" => doorbells = Doorbells::Mapped,
+                "doorbells=forwarded" => doorbells = Doorbells::Forwarded,
+                // Every drive's; who drives it reads it.
+                "sgl=off" => {}
+                _ => {
+                    return Err(format!(
+                        "{uri}: unknown option '{part}'; there are doorbells=mapped, doorbells=forwarded and sgl=off"
+                    ));
+                }
+            }
         }
         Ok(Uri { path: path.into(), doorbells })
     }
@@ -59,7 +65,7 @@ mod tests {
         let of = |uri| Uri::parse(uri).unwrap();
         assert_eq!(of("vfio-user:/run/x.sock"), Uri { path: "/run/x.sock".into(), doorbells: Doorbells::Safe });
         assert_eq!(of("vfio-user:/x,doorbells=mapped").doorbells, Doorbells::Mapped);
-        assert_eq!(of("vfio-user:/x,doorbells=forwarded").doorbells, Doorbells::Forwarded);
+        assert_eq!(of("vfio-user:/x,doorbells=forwarded,sgl=off").doorbells, Doorbells::Forwarded);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use gantry_dma::Region;
 use gantry_drive::Running;
 use gantry_nvme::{Bar, Device};
 use gantry_pipeline::housekeeping::Attachment;
+use gantry_vfio_user::Uri;
 
-use super::vfio;
+use super::{vfio, vfio_user};
 
 /// Checks a URI for what no waiting mends.
 ///
@@ -16,6 +17,7 @@ use super::vfio;
 pub(super) fn check(uri: &str) -> Result<(), String> {
     match uri.split_once(':') {
         Some(("pci", rest)) => vfio::check(rest),
+        Some(("vfio-user", _)) => Uri::parse(uri).map(drop),
         _ => gantry_drive::Uri::parse(uri).map(drop).map_err(|error| error.to_string()),
     }
 }
@@ -27,6 +29,7 @@ pub(super) fn check(uri: &str) -> Result<(), String> {
 pub(super) fn open(name: &str, uri: &str, lcores: usize) -> Result<Box<dyn Attachment>, String> {
     match uri.split_once(':') {
         Some(("pci", rest)) => Ok(Box::new(vfio::open(name, rest, lcores)?)),
+        Some(("vfio-user", _)) => Ok(Box::new(vfio_user::open(name, &Uri::parse(uri)?)?)),
         // `mem:` and `file:`; it knows what to say of the others.
         _ => {
             let opened = gantry_drive::open(uri, name).and_then(gantry_drive::SoftwareDrive::spawn);

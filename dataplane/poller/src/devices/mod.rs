@@ -3,6 +3,7 @@
 mod drives;
 mod ports;
 mod vfio;
+mod vfio_user;
 
 use gantry_pipeline::housekeeping::{Attachment, Environment, OpenPort};
 use rte_rs::Eal;
