@@ -5,7 +5,10 @@
 //! need SFENCE. On arm64 the device is in the outer shareable domain, which Rust's own fences (inner shareable) do not reach.
 //! DMB is enough, DSB is not needed: memory is other-multi-copy-atomic (Arm ARM B2.3), so that a device which has seen the store
 //! behind the barrier sees what was stored before it. `cargo xtask test --only barriers` looks for these instructions at their
-//! places in the driver.
+//! places in the driver; gantry-nvme's `tests/order.rs` compiles this file with a model of the fences.
+
+#[cfg(any(not(target_arch = "aarch64"), miri))]
+use crate::atomic::{Ordering, fence};
 
 /// After the phase bit of a completion was seen, before the rest of that entry or the data it stands for is read
 /// (NVMe Base 2.0 §4.2.4).
@@ -17,7 +20,7 @@ pub fn read_after_phase() {
         core::arch::asm!("dmb oshld", options(nostack, preserves_flags));
     }
     #[cfg(any(not(target_arch = "aarch64"), miri))]
-    core::sync::atomic::fence(core::sync::atomic::Ordering::Acquire);
+    fence(Ordering::Acquire);
 }
 
 /// After submission entries (and the data they name) were stored, before the doorbell that shows them to the device.
@@ -29,7 +32,7 @@ pub fn store_before_doorbell() {
         core::arch::asm!("dmb oshst", options(nostack, preserves_flags));
     }
     #[cfg(any(not(target_arch = "aarch64"), miri))]
-    core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
+    fence(Ordering::Release);
 }
 
 /// After completion entries were read, before the doorbell that lets the device write over them. The barrier for stores does not
@@ -42,5 +45,5 @@ pub fn read_before_doorbell() {
         core::arch::asm!("dmb oshld", options(nostack, preserves_flags));
     }
     #[cfg(any(not(target_arch = "aarch64"), miri))]
-    core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
+    fence(Ordering::Release);
 }

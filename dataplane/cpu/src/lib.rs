@@ -8,6 +8,11 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+/// What barriers are made of where the language's own fences are enough.
+#[cfg(any(not(target_arch = "aarch64"), miri))]
+mod atomic {
+    pub(crate) use core::sync::atomic::{Ordering, fence};
+}
 mod barrier;
 mod portable;
 #[cfg(target_arch = "x86_64")]
