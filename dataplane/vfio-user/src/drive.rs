@@ -175,6 +175,13 @@ impl Drive {
     }
 }
 
+impl Drop for Drive {
+    /// Whoever still holds registers finds that the drive is gone, and the other process hears that this one has.
+    fn drop(&mut self) {
+        self.shared.lock().link.close();
+    }
+}
+
 /// Finds out what the device is, and lets it use memory.
 fn identify(link: &mut Link) -> Result<Device, Error> {
     let mut head = [0; 64];

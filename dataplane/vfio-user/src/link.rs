@@ -59,6 +59,11 @@ impl Link {
         self.broken
     }
 
+    /// Ends the conversation.
+    pub(crate) fn close(&mut self) {
+        let _ = self.judge::<()>(Err(Error::Closed));
+    }
+
     /// Sends a command and gives the reply.
     pub(crate) fn call(&mut self, command: u16, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> Result<Message, Error> {
         let result = self.exchange(command, parts, fds);
