@@ -15,7 +15,7 @@ use gantry_tests::clients::CLIENTS;
 use gantry_tests::interop::card::{self, Card, Programs};
 use gantry_tests::interop::scenario::{self, Scenario};
 use gantry_tests::interop::suite::{self, Score};
-use gantry_tests::interop::{Gantry, Nvmet, Paths, Target, kill, vfio_user};
+use gantry_tests::interop::{Gantry, Nvmet, Paths, Target, drives, kill, vfio_user};
 use gantry_tests::vm::{self, Machine, Wire, process};
 
 #[derive(Parser)]
@@ -65,6 +65,8 @@ enum Command {
     },
     /// P4Runtime clients from PyPI do all that they can with Gantry, without a host.
     Clients,
+    /// gantryctl takes drives from a stock kernel and gives them back.
+    Drives,
     /// Boot the card (an IOMMU, QEMU's NVMe drives and a network device on vfio-pci) and run commands in it.
     OnCard {
         /// A program of this machine that is put into the card's /bin with its libraries; may be repeated.
@@ -129,6 +131,7 @@ fn main() -> ExitCode {
         Command::VfioUser { only, .. } => process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))
             .and_then(|()| vfio_user::run(&only)),
         Command::Clients => clients(),
+        Command::Drives => move_drives(),
         Command::OnCard { programs, commands } => on_card(&programs, &commands),
         Command::Run { target, capture, commands } => run(target, capture.as_deref(), &commands),
         Command::Demo { keep } => demo::run(keep).map(|()| true),
@@ -187,6 +190,14 @@ fn all_of(machine: &Machine, commands: &[String]) -> vm::Result<bool> {
         all_well &= output.ok();
     }
     Ok(all_well)
+}
+
+/// `GANTRYCTL`, else what lies beside this program.
+fn move_drives() -> vm::Result<bool> {
+    process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
+    let beside = || std::env::current_exe().map(|own| own.with_file_name("gantryctl"));
+    let gantryctl = std::env::var_os("GANTRYCTL").map_or_else(beside, |path| Ok(path.into()));
+    drives::run(&gantryctl.map_err(vm::Error::doing("finding this program"))?)
 }
 
 /// Every client does everything that there is to do with Gantry.

@@ -48,6 +48,14 @@ pub(crate) fn machines_with_gantry() -> Result<Command> {
     Ok(command)
 }
 
+/// The same, with gantryctl.
+pub(crate) fn machines_with_gantryctl() -> Result<Command> {
+    build(&["build", "-p", "gantryctl"])?;
+    let mut command = machines()?;
+    command.env("GANTRYCTL", built("debug", "gantryctl")?);
+    Ok(command)
+}
+
 /// The same, with the simulator's program built (release), which serves drives.
 pub(crate) fn machines_with_drives() -> Result<Command> {
     build(&["build", "--release", "-p", "gantry-sim", "--bin", "gantry-sim"])?;

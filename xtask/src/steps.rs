@@ -11,7 +11,8 @@ use crate::digest;
 use crate::install::{self, Need};
 use crate::package;
 use crate::programs::{
-    cargo, machines, machines_with_drives, machines_with_gantry, pass_signals_on, run, target, with_clients, write_to,
+    cargo, machines, machines_with_drives, machines_with_gantry, machines_with_gantryctl, pass_signals_on, run, target,
+    with_clients, write_to,
 };
 
 /// What the host in the virtual machine connects to.
@@ -53,6 +54,8 @@ enum Action {
     Killing,
     /// A guest's own driver works with drives that are served to it.
     ServedDrives,
+    /// gantryctl moves drives between a kernel's drivers.
+    MovedDrives,
     /// A seed's runs are compared.
     Digests,
     /// Debian packages are made and looked into.
@@ -92,6 +95,11 @@ impl Action {
             Self::ServedDrives => {
                 let mut command = machines_with_drives()?;
                 command.arg("vfio-user");
+                command
+            }
+            Self::MovedDrives => {
+                let mut command = machines_with_gantryctl()?;
+                command.arg("drives");
                 command
             }
             Self::Clients => {
@@ -196,6 +204,12 @@ const STEPS: &[Step] = &[
         shows: "software drives served over vfio-user to a stock Linux NVMe driver in a virtual machine",
         needs: &[install::MACHINES, install::NEXT_QEMU],
         actions: &[Action::ServedDrives],
+    },
+    Step {
+        name: "drives",
+        shows: "gantryctl takes drives from a stock kernel and gives them back, and leaves those in use",
+        needs: &[install::MACHINES],
+        actions: &[Action::MovedDrives],
     },
     Step {
         name: "harness",

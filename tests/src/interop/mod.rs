@@ -5,6 +5,7 @@
 
 pub mod card;
 mod counters;
+pub mod drives;
 mod fio;
 mod gantry;
 mod host;

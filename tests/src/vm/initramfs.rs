@@ -71,6 +71,11 @@ impl Contents {
         Self::with_modules(name, modules::CARD)
     }
 
+    /// A machine whose drives go from the kernel to programs and back.
+    pub fn mover(name: &str) -> Self {
+        Self { tools: TOOLS, ..Self::with_modules(name, modules::MOVER) }
+    }
+
     fn with_modules(name: &str, modules: &'static [&'static str]) -> Self {
         Self { name: name.to_owned(), modules, tools: &[], programs: Vec::new(), plugins: Vec::new() }
     }

@@ -59,6 +59,10 @@ pub(super) const PCI_HOST: &[&str] = &[
 /// What gives devices to programs.
 pub(super) const CARD: &[&str] = &["vfio_pci", "vfio_iommu_type1"];
 
+/// Both, and what is put upon a drive.
+pub(super) const MOVER: &[&str] =
+    &["vfio_pci", "vfio_iommu_type1", "nvme", "ext4", "crc32c_generic", "crc32c_intel", "crct10dif_generic", "loop"];
+
 /// A module's file and what it says of itself.
 struct Module {
     path: PathBuf,
