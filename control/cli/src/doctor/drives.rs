@@ -10,6 +10,16 @@ use crate::machine::Machine;
 const CORRECTED_MAX: u64 = 100;
 
 pub(super) fn examine(machine: &Machine<'_>, plan: &Plan, report: &mut Report) {
+    for (name, socket) in &plan.sockets {
+        match machine.exists(socket) {
+            true => report.fine("drive", format!("drive {name}: {socket} is there")),
+            false => report.error(
+                "drive.no-server",
+                format!("drive {name}: there is no socket {socket}, so nobody serves it"),
+                "start the program that serves it over vfio-user; the data plane tries again by itself",
+            ),
+        }
+    }
     for (name, written) in &plan.drives {
         let Ok(address) = written.parse::<Address>() else {
             // gantryd's check says so too, when it can be asked.

@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) ports: Vec<PlannedPort>,
     /// Name and PCI address, as written, of each `pci:` drive.
     pub(super) drives: Vec<(String, String)>,
+    /// Name and socket of each `vfio-user:` drive.
+    pub(super) sockets: Vec<(String, String)>,
     /// The channel of the configuration.
     pub(super) channel: String,
     pub(super) process: Option<Process>,
@@ -61,16 +63,20 @@ impl Plan {
                 .and_then(|mtu| mtu.try_into().ok())
                 .unwrap_or(1500),
         };
-        let drive = |section: toml::Table| {
-            let uri = text(&section, "uri");
-            let address = uri.strip_prefix("pci:")?.split(',').next()?.to_owned();
-            Some((text(&section, "name"), address))
+        let drives = |scheme: &str| -> Vec<(String, String)> {
+            let drive = |section: toml::Table| {
+                let uri = text(&section, "uri");
+                let place = uri.strip_prefix(scheme)?.split(',').next()?.to_owned();
+                Some((text(&section, "name"), place))
+            };
+            sections("drive").into_iter().filter_map(drive).collect()
         };
         let channel = table.get("dataplane").and_then(|dataplane| dataplane.get("channel")?.as_str());
         Self {
             configured,
             ports: sections("port").into_iter().map(port).collect(),
-            drives: sections("drive").into_iter().filter_map(drive).collect(),
+            drives: drives("pci:"),
+            sockets: drives("vfio-user:"),
             channel: channel.unwrap_or(CHANNEL).to_owned(),
             process: Process::find(machine),
         }

@@ -14,7 +14,9 @@ pub(super) fn examine(machine: &Machine<'_>, plan: &Plan, report: &mut Report) {
         report.fine("iommu", "neither a drive nor a port of the configuration needs it");
         return;
     }
-    let groups = machine.names(GROUPS).len();
+    // VFIO gives devices without an IOMMU groups too, and names them so.
+    let real = |group: &&String| machine.text(&format!("{GROUPS}/{group}/name")).as_deref() != Some("vfio-noiommu");
+    let groups = machine.names(GROUPS).iter().filter(real).count();
     if groups > 0 {
         report.fine("iommu", format!("on; groups: {groups}"));
     } else {
@@ -27,6 +29,14 @@ pub(super) fn examine(machine: &Machine<'_>, plan: &Plan, report: &mut Report) {
             "VFIO accepts devices without an IOMMU: such a drive can write all memory, and a fault in it or in what drives it does",
             "echo N > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode, unless this machine has no IOMMU and you took the \
              risk; and take it out of /etc/modprobe.d",
+        );
+    }
+    if machine.text("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts").as_deref() == Some("Y") {
+        report.warning(
+            "vfio.interrupts",
+            "VFIO accepts devices without interrupt remapping: such a drive can raise any interrupt of this machine",
+            "turn interrupt remapping on in the firmware (x2APIC, VT-d), then take allow_unsafe_interrupts=1 out of \
+             /etc/modprobe.d",
         );
     }
     if !machine.exists("sys/bus/pci/drivers/vfio-pci") {
