@@ -65,8 +65,8 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// New memory of `length` bytes, zeroed, page-aligned, present (no lcore faults on it) and backed by a memfd, so
-    /// that it can be handed to another process; sealed against resizing, so that nobody it is handed to can take it
+    /// New memory of `length` bytes, zeroed, page-aligned, present (no lcore faults on it) and backed by a memfd of whole
+    /// pages, so that it can be handed to another process; sealed against resizing, so that nobody it is handed to can take it
     /// away. Its device address is one that no other region of this process has had.
     pub fn shared(length: usize) -> Result<Arc<Region>, Error> {
         if length == 0 || length > isize::MAX as usize {
@@ -79,8 +79,9 @@ impl Region {
         }
         // SAFETY: a descriptor just opened, owned by nobody else.
         let file = unsafe { OwnedFd::from_raw_fd(fd) };
-        // Sized, then filled with pages: memory that is not there is an error now and not SIGBUS on an lcore.
-        let size = length as libc::off_t;
+        // Sized, then filled with pages: memory that is not there is an error now and not SIGBUS on an lcore. Whole pages,
+        // as another process's device has to map them.
+        let size = length.next_multiple_of(PAGE_MIN) as libc::off_t;
         // SAFETY: plain calls on a descriptor that is open.
         if unsafe { libc::ftruncate(fd, size) } != 0 {
             return Err(Error::last("ftruncate"));

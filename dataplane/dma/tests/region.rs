@@ -227,7 +227,7 @@ mod mapped {
         assert_eq!(Region::shared(usize::MAX).unwrap_err(), Error::Length(usize::MAX));
         let small = Region::shared(100).unwrap();
         let fd = small.fd().unwrap().try_clone_to_owned().unwrap();
-        assert_eq!(Region::file(&fd, 4096, false).unwrap_err(), Error::FileTooShort { wanted: 4096, found: 100 });
+        assert_eq!(Region::file(&fd, 8192, false).unwrap_err(), Error::FileTooShort { wanted: 8192, found: 4096 });
         assert_eq!(Region::file(&fd, 0, false).unwrap_err(), Error::Length(0));
         let null = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(Region::file(null.as_fd(), 1, false).unwrap_err(), Error::FileTooShort { wanted: 1, found: 0 });

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use gantry_dma::Region;
 use gantry_nvme::{Bar, Device, Registers};
+use gantry_wire::nvme::prp_sgl::PAGE;
 use gantry_wire::nvme::register::{self, Cap, Cc};
 use parking_lot::Mutex;
 use rustix::fs::SealFlags;
@@ -104,19 +105,20 @@ impl Drive {
         self.shared.lock().shadow.is_none()
     }
 
-    /// Offers a region to the other process, as its file. Each region is mapped once.
+    /// Offers a region to the other process, as its file, in whole pages. Each region is mapped once.
     ///
     /// # Errors
     /// [`Error::NoFile`], or that the process refuses or has gone.
     pub fn map(&self, region: Arc<Region>) -> Result<(), Error> {
         let shared = &mut *self.shared.lock();
+        let size = region.length().next_multiple_of(PAGE);
         let rights = if region.is_writable() { dma::READ | dma::WRITE } else { dma::READ };
         let map = DmaMap {
             argsz: (size_of::<DmaMap>() as u32).into(),
             flags: rights.into(),
             offset: 0.into(),
             address: region.iova(0).into(),
-            size: (region.length() as u64).into(),
+            size: (size as u64).into(),
         };
         let file = region.fd().ok_or(Error::NoFile)?;
         shared.link.space.map(Arc::clone(&region))?;
@@ -137,7 +139,7 @@ impl Drive {
             argsz: (size_of::<DmaUnmap>() as u32).into(),
             flags: 0.into(),
             address: region.iova(0).into(),
-            size: (region.length() as u64).into(),
+            size: (region.length().next_multiple_of(PAGE) as u64).into(),
         };
         let _ = shared.link.call(command::DMA_UNMAP, &[unmap.as_bytes()], &[]);
     }

@@ -66,8 +66,8 @@ fn their_client_drives_the_served_drive() {
         Region::behind(area.offset as usize, file.file(), file.start() + area.offset, area.size as usize).unwrap();
     let memory = Driver::memory();
     let fd = memory.fd().unwrap().as_raw_fd();
-    client.dma_map(0, memory.iova(0), memory.length() as u64, fd).unwrap();
-    let (first, length) = (memory.iova(0), memory.length() as u64);
+    let (first, length) = (memory.iova(0), memory.length().next_multiple_of(4096) as u64);
+    client.dma_map(0, first, length, fd).unwrap();
     let theirs = Arc::new(Theirs(Mutex::new(client)));
 
     #[derive(Debug)]

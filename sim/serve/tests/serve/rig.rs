@@ -76,7 +76,8 @@ impl Driver {
     /// Memory for one.
     pub(crate) fn memory() -> Arc<Region> {
         let queues = Controller::memory_needed(CONFIG.io_queues, CONFIG.io_entries);
-        Region::shared(queues + DATA_PAGES * 4096).unwrap()
+        // Not of whole pages, as an lcore's lists are not.
+        Region::shared(queues + DATA_PAGES * 4096 + 256).unwrap()
     }
 
     pub(crate) fn new(bar: Bar, memory: Arc<Region>) -> Self {
