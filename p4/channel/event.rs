@@ -28,7 +28,8 @@ pub enum EventKind {
     QpRetired = 3,
     /// No traffic for the keep-alive timeout; the controller's QPs are fenced. Object: CNTLID.
     KeepAliveExpired = 4,
-    /// The drive is up. Object: drive. Tail: [`DriveReady`], then a [`DriveNamespace`] each.
+    /// The drive is up. Object: drive. Tail: [`DriveReady`], then a [`DriveNamespace`] each; since minor version 3
+    /// [`DriveLimits`], then [`NamespaceHints`] each, then lines of text that the operator should read.
     DriveReady = 5,
     /// The drive could not be brought up, or has failed and its commands have ended, or is not there. Object: drive; reason:
     /// [`DRIVE_ABSENT`] or zero. Tail: a line of text. [`EventKind::DriveReady`] follows when it serves again.
@@ -113,4 +114,40 @@ pub struct DriveNamespace {
     pub nguid: [u8; 16],
     /// EUI-64, zero when it has none.
     pub eui64: [u8; 8],
+}
+
+/// What one Dataset Management command may cover on a drive (Identify CNS 06); 0 for no limit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct DriveLimits {
+    /// DMRL: ranges; 0 for the 256 that a list may have.
+    pub dsm_ranges: U16,
+    /// Zero.
+    pub reserved: U16,
+    /// DMRSL: blocks of one range.
+    pub dsm_range_blocks: U32,
+    /// DMSL: blocks of all ranges.
+    pub dsm_blocks: U64,
+}
+
+/// What suits a namespace of a drive, in its blocks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub struct NamespaceHints {
+    /// Of a write that no other command sees half of (NAWUN), 0's based.
+    pub atomic: U16,
+    /// Of a write of which a power failure leaves all or nothing (NAWUPF), 0's based.
+    pub power_fail: U16,
+    /// NOIOB: a command across a multiple of it is slow; 0 for none.
+    pub boundary: U16,
+    /// NPWG, 0's based.
+    pub write_granularity: U16,
+    /// NPWA, 0's based.
+    pub write_alignment: U16,
+    /// NPDG, 0's based.
+    pub deallocate_granularity: U16,
+    /// NPDA, 0's based.
+    pub deallocate_alignment: U16,
+    /// NOWS, 0's based.
+    pub write_size: U16,
 }

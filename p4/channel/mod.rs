@@ -35,7 +35,7 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Version of the frames in this crate: `(major, minor)`. A minor adds kinds or appends to tails.
-pub const VERSION: (u16, u16) = (1, 2);
+pub const VERSION: (u16, u16) = (1, 3);
 
 /// Largest frame, in bytes, header and tail included.
 pub const FRAME_MAX: usize = 8192;

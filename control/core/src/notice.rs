@@ -59,6 +59,13 @@ pub enum Notice {
         /// log2 of its block size.
         block_shift: u8,
     },
+    /// Something about a drive that is up: namespaces that are left out, what its make gets wrong, another drive with the same.
+    DriveRemark {
+        /// Its name.
+        drive: String,
+        /// The data plane's words.
+        text: String,
+    },
     /// A drive could not be brought up, or failed.
     DriveFailed {
         /// Its name.
@@ -183,6 +190,7 @@ impl fmt::Display for Notice {
                 let bytes = 1u64.checked_shl(u32::from(*block_shift)).unwrap_or(0);
                 write!(f, "drive {drive} is ready: {model}, {blocks} blocks of {bytes} bytes")
             }
+            Self::DriveRemark { drive, text } => write!(f, "drive {drive}: {text}"),
             Self::DriveFailed { drive, text } => write!(f, "drive {drive} failed: {text}"),
             Self::DriveSlow { drive } => write!(f, "drive {drive} is slow: a command is aborted"),
             Self::Connected { cntlid, subsystem, host, address } => {

@@ -7,14 +7,14 @@
 use crate::nvmf::Entry;
 use crate::transaction::{Operation, Then, Transaction};
 use crate::{Configuration, Control, Notice};
-use gantry::channel::event::{DriveNamespace, DriveReady};
+use gantry::channel::event::{DriveLimits, DriveNamespace, DriveReady, NamespaceHints};
 use gantry::channel::operation::{AddressAdd, DriveAdd, NAMESPACE_READ_ONLY, NamespaceAdd, PortAdd};
 use gantry::channel::session::Reason;
 use gantry::channel::{FrameError, Kind, Name};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// Something of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,9 @@ pub(crate) enum Item {
     Address(usize, usize),
     Drive(usize),
 }
+
+/// Most lines about one drive that control keeps.
+const REMARKS_MAX: usize = 64;
 
 /// Most namespaces of one drive that control keeps.
 const DRIVE_NAMESPACES_MAX: usize = 1024;
@@ -43,15 +46,35 @@ pub(crate) enum Drive {
 pub(crate) struct Geometry {
     pub(crate) oncs: u16,
     pub(crate) volatile_write_cache: bool,
+    /// What one Dataset Management may cover.
+    pub(crate) limits: DriveLimits,
     /// Those of its namespaces that can be served; never empty.
-    pub(crate) namespaces: Vec<DriveNamespace>,
+    pub(crate) namespaces: Vec<(DriveNamespace, NamespaceHints)>,
+    /// What the operator should know of it, a line each.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Geometry {
     /// The namespace with the drive's NSID, or, without one, the first.
-    pub(crate) fn namespace(&self, nsid: Option<u32>) -> Option<&DriveNamespace> {
-        self.namespaces.iter().find(|namespace| nsid.is_none_or(|nsid| namespace.nsid.get() == nsid))
+    pub(crate) fn namespace(&self, nsid: Option<u32>) -> Option<&(DriveNamespace, NamespaceHints)> {
+        self.namespaces.iter().find(|(namespace, _)| nsid.is_none_or(|nsid| namespace.nsid.get() == nsid))
     }
+}
+
+/// What stands behind `count` namespaces in a drive's event, if it is from a data plane that tells it: the drive's limits,
+/// what suits each namespace, and text.
+fn limits_and_hints(rest: &[u8], count: usize) -> (DriveLimits, Vec<NamespaceHints>, &[u8]) {
+    let told = DriveLimits::ref_from_prefix(rest).ok();
+    let told = told.and_then(|(limits, rest)| {
+        let (hints, text) = <[NamespaceHints]>::ref_from_prefix_with_elems(rest, count).ok()?;
+        Some((*limits, hints.to_vec(), text))
+    });
+    told.unwrap_or_else(|| (DriveLimits::new_zeroed(), vec![NamespaceHints::default(); count], &[]))
+}
+
+/// A line as a log may show it.
+fn printable(line: &str) -> String {
+    line.chars().filter(|character| !character.is_control()).collect()
 }
 
 /// Where the plan stands.
@@ -281,25 +304,33 @@ impl Control {
     pub(crate) fn drive_ready(&mut self, drive: u32, tail: &[u8]) -> Result<(), FrameError> {
         let (ready, rest) = DriveReady::ref_from_prefix(tail).map_err(|_| FrameError::Length)?;
         let count = (ready.namespaces.get() as usize).min(DRIVE_NAMESPACES_MAX);
-        let (namespaces, _) =
+        let (namespaces, rest) =
             <[DriveNamespace]>::ref_from_prefix_with_elems(rest, count).map_err(|_| FrameError::Length)?;
         let Some(name) = self.configuration.drives.get(drive as usize).map(|d| d.name.clone()) else {
             return Ok(());
         };
-        let usable = namespaces.iter().filter(|n| n.blocks.get() > 0 && (9..=31).contains(&n.block_shift));
-        let namespaces: Vec<DriveNamespace> = usable.copied().collect();
-        let Some(&namespace) = namespaces.first() else {
-            self.drive_failed(drive, "it has no namespace that can be served");
+        let (limits, hints, text) = limits_and_hints(rest, count);
+        let usable = |(n, _): &(DriveNamespace, _)| n.blocks.get() > 0 && (9..=31).contains(&n.block_shift);
+        let namespaces: Vec<_> = namespaces.iter().copied().zip(hints).filter(usable).collect();
+        let text = String::from_utf8_lossy(text);
+        let remarks: Vec<String> = text.lines().take(REMARKS_MAX).map(printable).collect();
+        let Some(&(namespace, _)) = namespaces.first() else {
+            let why = "it has no namespace that can be served";
+            let why = std::iter::once(why).chain(remarks.iter().map(String::as_str));
+            self.drive_failed(drive, &why.collect::<Vec<_>>().join("; "));
             return Ok(());
         };
         self.notices.push(Notice::DriveReady {
-            drive: name,
+            drive: name.clone(),
             model: String::from_utf8_lossy(&ready.model).trim().to_owned(),
             blocks: namespace.blocks.get(),
             block_shift: namespace.block_shift,
         });
+        for text in &remarks {
+            self.notices.push(Notice::DriveRemark { drive: name.clone(), text: text.clone() });
+        }
         let volatile_write_cache = ready.vwc & 1 != 0;
-        let geometry = Geometry { oncs: ready.oncs.get(), volatile_write_cache, namespaces };
+        let geometry = Geometry { oncs: ready.oncs.get(), volatile_write_cache, limits, namespaces, remarks };
         self.plan.drives[drive as usize] = Drive::Ready(Box::new(geometry));
         self.attach_to_running_controllers(drive as u16);
         self.retry_held_connects();
@@ -324,7 +355,7 @@ impl Control {
         served
             .filter_map(|namespace| {
                 let drive = self.configuration.drive_number(&namespace.drive);
-                let on_drive = self.plan.geometry(drive)?.namespace(namespace.drive_nsid)?;
+                let (on_drive, _) = self.plan.geometry(drive)?.namespace(namespace.drive_nsid)?;
                 let body = NamespaceAdd {
                     cntlid: U16::new(cntlid),
                     drive: U16::new(drive),

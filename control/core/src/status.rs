@@ -67,6 +67,8 @@ pub struct DriveStatus {
     pub name: String,
     /// How it is.
     pub state: DriveState,
+    /// What the operator should know of it while it is up, a line each.
+    pub remarks: Vec<String>,
 }
 
 /// How a drive is.
@@ -142,7 +144,11 @@ impl Control {
             boot_id: self.session.limits.map(|limits| limits.boot_id),
             ports: ports.map(|(port, mac)| PortStatus { name: port.name.clone(), mac: *mac }).collect(),
             drives: drives
-                .map(|(drive, state)| DriveStatus { name: drive.name.clone(), state: drive_state(state) })
+                .map(|(drive, state)| DriveStatus {
+                    name: drive.name.clone(),
+                    state: drive_state(state),
+                    remarks: remarks(state),
+                })
                 .collect(),
             subsystems: std::iter::once(Subsystem::Discovery).chain(nvm).map(|s| self.subsystem_status(s)).collect(),
             connections: self.connections.len(),
@@ -176,11 +182,18 @@ impl Control {
     }
 }
 
+fn remarks(drive: &Drive) -> Vec<String> {
+    match drive {
+        Drive::Ready(geometry) => geometry.remarks.clone(),
+        Drive::Opening | Drive::Failed(_) => Vec::new(),
+    }
+}
+
 fn drive_state(drive: &Drive) -> DriveState {
     match drive {
         Drive::Opening => DriveState::Opening,
         Drive::Ready(geometry) => {
-            let first = &geometry.namespaces[0];
+            let (first, _) = &geometry.namespaces[0];
             DriveState::Ready { blocks: first.blocks.get(), block_shift: first.block_shift }
         }
         Drive::Failed(text) => DriveState::Failed(text.clone()),

@@ -46,9 +46,9 @@ pub struct Inventory {
     #[serde(with = "number")]
     pub left_out: Vec<(Nsid, Unusable)>,
     /// AWUN and AWUPF, blocks.
-    pub(crate) atomic_blocks: (u32, u32),
+    pub atomic_blocks: (u32, u32),
     /// NN: the largest NSID there can be.
-    pub(crate) nsid_max: u32,
+    pub nsid_max: u32,
 }
 
 /// How much one command of the kinds that MDTS does not bound may cover (Identify CNS 06, NVM Command Set 1.0 figure 100).

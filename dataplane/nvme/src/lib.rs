@@ -13,6 +13,7 @@
 //! | [`IoQueue`] | submit, one doorbell a burst, completions by phase bit, age of what is outstanding |
 //! | [`ControllerState`], [`IoQueueState`] | both told to a successor, and taken up there |
 //! | [`command`] | SQEs of the NVM command set |
+//! | [`data`] | DPTR from a command's pages: PRPs or an SGL |
 //! | [`prp`] | PRP1, PRP2 and the list from a command's pages |
 //! | [`split`] | one range of blocks as pieces that the drive takes |
 
@@ -24,6 +25,7 @@ extern crate alloc;
 mod bar;
 pub mod command;
 mod controller;
+pub mod data;
 mod failure;
 mod handover;
 mod inventory;

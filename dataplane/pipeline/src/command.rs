@@ -130,7 +130,7 @@ pub struct Command {
     pub pages: [u32; PAGES_MAX],
     /// How many of `pages` are in use.
     pub page_count: u8,
-    /// Blocks handed to the drive so far.
+    /// Blocks, or ranges of its list, handed to the drive so far.
     pub blocks_submitted: u32,
     /// NVMe commands at the drive.
     pub pieces: u16,

@@ -5,7 +5,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use gantry_dma::Region;
-use gantry_nvme::{IoQueue, IoQueueState};
+use gantry_nvme::{IoQueue, IoQueueState, Limits};
+use gantry_wire::nvme::identify::oncs;
+use gantry_wire::nvme::nvm;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Commands, List, NONE};
@@ -36,10 +38,15 @@ pub struct DriveQueue {
     pub ready: List,
     /// Largest transfer of one NVMe command in bytes.
     pub transfer_max: u32,
-    /// PRP lists, one for each CID.
+    /// What commands without a transfer may cover.
+    pub limits: Limits,
+    /// Commands may carry SGLs.
+    pub sgl: bool,
+    /// PRP lists and SGL segments, one for each CID.
     pub prp_lists: Arc<Region>,
     /// The drive does not answer; nothing more is submitted.
     pub failed: bool,
+    oncs: u16,
     block_shifts: Vec<u8>,
     in_flight: Box<[InFlight]>,
     free: Vec<u16>,
@@ -51,6 +58,9 @@ pub(crate) struct DriveQueueState {
     pub(crate) queue: IoQueueState,
     pub(crate) ready: Vec<u32>,
     pub(crate) transfer_max: u32,
+    pub(crate) limits: Limits,
+    pub(crate) oncs: u16,
+    pub(crate) sgl: bool,
     pub(crate) prp_lists: u32,
     pub(crate) failed: bool,
     pub(crate) block_shifts: Vec<u8>,
@@ -69,8 +79,11 @@ impl DriveQueue {
             queue: parts.queue,
             ready: List::EMPTY,
             transfer_max: parts.transfer_max,
+            limits: parts.limits,
+            sgl: parts.sgl,
             prp_lists: parts.prp_lists,
             failed: false,
+            oncs: parts.oncs,
             block_shifts: parts.block_shifts,
             in_flight: (0..depth).map(|_| IDLE).collect(),
             free: (0..depth).rev().collect(),
@@ -80,12 +93,16 @@ impl DriveQueue {
     /// Tells a successor everything; `prp_lists` is the number under which it is handed that region.
     pub(crate) fn tell(&self, commands: &Commands, prp_lists: u32) -> DriveQueueState {
         // What is in flight follows from its CIDs, and those that are free as well.
-        let Self { queue, ready, transfer_max, prp_lists: _, failed, block_shifts, in_flight, free: _ } = self;
+        let Self { queue, ready, transfer_max, limits, sgl, prp_lists: _, failed, oncs, block_shifts, .. } = self;
+        let Self { in_flight, free: _, .. } = self;
         let in_flight = in_flight.iter().zip(0..).filter(|(entry, _)| entry.command != NONE);
         DriveQueueState {
             queue: queue.tell(),
             ready: ready.walk(commands).collect(),
             transfer_max: *transfer_max,
+            limits: *limits,
+            oncs: *oncs,
+            sgl: *sgl,
             prp_lists,
             failed: *failed,
             block_shifts: block_shifts.clone(),
@@ -108,6 +125,17 @@ impl DriveQueue {
     #[must_use]
     pub fn block_shift(&self, nsid: u32) -> Option<u8> {
         self.block_shifts.get(nsid.checked_sub(1)? as usize).copied().filter(|shift| *shift != 0)
+    }
+
+    /// Whether the drive has the command of this opcode.
+    #[must_use]
+    pub fn offers(&self, opcode: u8) -> bool {
+        match opcode {
+            nvm::COMPARE => self.oncs & oncs::COMPARE != 0,
+            nvm::WRITE_ZEROES => self.oncs & oncs::WRITE_ZEROES != 0,
+            nvm::DATASET_MANAGEMENT => self.oncs & oncs::DSM != 0,
+            _ => true,
+        }
     }
 
     /// Reserves a CID for a command; `None` when the queue is full.

@@ -13,9 +13,10 @@ use arrayvec::ArrayVec;
 use gantry::channel::Path;
 use gantry::channel::operation::{Answer, QpBind, QpCreate};
 use gantry_dma::Region;
-use gantry_nvme::IoQueue;
+use gantry_nvme::{IoQueue, Limits, data};
 use gantry_table::Generation;
 
+use crate::command::PAGES_MAX;
 use crate::drive::DriveQueue;
 use crate::port::{BURST, Port};
 
@@ -123,14 +124,23 @@ pub struct DriveQueueParts {
     pub entries: u16,
     /// Largest transfer of one NVMe command in bytes.
     pub transfer_max: u32,
+    /// What commands without a transfer may cover.
+    pub limits: Limits,
+    /// ONCS: optional commands that it has.
+    pub oncs: u16,
+    /// Commands may carry SGLs.
+    pub sgl: bool,
     /// log2 of the block size of each of the drive's namespaces, by NSID - 1.
     pub block_shifts: Vec<u8>,
-    /// Memory for PRP lists: [`PRP_LIST_BYTES`] an entry.
+    /// Memory for PRP lists and SGL segments: [`PRP_LIST_BYTES`] an entry.
     pub prp_lists: Arc<Region>,
 }
 
-/// Bytes of one command's PRP list: 32 pages of 4 KiB and one that an offset may add.
-pub const PRP_LIST_BYTES: usize = 33 * 8;
+/// Bytes of one command's list.
+pub const PRP_LIST_BYTES: usize = data::LIST_BYTES;
+
+// A command's pages and one more, for the first of them may be described outside the list.
+const _: () = assert!(PAGES_MAX <= data::PAGES_MAX);
 
 /// Everything of one transaction that concerns one lcore.
 pub struct Batch<P> {

@@ -115,7 +115,8 @@ impl Memory {
 
     /// Gives a command's pages back.
     pub fn release(&mut self, command: &mut Command) {
-        for page in &mut command.pages[..usize::from(command.page_count)] {
+        // Last first: the next command gets neighbours in the order in which they were, which is one descriptor to a drive.
+        for page in command.pages[..usize::from(command.page_count)].iter_mut().rev() {
             self.free[self.free_count] = core::mem::replace(page, NONE);
             self.free_count += 1;
         }

@@ -8,9 +8,10 @@ use arrayvec::ArrayVec;
 use gantry::channel::CAPSULE_DATA_MAX;
 use gantry::command::{self, Metadata, Packet, Refusal, Run, Transfer, Verdict};
 use gantry_cpu::Cpu;
+use gantry_nvme::Limits;
 use gantry_roce::{Work, WorkKind};
 use gantry_table::Line;
-use gantry_wire::nvme::{DsmRange, Sqe, Status, admin};
+use gantry_wire::nvme::{DsmRange, Sqe, Status, admin, nvm};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::command::{Data, List, State, Task};
@@ -118,6 +119,12 @@ fn act(core: &mut Core, index: u32, decided: &Metadata) {
             }
         },
         Verdict::DRIVE | Verdict::WAIT => {
+            let command = &core.commands[index];
+            // Reads and writes without more are what there is to every drive.
+            let plain = command.sqe.opcode <= nvm::READ && command.sqe.cdw12.get() & Sqe::CDW12_PRINFO == 0;
+            if !plain && !has_for(core, index, decided.drive) {
+                return;
+            }
             let command = &mut core.commands[index];
             command.task = Task::Drive {
                 drive: decided.drive,
@@ -148,6 +155,26 @@ fn act(core: &mut Core, index: u32, decided: &Metadata) {
             s8_respond::respond(core, index, Status(decided.status).with_dnr(), 0, 0);
         }
     }
+}
+
+/// Whether a drive has what an optional command asks for; one that it has not is answered.
+#[cold]
+#[inline(never)]
+fn has_for(core: &mut Core, index: u32, drive: u16) -> bool {
+    let sqe = &core.commands[index].sqe;
+    let offers = core.drives[usize::from(drive)].as_ref().is_some_and(|drive| drive.offers(sqe.opcode));
+    // No namespace that is served has protection information (NVM Command Set 1.0 §5.2); others than these use the bits
+    // for something else.
+    let of_blocks = !matches!(sqe.opcode, nvm::FLUSH | nvm::DATASET_MANAGEMENT);
+    let protected = of_blocks && sqe.cdw12.get() & Sqe::CDW12_PRINFO != 0;
+    let (counter, status) = match (offers, protected) {
+        (false, _) => (Counter::InvalidOpcode, Status::INVALID_OPCODE),
+        (true, true) => (Counter::InvalidField, Status::INVALID_PROTECTION_INFORMATION),
+        (true, false) => return true,
+    };
+    core.counters.count(counter);
+    s8_respond::respond(core, index, status.with_dnr(), 0, 0);
+    false
 }
 
 /// Bytes of data that pass through the pages of a command for control, and whether they go to the host.
@@ -311,8 +338,9 @@ fn retry_fetches(core: &mut Core) {
     }
 }
 
-/// Moves a range list from the host's blocks to the drive's, in place; refuses what lies outside the namespace.
-pub fn translate_ranges(core: &mut Core, index: u32) -> Result<(), Status> {
+/// Moves a range list from the host's blocks to the drive's, in place; refuses what lies outside the namespace, and what the
+/// drive would refuse for its length.
+pub fn translate_ranges(core: &mut Core, index: u32, limits: &Limits) -> Result<(), Status> {
     let command = &core.commands[index];
     let qp = &core.qps[command.qp];
     let Some(blocks) = core.reader.blocks(qp.cntlid, command.sqe.nsid.get()) else {
@@ -326,7 +354,7 @@ pub fn translate_ranges(core: &mut Core, index: u32) -> Result<(), Status> {
     } else {
         core.memory.copy_pages(command, list);
     }
-    translate(blocks, list)?;
+    translate(blocks, list, limits)?;
     if in_capsule {
         core.memory.rewrite_slot(index, SQE_BYTES, list.as_bytes());
     } else {
@@ -336,11 +364,16 @@ pub fn translate_ranges(core: &mut Core, index: u32) -> Result<(), Status> {
 }
 
 /// Moves the ranges of a list to a namespace's blocks, given as the first and how many; refuses the whole list when one lies
-/// outside.
-fn translate((base, count): (u64, u64), list: &mut [u8]) -> Result<(), Status> {
+/// outside, or is longer than the drive takes.
+fn translate((base, count): (u64, u64), list: &mut [u8], limits: &Limits) -> Result<(), Status> {
+    let mut blocks = 0u64;
     for bytes in list.chunks_exact_mut(DsmRange::LEN) {
         let range = DsmRange::mut_from_bytes(bytes).expect("a range's bytes");
         let slba = range.slba.get();
+        blocks += u64::from(range.nlb.get());
+        if range.nlb.get() > limits.dsm_range_blocks || blocks > limits.dsm_blocks {
+            return Err(Status::COMMAND_SIZE_LIMIT_EXCEEDED.with_dnr());
+        }
         match slba.checked_add(range.nlb.get().into()) {
             Some(end) if end <= count => range.slba = (base + slba).into(),
             _ => return Err(Status::LBA_OUT_OF_RANGE.with_dnr()),
@@ -393,12 +426,19 @@ pub(crate) mod tests {
             let of = |(slba, nlb): &(u64, u32)| DsmRange { cattr: 0.into(), nlb: (*nlb).into(), slba: (*slba).into() };
             ranges.iter().flat_map(|range| of(range).as_bytes().to_vec()).collect()
         };
+        let none = Limits::default();
         let mut inside = list(&[(0, 50), (49, 1), (50, 0)]);
-        assert_eq!(translate(BLOCKS, &mut inside), Ok(()));
+        assert_eq!(translate(BLOCKS, &mut inside, &none), Ok(()));
         assert_eq!(inside, list(&[(100, 50), (149, 1), (150, 0)]));
         for outside in [(0, 51), (49, 2), (50, 1), (u64::MAX, 1)] {
             let refused = Err(Status::LBA_OUT_OF_RANGE.with_dnr());
-            assert_eq!(translate(BLOCKS, &mut list(&[(0, 1), outside])), refused, "{outside:?}");
+            assert_eq!(translate(BLOCKS, &mut list(&[(0, 1), outside]), &none), refused, "{outside:?}");
+        }
+        let limits = Limits { dsm_range_blocks: 5, dsm_blocks: 8, ..none };
+        assert_eq!(translate(BLOCKS, &mut list(&[(0, 5), (9, 3)]), &limits), Ok(()));
+        for long in [&[(0, 6)], [(0, 5), (9, 4)].as_slice()] {
+            let refused = Err(Status::COMMAND_SIZE_LIMIT_EXCEEDED.with_dnr());
+            assert_eq!(translate(BLOCKS, &mut list(long), &limits), refused, "{long:?}");
         }
     }
 

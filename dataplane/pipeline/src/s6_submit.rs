@@ -1,12 +1,14 @@
-//! s6, edge: SQEs with their PRPs into this lcore's queue of a drive, one doorbell a burst.
+//! s6, edge: SQEs with their PRPs or SGLs into this lcore's queue of a drive, one doorbell a burst.
 //!
-//! Leaves as: submitted, or QueueFull (waits). A command larger than the drive's MDTS goes in pieces.
+//! Leaves as: submitted, or QueueFull (waits). A command larger than the drive takes at once (MDTS; WZSL, DMRL) goes in pieces.
 
-use gantry_nvme::{command as build, prp};
-use gantry_wire::nvme::{Cid, Nsid, Sqe, Status, nvm};
+use gantry_nvme::command as build;
+use gantry_nvme::data::Pointer;
+use gantry_wire::nvme::{Cid, DsmRange, Nsid, Sqe, Status, nvm};
 
 use crate::command::{Command, Data, State, Task};
 use crate::counters::Counter;
+use crate::drive::DriveQueue;
 use crate::exchange::PRP_LIST_BYTES;
 use crate::memory::{Memory, PAGE, SQE_BYTES};
 use crate::state::Core;
@@ -18,9 +20,11 @@ pub fn enqueue(core: &mut Core, index: u32) {
         unreachable!("only commands for a drive come here");
     };
     if core.commands[index].sqe.opcode == nvm::DATASET_MANAGEMENT
-        && let Err(status) = s5_command::translate_ranges(core, index)
+        && let Some(limits) = core.drives[usize::from(drive)].as_ref().map(|drive| drive.limits)
+        && let Err(status) = s5_command::translate_ranges(core, index, &limits)
     {
-        core.counters.count(Counter::LbaRange);
+        let long = status.code() == Status::COMMAND_SIZE_LIMIT_EXCEEDED.code();
+        core.counters.count(if long { Counter::InvalidField } else { Counter::LbaRange });
         s8_respond::respond(core, index, status, 0, 0);
         return;
     }
@@ -70,17 +74,13 @@ fn drive(core: &mut Core, number: u16) {
             break;
         };
         let command = &mut core.commands[index];
-        let list = usize::from(cid) * PRP_LIST_BYTES;
-        let (sqe, blocks) = piece(&core.memory, command, index, cid, drive.transfer_max, |pages, length| {
-            prp::describe(pages, length, &drive.prp_lists, list)
-        });
+        let (sqe, done) = piece(&core.memory, command, index, cid, drive);
         drive.queue.submit(&sqe).expect("room was there for the CID");
         submitted = true;
         core.counters.count(Counter::Submitted);
         command.pieces += 1;
-        command.blocks_submitted += blocks;
-        let Task::Drive { blocks: all, .. } = command.task else { unreachable!("a drive's command") };
-        if command.blocks_submitted >= all || !has_data(command) {
+        command.blocks_submitted = done;
+        if done >= extent(command) {
             command.state = State::Submitted;
             drive.ready.pop(&core.commands);
         }
@@ -91,65 +91,62 @@ fn drive(core: &mut Core, number: u16) {
     }
 }
 
-fn has_data(command: &Command) -> bool {
-    matches!(command.sqe.opcode, nvm::READ | nvm::WRITE | nvm::COMPARE)
+/// What a command for `blocks` covers, and its pieces parts of: ranges of a list, or else blocks.
+pub(crate) fn extent_of(sqe: &Sqe, blocks: u32) -> u32 {
+    if sqe.opcode == nvm::DATASET_MANAGEMENT { sqe.dsm_ranges().into() } else { blocks }
 }
 
-/// The next NVMe command of a host's command, and how many blocks it covers.
-fn piece(
-    memory: &Memory,
-    command: &Command,
-    index: u32,
-    cid: u16,
-    transfer_max: u32,
-    describe: impl FnOnce(&mut dyn Iterator<Item = u64>, usize) -> (u64, u64),
-) -> (Sqe, u32) {
-    let Task::Drive { nsid, slba, blocks, block_shift, .. } = command.task else {
+fn extent(command: &Command) -> u32 {
+    let Task::Drive { blocks, .. } = command.task else { unreachable!("a drive's command") };
+    extent_of(&command.sqe, blocks)
+}
+
+/// The next NVMe command of a host's command, and how much of that is covered then.
+fn piece(memory: &Memory, command: &Command, index: u32, cid: u16, drive: &DriveQueue) -> (Sqe, u32) {
+    let Task::Drive { nsid, slba, block_shift, .. } = command.task else {
         unreachable!("a drive's command");
     };
-    let (cid, nsid) = (Cid(cid), Nsid(nsid));
-    let done = command.blocks_submitted;
-    let fua = command.sqe.fua();
-    let blocks = if has_data(command) { (blocks - done).min(transfer_max >> block_shift) } else { blocks };
-    let slba = slba + u64::from(done);
-    let (start, length) = match command.sqe.opcode {
-        nvm::DATASET_MANAGEMENT => (0, command.length as usize),
-        nvm::READ | nvm::WRITE | nvm::COMPARE => ((done as usize) << block_shift, (blocks as usize) << block_shift),
-        _ => (0, 0),
+    let list = usize::from(cid) * PRP_LIST_BYTES;
+    let (cid, nsid, opcode) = (Cid(cid), Nsid(nsid), command.sqe.opcode);
+    let start = command.blocks_submitted;
+    let most = match opcode {
+        nvm::READ | nvm::WRITE | nvm::COMPARE => drive.transfer_max >> block_shift,
+        // NLB has 16 bits.
+        nvm::WRITE_ZEROES => (drive.limits.write_zeroes_bytes >> block_shift).clamp(1, 1 << 16),
+        nvm::DATASET_MANAGEMENT => drive.limits.dsm_ranges.into(),
+        _ => return (build::flush(nsid, cid), 0),
     };
-    let (prp1, prp2) = if length == 0 {
-        (0, 0)
-    } else if command.page_count == 0 && matches!(command.data, Data::InCapsule { .. }) {
-        let mut pages = slot_pages(memory, index, SQE_BYTES + start, length);
-        describe(&mut pages, length)
+    let count = (extent(command) - start).min(most);
+    let (done, fua) = (start + count, command.sqe.fua());
+    if opcode == nvm::WRITE_ZEROES {
+        let slba = slba + u64::from(start);
+        return (build::write_zeroes(nsid, cid, slba, count, command.sqe.deac(), fua), done);
+    }
+    let is_list = opcode == nvm::DATASET_MANAGEMENT;
+    let shift = if is_list { DsmRange::LEN.ilog2() } else { block_shift.into() };
+    let (from, length) = ((start as usize) << shift, (count as usize) << shift);
+    // Range lists go by PRPs: there are drives that take no SGL for them.
+    let sgl = drive.sgl && !is_list;
+    let pointer = if command.page_count == 0 && matches!(command.data, Data::InCapsule { .. }) {
+        Pointer::to_piece(memory.slot_iova(index, SQE_BYTES + from), length, sgl)
+    } else if is_list {
+        Pointer::to_piece(memory.page_iova(command.pages[0]) + from as u64, length, sgl)
     } else {
         // Pieces end at page boundaries, because a drive's MDTS is a number of pages.
-        let mut pages =
-            command.pages[start / PAGE..usize::from(command.page_count)].iter().map(|page| memory.page_iova(*page));
-        describe(&mut pages, length)
+        let pages = &command.pages[from / PAGE..usize::from(command.page_count)];
+        Pointer::to_pages(pages, |page| memory.page_iova(page), length, sgl, &drive.prp_lists, list)
     };
-    let sqe = match command.sqe.opcode {
-        nvm::READ => build::read(nsid, cid, slba, blocks, (prp1, prp2), fua),
-        nvm::WRITE => build::write(nsid, cid, slba, blocks, (prp1, prp2), fua),
-        nvm::COMPARE => build::compare(nsid, cid, slba, blocks, (prp1, prp2), fua),
-        nvm::WRITE_ZEROES => build::write_zeroes(nsid, cid, slba, blocks, command.sqe.deac(), fua),
-        nvm::DATASET_MANAGEMENT => {
-            let mut sqe = build::dsm(nsid, cid, command.sqe.dsm_ranges(), (prp1, prp2));
+    let slba = slba + u64::from(start);
+    let mut sqe = match opcode {
+        nvm::READ => build::read(nsid, cid, slba, count, pointer.dptr, fua),
+        nvm::WRITE => build::write(nsid, cid, slba, count, pointer.dptr, fua),
+        nvm::COMPARE => build::compare(nsid, cid, slba, count, pointer.dptr, fua),
+        _ => {
+            let mut sqe = build::dsm(nsid, cid, count as u16, pointer.dptr);
             sqe.cdw11 = command.sqe.cdw11;
             sqe
         }
-        _ => build::flush(nsid, cid),
     };
-    (sqe, blocks)
-}
-
-/// The pages under part of a receive slot, as a PRP list names them: the first address may lie within its page.
-fn slot_pages(memory: &Memory, slot: u32, at: usize, length: usize) -> impl Iterator<Item = u64> {
-    let first = memory.slot_iova(slot, at);
-    let page = PAGE as u64;
-    let end = first + length as u64;
-    core::iter::successors(Some(first), move |address| {
-        let next = (address & !(page - 1)) + page;
-        (next < end).then_some(next)
-    })
+    sqe.flags |= pointer.psdt;
+    (sqe, done)
 }

@@ -79,6 +79,7 @@ fn long(live: Live<'_>, report: &mut Report) {
         jitter_ns: 0,
         mdts: 0,
         read_only: false,
+        options: String::new(),
     };
     let load = SwarmLoad {
         depth: 8,

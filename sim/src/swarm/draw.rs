@@ -42,7 +42,9 @@ pub fn draw(seed: u64) -> Plan {
         plan.faults.push(Fault { at_ns: SECOND, for_ns: 25 * SECOND, what });
         plan.faults.sort_by_key(|fault| fault.at_ns);
     }
-    // From a sequence of its own.
+    // From sequences of their own.
+    let kinds = &mut Random::new(seed ^ 0xd21e5);
+    plan.drives.iter_mut().for_each(|drive| drive.options = kind(kinds));
     if Random::new(seed ^ 0xf100d).chance(4) {
         flood(&mut plan);
     }
@@ -99,7 +101,36 @@ fn drive(random: &mut Random, targets: usize) -> DrivePlan {
         jitter_ns: if base_ns > 0 { random.spread(1, base_ns) } else { 0 },
         mdts: if random.chance(30) { 8_192 << random.below(6) } else { 0 },
         read_only: random.chance(6),
+        options: String::new(),
     }
+}
+
+/// What a drive is like, where hosts need not know: half of them as the software drive is without options.
+fn kind(random: &mut Random) -> String {
+    let mut options: Vec<String> = Vec::new();
+    if random.chance(50) {
+        return String::new();
+    }
+    if random.chance(60) {
+        options.push(format!("sgl={}", ["none", "dword", "off"][random.index(3)]));
+    }
+    if random.chance(30) {
+        options.push(format!("dstrd={}", random.between(1, 4)));
+    }
+    if random.chance(30) {
+        let version = ["1.0", "1.2", "2.0"][random.index(3)];
+        options.push(format!("version={version}"));
+        if version == "2.0" {
+            options.push(format!("wzsl={},dmrl={}", random.below(4), random.between(1, 4)));
+        }
+    }
+    if random.chance(20) {
+        options.push("defect=short-write-zeroes".into());
+    }
+    if random.chance(20) {
+        options.push(format!("acl=0,aerl=0,ready={}", random.below(5)));
+    }
+    options.join(",")
 }
 
 fn host(random: &mut Random, drives: &[DrivePlan], length_ns: u64) -> HostPlan {

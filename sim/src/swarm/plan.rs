@@ -72,6 +72,9 @@ pub struct DrivePlan {
     /// Its namespace is read-only.
     #[serde(default)]
     pub read_only: bool,
+    /// What it is like beyond that: options of its URI, with commas between.
+    #[serde(default)]
+    pub options: String,
 }
 
 /// A host.

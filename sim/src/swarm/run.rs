@@ -531,9 +531,10 @@ fn configuration(plan: &Plan, target: usize) -> Configuration {
     let drives = || plan.drives.iter().enumerate().filter(move |(_, drive)| drive.target == target);
     let uri = |drive: &DrivePlan| {
         let cache = if drive.volatile { ",cache=volatile" } else { "" };
-        let (block, entries) = (drive.block, drive.entries);
+        let (block, entries, options) = (drive.block, drive.entries, &drive.options);
+        let comma = if options.is_empty() { "" } else { "," };
         let mdts = if drive.mdts == 0 { 128 << 10 } else { drive.mdts };
-        format!("mem:{},block={block},entries={entries},mdts={mdts}{cache}", 16 << 20)
+        format!("mem:{},block={block},entries={entries},mdts={mdts}{cache}{comma}{options}", 16 << 20)
     };
     let hosts = |at: usize| {
         let of_drive = plan.hosts.iter().enumerate().filter(move |(_, host)| host.drive == at);

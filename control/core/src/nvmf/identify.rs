@@ -6,7 +6,7 @@ use super::{Controller, MAXCMD, Reply, Request, Subsystem, events};
 use crate::hash::fnv1a;
 use crate::plan::Geometry;
 use crate::{Control, Namespace};
-use gantry::channel::event::DriveNamespace;
+use gantry::channel::event::{DriveLimits, DriveNamespace, NamespaceHints};
 use gantry_wire::fabrics::nqn_field;
 use gantry_wire::nvme::identify::{self, IdentifyControllerNvm, NamespaceId, cns, oncs, set_text, sgls};
 use gantry_wire::nvme::{IdentifyController, IdentifyNamespace, Nsid, NsidList, Status};
@@ -50,7 +50,7 @@ impl Control {
                 // No protection information and no storage tags: all zero (NVM Command Set 1.0 §4.1.5.3).
                 self.on_drive(controller, at, nsid).map(|_| vec![0; identify::LEN])
             }
-            (Subsystem::Nvm(_), cns::IO_CONTROLLER) => Ok(IdentifyControllerNvm::zeroed().as_bytes().to_vec()),
+            (Subsystem::Nvm(at), cns::IO_CONTROLLER) => Ok(self.identify_limits(at)),
             (Subsystem::Nvm(_), cns::IO_ACTIVE_NSIDS) => active_nsids(controller, nsid),
             _ => Err(Status::INVALID_FIELD),
         };
@@ -96,8 +96,25 @@ impl Control {
                 page.mnan = (self.configuration.subsystems[at].namespaces.len().max(1) as u32).into();
                 page.oncs = self.optional_commands(at).into();
                 page.vwc = u8::from(self.write_cache_of(at)) | VWC_NO_BROADCAST;
+                // What holds for each of its namespaces.
+                let fewest = |unit: fn(NamespaceHints) -> u16| self.hints(at).map(unit).min().unwrap_or(0);
+                page.awun = fewest(|hints| hints.atomic.get()).into();
+                page.awupf = fewest(|hints| hints.power_fail.get()).into();
             }
         }
+        page.as_bytes().to_vec()
+    }
+
+    /// CNS 06: Write Zeroes goes to drives in pieces, so only range lists have limits, the narrowest of the drives'.
+    fn identify_limits(&self, at: usize) -> Vec<u8> {
+        let mut page = IdentifyControllerNvm::zeroed();
+        let narrowest = |limit: fn(&DriveLimits) -> u64| {
+            let limits = self.geometries(at).map(|geometry| limit(&geometry.limits));
+            limits.filter(|limit| *limit != 0).min().unwrap_or(0)
+        };
+        page.dmrl = narrowest(|limits| limits.dsm_ranges.get().into()).min(0xff) as u8;
+        page.dmrsl = (narrowest(|limits| limits.dsm_range_blocks.get().into()) as u32).into();
+        page.dmsl = narrowest(|limits| limits.dsm_blocks.get()).into();
         page.as_bytes().to_vec()
     }
 
@@ -106,7 +123,12 @@ impl Control {
     }
 
     /// What a namespace that the controller has is on its drive, while that is up.
-    pub(super) fn on_drive(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<&DriveNamespace, Status> {
+    pub(super) fn on_drive(
+        &self,
+        controller: &Controller,
+        at: usize,
+        nsid: Nsid,
+    ) -> Result<&(DriveNamespace, NamespaceHints), Status> {
         let configured = self.configured(at, nsid).filter(|n| controller.attached.contains_key(&n.nsid));
         let configured = configured.ok_or(Status::INVALID_NAMESPACE)?;
         let geometry = self.plan.geometry(self.configuration.drive_number(&configured.drive));
@@ -121,7 +143,7 @@ impl Control {
             return Err(Status::INVALID_NAMESPACE);
         }
         if controller.attached.contains_key(&nsid.0) {
-            let namespace = self.on_drive(controller, at, nsid)?;
+            let (namespace, hints) = self.on_drive(controller, at, nsid)?;
             let blocks = namespace.blocks.get();
             page.nsze = blocks.into();
             page.ncap = blocks.into();
@@ -130,6 +152,16 @@ impl Control {
             // Deallocated blocks read as zeroes, if the drive says so.
             page.dlfeat = namespace.flags & 1;
             page.nsattr = u8::from(self.configured(at, nsid).is_some_and(|n| n.read_only));
+            // NSFEAT bit 1: NAWUN and NAWUPF count; bit 4: what suits it is told.
+            (page.nawun, page.nawupf) = (hints.atomic.get().into(), hints.power_fail.get().into());
+            (page.npwg, page.npwa) = (hints.write_granularity.get().into(), hints.write_alignment.get().into());
+            (page.npdg, page.npda) =
+                (hints.deallocate_granularity.get().into(), hints.deallocate_alignment.get().into());
+            page.nows = hints.write_size.get().into();
+            let suits = [page.npwg, page.npwa, page.npdg, page.npda, page.nows].iter().any(|size| size.get() != 0);
+            let atomic = page.nawun.get() != 0 || page.nawupf.get() != 0;
+            page.nsfeat = u8::from(atomic) << 1 | u8::from(suits) << 4;
+            page.noiob = hints.boundary.get().into();
             page.nguid = namespace.nguid;
             page.eui64 = namespace.eui64;
             page.lbaf[0].lbads = namespace.block_shift;
@@ -141,7 +173,7 @@ impl Control {
 
     /// CNS 03.
     fn descriptors(&self, controller: &Controller, at: usize, nsid: Nsid) -> Result<Vec<u8>, Status> {
-        let namespace = self.on_drive(controller, at, nsid)?;
+        let (namespace, _) = self.on_drive(controller, at, nsid)?;
         let mut ids = Vec::new();
         if namespace.eui64 != [0; 8] {
             ids.push(NamespaceId::Eui64(namespace.eui64));
@@ -177,6 +209,16 @@ impl Control {
             Some(Controller { subsystem: Subsystem::Nvm(at), .. }) => self.write_cache_of(*at),
             _ => false,
         }
+    }
+
+    /// What suits each namespace of a subsystem; of one whose drive is not up, nothing is promised.
+    fn hints(&self, at: usize) -> impl Iterator<Item = NamespaceHints> {
+        let namespaces = self.configuration.subsystems[at].namespaces.iter();
+        namespaces.map(|n| {
+            let geometry = self.plan.geometry(self.configuration.drive_number(&n.drive));
+            let namespace = geometry.and_then(|geometry| geometry.namespace(n.drive_nsid));
+            namespace.map_or_else(NamespaceHints::default, |(_, hints)| *hints)
+        })
     }
 
     fn write_cache_of(&self, at: usize) -> bool {

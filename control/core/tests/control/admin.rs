@@ -5,7 +5,7 @@ use gantry::channel::Kind;
 use gantry::channel::event::EventKind;
 use gantry::channel::operation::{ControllerAdd, NamespaceAdd};
 use gantry_wire::fabrics::DISCOVERY_NQN;
-use gantry_wire::nvme::identify::NamespaceId;
+use gantry_wire::nvme::identify::{IdentifyControllerNvm, NamespaceId};
 use gantry_wire::nvme::log::{CommandsSupported, FirmwareSlot, SmartHealth};
 use gantry_wire::nvme::{IdentifyController, IdentifyNamespace, NsidList, admin as opcode};
 use zerocopy::{FromBytes, IntoBytes};
@@ -83,6 +83,7 @@ fn identify_controller() {
     assert_eq!((page.nn.get(), page.mnan.get()), (2, 2));
     assert_eq!(page.oncs.get(), 0x0c, "drive b offers no Compare, nobody offers more than the data plane carries");
     assert_eq!(page.vwc & 1, 1);
+    assert_eq!((page.awun.get(), page.awupf.get()), (0, 0), "what holds for both: drive a promises one block");
     assert_eq!((page.aerl, page.lpa, page.oaes.get()), (3, 6, 1 << 8));
     assert_eq!(page.cmic & 1 << 3, 0, "no ANA");
     assert_eq!(page.ver.get(), 0x0002_0000);
@@ -104,6 +105,12 @@ fn identify_namespaces() {
     assert_eq!((page.nsze.get(), page.ncap.get(), page.nuse.get()), (131_072, 131_072, 131_072));
     assert_eq!((page.block_shift(), page.nlbaf, page.flbas, page.nmic, page.dlfeat), (Some(12), 0, 0, 1, 1));
     assert_eq!((page.nguid, u128::from_le_bytes(page.nvmcap)), ([2; 16], 131_072 << 12));
+    // What drive b says of its namespace; drive a says nothing.
+    assert_eq!((page.nsfeat, page.nawun.get(), page.nawupf.get()), (1 << 1 | 1 << 4, 7, 3));
+    assert_eq!((page.noiob.get(), page.npwg.get(), page.nows.get()), (32, 15, 0));
+    let page = identify(&mut plane, qpn, 0, 1).unwrap();
+    let page = IdentifyNamespace::parse(&page).unwrap();
+    assert_eq!((page.nsfeat, page.nawun.get(), page.noiob.get()), (0, 0, 0));
     for (nsid, status) in [(0, 0x400b), (3, 0x400b), (u32::MAX, 0x400b)] {
         assert_eq!(identify(&mut plane, qpn, 0, nsid), Err(status));
     }
@@ -125,7 +132,9 @@ fn identify_namespaces() {
 fn identify_of_command_sets() {
     let mut plane = Plane::new(configuration());
     let (qpn, _) = enabled(&mut plane);
-    assert_eq!(identify(&mut plane, qpn, 6, 0), Ok(vec![0; 4096]));
+    let limits = identify(&mut plane, qpn, 6, 0).unwrap();
+    let limits = IdentifyControllerNvm::parse(&limits).unwrap();
+    assert_eq!((limits.wzsl, limits.dmrl, limits.dmrsl.get(), limits.dmsl.get()), (0, 8, 100, 200), "drive b's");
     assert_eq!(identify(&mut plane, qpn, 0x1c, 0).unwrap()[..9], [1, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(identify(&mut plane, qpn, 5, 1), Ok(vec![0; 4096]));
     let independent = identify(&mut plane, qpn, 8, 1).unwrap();

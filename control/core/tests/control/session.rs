@@ -219,3 +219,17 @@ fn late_words_about_the_session_before_are_no_surprise() {
     assert!(!plane.answers.contains_key(&(link.qpn, punt)), "it is not taken for the new one");
     assert_ne!(plane.open_id(), Some(old));
 }
+
+#[test]
+fn what_is_remarked_of_a_drive_is_noticed_and_kept_while_it_is_up() {
+    let mut plane = Plane::new(configuration());
+    let notices: Vec<Notice> = std::iter::from_fn(|| plane.control.poll_notice()).collect();
+    let said = |drive: &str, text: &str| Notice::DriveRemark { drive: drive.into(), text: text.into() };
+    for text in ["one line", "another line"] {
+        assert_eq!(notices.iter().filter(|notice| **notice == said("b", text)).count(), 1, "{notices:?}");
+    }
+    let remarks = |plane: &Plane| plane.control.status().drives[1].remarks.len();
+    assert_eq!((plane.control.status().drives[0].remarks.len(), remarks(&plane)), (0, 2));
+    plane.event(EventKind::DriveFailed, 1, 0, b"gone");
+    assert_eq!(remarks(&plane), 0);
+}

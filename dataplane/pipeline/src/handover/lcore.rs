@@ -20,6 +20,7 @@ use crate::lcore::PortSlot;
 use crate::memory::{IN_CAPSULE_MAX, PAGE, SLOT_BYTES};
 use crate::port::Port;
 use crate::qp::{QpContext, Way};
+use crate::s6_submit::extent_of;
 use crate::state::{Core, DEPTH_MAX, DRIVES, Notice, PORTS};
 use crate::wheel::{Wheel, WheelState};
 
@@ -214,7 +215,7 @@ impl CommandTold {
             Task::Drive { drive, blocks, block_shift, .. } => {
                 usize::from(drive) < DRIVES
                     && block_shift <= 16
-                    && self.blocks_submitted <= blocks
+                    && self.blocks_submitted <= extent_of(&self.sqe, blocks)
                     && !matches!(self.state, State::Punting | State::Punted)
             }
         };
@@ -425,14 +426,16 @@ fn take_up_drive<E: Environment>(
 ) -> Result<(), Refused> {
     let lcore = core.lcore;
     let wrong = |what: &str| Refused::Inconsistent(format!("lcore {lcore}, drive {number}: {what}"));
-    let DriveQueueState { queue, ready, transfer_max, prp_lists, failed, block_shifts, in_flight } = told;
+    let DriveQueueState { queue, ready, transfer_max, limits, oncs, sgl, prp_lists, failed, block_shifts, in_flight } =
+        told;
     if core.drives.get(usize::from(number)).is_none_or(Option::is_some) {
         return Err(wrong("there is none, or it is there twice"));
     }
     if queue.qid() != lcore + 1 || !queue.outstanding().eq(in_flight.iter().map(|(cid, ..)| *cid)) {
         return Err(wrong("its commands are not those of its queue"));
     }
-    if (transfer_max as usize) < PAGE || block_shifts.iter().any(|shift| *shift > 16) {
+    let whole = block_shifts.iter().all(|shift| *shift <= 16 && transfer_max >> shift > 0);
+    if (transfer_max as usize) < PAGE || !whole || !(1..=256).contains(&limits.dsm_ranges) {
         return Err(wrong("no blocks fit into a transfer"));
     }
     let queue = housekeeping.drive_queue(number, queue)?;
@@ -441,7 +444,8 @@ fn take_up_drive<E: Environment>(
     if usize::from(entries) > DEPTH_MAX || prp_lists.length() < usize::from(entries) * PRP_LIST_BYTES {
         return Err(wrong("its queue is too deep for its PRP lists"));
     }
-    let parts = DriveQueueParts { drive: number, queue, entries, transfer_max, block_shifts, prp_lists };
+    let parts =
+        DriveQueueParts { drive: number, queue, entries, transfer_max, limits, oncs, sgl, block_shifts, prp_lists };
     let mut drive = DriveQueue::new(parts);
     drive.failed = failed;
     let for_this = |task: Task| matches!(task, Task::Drive { drive, .. } if drive == number);

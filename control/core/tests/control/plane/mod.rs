@@ -8,7 +8,7 @@ mod transaction;
 
 pub(crate) use host::*;
 
-use gantry::channel::event::{DriveNamespace, DriveReady, Event, EventKind};
+use gantry::channel::event::{DriveLimits, DriveNamespace, DriveReady, Event, EventKind, NamespaceHints};
 use gantry::channel::operation::{Answer, NamespaceAdd, QpCreate};
 use gantry::channel::session::{Hello, Reason, Welcome};
 use gantry::channel::slow_path::{Capsule, Inject, Punt};
@@ -465,7 +465,8 @@ fn event_frame(kind: EventKind, object: u32, reason: u16, tail: &[u8]) -> Vec<u8
     emit(Kind::Event, 0, event.as_bytes(), tail)
 }
 
-/// What a drive says of itself: the second offers no Compare, and a volatile write cache.
+/// What a drive says of itself: the second offers no Compare, and a volatile write cache. The first tells nothing more, as a
+/// data plane of an earlier release.
 fn geometry(drive: u32) -> Vec<u8> {
     let mut ready = DriveReady::new_zeroed();
     ready.model = [b' '; 40];
@@ -482,7 +483,26 @@ fn geometry(drive: u32) -> Vec<u8> {
         nguid: [drive as u8 + 1; 16],
         eui64: [0; 8],
     };
-    [ready.as_bytes(), namespace.as_bytes()].concat()
+    let told = [ready.as_bytes(), namespace.as_bytes()].concat();
+    if drive == 0 { told } else { [&told[..], &more()].concat() }
+}
+
+/// What stands behind a drive's namespaces since minor version 3.
+fn more() -> Vec<u8> {
+    let limits = DriveLimits {
+        dsm_ranges: U16::new(8),
+        reserved: U16::ZERO,
+        dsm_range_blocks: U32::new(100),
+        dsm_blocks: U64::new(200),
+    };
+    let hints = NamespaceHints {
+        atomic: U16::new(7),
+        power_fail: U16::new(3),
+        boundary: U16::new(32),
+        write_granularity: U16::new(15),
+        ..NamespaceHints::default()
+    };
+    [limits.as_bytes(), hints.as_bytes(), b"one line\nanother\x07 line\n"].concat()
 }
 
 fn body<T: FromBytes>(bytes: &[u8]) -> T {

@@ -5,14 +5,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use gantry::channel::event::{DriveNamespace, DriveReady};
 use gantry_nvme::{Inventory, Namespace};
 use serde::{Deserialize, Serialize};
-use zerocopy::IntoBytes;
-use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
-/// Namespaces of one drive that fit in a frame.
-const NAMESPACES_TOLD: usize = 128;
+use super::describe;
 
 /// A drive that has served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,32 +54,14 @@ impl Known {
         block_shifts
     }
 
-    /// For control: a [`DriveReady`] and its namespaces; one that is gone has no blocks.
-    pub(super) fn describe(&self) -> Vec<u8> {
-        let inventory = &self.inventory;
-        let ready = DriveReady {
-            serial: padded(&inventory.serial),
-            model: padded(&inventory.model),
-            firmware: padded(&inventory.firmware),
-            oncs: U16::new(inventory.oncs),
-            vwc: inventory.vwc,
-            reserved: 0,
-            namespaces: U32::new(inventory.namespaces.len().min(NAMESPACES_TOLD) as u32),
-        };
-        let mut tail = ready.as_bytes().to_vec();
-        for namespace in inventory.namespaces.iter().take(NAMESPACES_TOLD) {
-            let entry = DriveNamespace {
-                nsid: U32::new(namespace.nsid.0),
-                block_shift: namespace.block_shift,
-                flags: u8::from(namespace.zeroes_after_deallocate),
-                reserved: U16::ZERO,
-                blocks: U64::new(if self.is_gone(namespace) { 0 } else { namespace.blocks }),
-                nguid: namespace.nguid,
-                eui64: namespace.eui64,
-            };
-            tail.extend_from_slice(entry.as_bytes());
-        }
-        tail
+    /// For control: a [`DriveReady`](gantry::channel::event::DriveReady) and its namespaces; one that is gone has no blocks.
+    pub(super) fn describe(&self, remarks: &[String]) -> Vec<u8> {
+        describe::tail(&self.inventory, |namespace| self.is_gone(namespace), remarks)
+    }
+
+    /// What it said of itself, with every namespace that it had.
+    pub(super) fn inventory(&self) -> &Inventory {
+        &self.inventory
     }
 
     fn is_gone(&self, namespace: &Namespace) -> bool {
@@ -97,11 +75,4 @@ fn is_same(old: &Namespace, new: &Namespace) -> bool {
     let ids = |namespace: &Namespace| (namespace.nguid, namespace.eui64, namespace.uuid);
     let vouched = ids(old) != ([0; 16], [0; 8], [0; 16]);
     ids(old) == ids(new) && old.block_shift == new.block_shift && (vouched || old.blocks == new.blocks)
-}
-
-fn padded<const N: usize>(text: &str) -> [u8; N] {
-    let mut field = [b' '; N];
-    let length = text.len().min(N);
-    field[..length].copy_from_slice(&text.as_bytes()[..length]);
-    field
 }

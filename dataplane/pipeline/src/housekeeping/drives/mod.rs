@@ -8,6 +8,7 @@
 //! Each drive climbs this ladder alone. One that is removed is let go of soon, because the kernel waits for that, and is
 //! looked for from then on; it is served again when it is the same drive ([`identity`]).
 
+mod describe;
 mod identity;
 mod told;
 
@@ -303,7 +304,7 @@ impl<E: Environment> Housekeeping<E> {
     /// Tells a new control of a drive: what it serves, or why it does not.
     pub(super) fn announce_drive(&mut self, number: u16) {
         let drive = &self.drives[&number];
-        let known = drive.known.as_ref().map(Known::describe);
+        let known = drive.known.as_ref().map(|known| known.describe(&self.remarks(number)));
         let (text, reason, drive_state) = (drive.failure.clone(), drive.failure_reason(), drive.state.clone());
         match drive_state {
             State::Ready { .. } => {
@@ -320,6 +321,17 @@ impl<E: Environment> Housekeeping<E> {
                 }
             }
         }
+    }
+
+    /// What the operator should know of a drive that has served.
+    fn remarks(&self, number: u16) -> Vec<String> {
+        let drive = &self.drives[&number];
+        let Some(known) = &drive.known else { return Vec::new() };
+        let quirks = drive.attached.as_ref().map(|attached| attached.controller.quirks()).unwrap_or_default();
+        let serves = |drive: &&Drive| matches!(drive.state, State::Ready { .. });
+        let others = self.drives.iter().filter(|(other, _)| **other != number).map(|(_, drive)| drive).filter(serves);
+        let others = others.filter_map(|drive| Some((drive.name.as_str(), drive.known.as_ref()?.inventory())));
+        describe::remarks(known.inventory(), quirks, others)
     }
 
     /// An lcore's command has been at the drive for too long: the drive is reset, so that it lets go of memory.
@@ -355,7 +367,7 @@ impl<E: Environment> Housekeeping<E> {
             Ok(known) => known,
             Err(difference) => return self.drive_is_another(now_ns, number, &difference),
         };
-        let (block_shifts, tail) = (known.block_shifts(), known.describe());
+        let block_shifts = known.block_shifts();
         drive.known = Some(known);
         (drive.state, drive.looks) = (State::Ready { since_ns: now_ns }, 0);
         drive.failure.clear();
@@ -372,6 +384,9 @@ impl<E: Environment> Housekeeping<E> {
                 queue,
                 entries,
                 transfer_max: inventory.mdts_bytes,
+                limits: inventory.limits,
+                oncs: inventory.oncs,
+                sgl: controller.config().sgl && inventory.takes_sgl(),
                 block_shifts: block_shifts.clone(),
                 prp_lists,
             };
@@ -382,6 +397,13 @@ impl<E: Environment> Housekeeping<E> {
             let drive = self.drives.get_mut(&number).expect("the drive that is ready");
             drive.controller().fail(now_ns, Reason::Memory);
         }
+        self.event_ready(number);
+    }
+
+    /// Tells control that a drive serves.
+    fn event_ready(&mut self, number: u16) {
+        let known = self.drives[&number].known.as_ref().expect("a drive that serves is known");
+        let tail = known.describe(&self.remarks(number));
         self.event(EventKind::DriveReady, 0, number.into(), &tail);
     }
 
