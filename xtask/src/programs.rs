@@ -64,6 +64,14 @@ pub(crate) fn machines_with_drives() -> Result<Command> {
     Ok(command)
 }
 
+/// The same, with what else is put into a card.
+pub(crate) fn machines_with_card() -> Result<Command> {
+    let mut command = machines_with_gantry()?;
+    build(&["build", "--release", "-p", "rte-rs", "--example", "stray"])?;
+    command.env("GANTRY_STRAY", built("release", "examples/stray")?);
+    Ok(command)
+}
+
 /// `command` with the P4Runtime clients' environments made, and told where they are.
 pub(crate) fn with_clients(mut command: Command) -> Result<Command> {
     command.env("GANTRY_VENVS", python::environments()?);

@@ -11,8 +11,8 @@ use crate::digest;
 use crate::install::{self, Need};
 use crate::package;
 use crate::programs::{
-    cargo, machines, machines_with_drives, machines_with_gantry, machines_with_gantryctl, pass_signals_on, run, target,
-    with_clients, write_to,
+    cargo, machines, machines_with_card, machines_with_drives, machines_with_gantry, machines_with_gantryctl,
+    pass_signals_on, run, target, with_clients, write_to,
 };
 
 /// What the host in the virtual machine connects to.
@@ -56,6 +56,8 @@ enum Action {
     ServedDrives,
     /// gantryctl moves drives between a kernel's drivers.
     MovedDrives,
+    /// Gantry in a virtual machine with an IOMMU and drives, and a host in another.
+    Card,
     /// A seed's runs are compared.
     Digests,
     /// Debian packages are made and looked into.
@@ -67,7 +69,7 @@ enum Action {
 impl Action {
     /// Whether it has scenarios, one of which may be asked for by name.
     fn has_scenarios(self) -> bool {
-        matches!(self, Self::Machines(_) | Self::Killing | Self::ServedDrives)
+        matches!(self, Self::Machines(_) | Self::Killing | Self::ServedDrives | Self::Card)
     }
 
     /// Does it, with these scenarios or all of its own; whether nothing failed.
@@ -100,6 +102,11 @@ impl Action {
             Self::MovedDrives => {
                 let mut command = machines_with_gantryctl()?;
                 command.arg("drives");
+                command
+            }
+            Self::Card => {
+                let mut command = machines_with_card()?;
+                command.arg("card");
                 command
             }
             Self::Clients => {
@@ -222,6 +229,12 @@ const STEPS: &[Step] = &[
         shows: "a stock Linux host in a virtual machine works with Gantry",
         needs: &[install::BUILD, install::MACHINES, install::CLIENTS],
         actions: &[Action::Machines(Target::Gantry)],
+    },
+    Step {
+        name: "card",
+        shows: "Gantry in a machine with an IOMMU serves NVMe drives through VFIO to a Linux host",
+        needs: &[install::BUILD, install::MACHINES],
+        actions: &[Action::Card],
     },
     Step {
         name: "kill",

@@ -25,29 +25,28 @@ pub struct Paths {
     pub dataplane: PathBuf,
     /// `gantryd`.
     pub control: PathBuf,
-    /// `gantryctl`, if it was built.
-    pub ctl: Option<PathBuf>,
 }
 
 impl Paths {
     /// From `GANTRY_DATAPLANE` and `GANTRYD`, else beside this program.
     pub fn find() -> Result<Self> {
-        let find = |variable: &str, name: &str| {
-            let path = match std::env::var_os(variable) {
-                Some(path) => PathBuf::from(path),
-                None => std::env::current_exe().map_err(Error::doing("finding this program"))?.with_file_name(name),
-            };
-            if path.exists() {
-                return Ok(path);
-            }
-            Err(Error::Unexpected(format!("no {name} at {}: build it, or set {variable}", path.display())))
-        };
         Ok(Self {
-            dataplane: find("GANTRY_DATAPLANE", "gantry-dataplane")?,
-            control: find("GANTRYD", "gantryd")?,
-            ctl: find("GANTRYCTL", "gantryctl").ok(),
+            dataplane: find_program("GANTRY_DATAPLANE", "gantry-dataplane")?,
+            control: find_program("GANTRYD", "gantryd")?,
         })
     }
+}
+
+/// Where a program is: what the variable says, else beside this one.
+pub(super) fn find_program(variable: &str, name: &str) -> Result<PathBuf> {
+    let path = match std::env::var_os(variable) {
+        Some(path) => PathBuf::from(path),
+        None => std::env::current_exe().map_err(Error::doing("finding this program"))?.with_file_name(name),
+    };
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::Unexpected(format!("no {name} at {}: build it, or set {variable}", path.display())))
 }
 
 /// From control's start to its P4Runtime server.

@@ -1,6 +1,7 @@
 //! One machine: booted, spoken to, captured, its drives taken away and returned.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -177,6 +178,15 @@ impl Machine {
     /// Where the drive on the port of this number is, in the machine.
     pub fn drive_address(port: usize) -> String {
         nvme::address(port)
+    }
+
+    /// What lies at `offset` of a namespace (counted from 0) of the drive on this port, behind QEMU's back.
+    pub fn image_bytes(&self, port: usize, namespace: usize, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let path = self.drives[port].file(self.scratch.path(), namespace);
+        let mut bytes = vec![0; length];
+        let file = File::open(&path).map_err(Error::on("opening", &path))?;
+        file.read_exact_at(&mut bytes, offset).map_err(Error::on("reading", &path))?;
+        Ok(bytes)
     }
 
     /// Asks the machine to let go of the drive on this port (QMP `device_del`) and waits until it is gone, at most `limit`.

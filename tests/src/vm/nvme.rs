@@ -65,7 +65,8 @@ impl Nvme {
         format!("{}n{}", self.name, index + 1)
     }
 
-    fn file(&self, folder: &Path, index: usize) -> PathBuf {
+    /// The file of a namespace, counted from 0.
+    pub(super) fn file(&self, folder: &Path, index: usize) -> PathBuf {
         folder.join(format!("{}.image", self.node(index)))
     }
 

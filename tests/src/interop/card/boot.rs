@@ -12,18 +12,7 @@ const CPUS: u32 = 2;
 
 const MEMORY_MB: u32 = 1200;
 
-/// The card's drives, in the order of their PCI addresses (the first is 0000:01:00.0).
-pub fn drives() -> Vec<Nvme> {
-    vec![
-        Nvme::new("d0").namespace(64 << 20, 512),
-        Nvme::new("d1").namespace(64 << 20, 4096),
-        Nvme::new("d2").namespace(32 << 20, 512).namespace(16 << 20, 4096).namespace(16 << 20, 512),
-        Nvme::new("d3").namespace(64 << 20, 512).option("mdts", 2),
-    ]
-}
-
-/// Boots a card with these programs and drives; its network device and its drives are on vfio-pci, also a drive that is
-/// plugged later.
+/// Boots a card with these programs and drives. Its network device is on vfio-pci; its drives have no driver yet.
 pub fn boot(programs: &Programs, drives: Vec<Nvme>, wire: Wire) -> Result<Machine> {
     let mut builder = Machine::builder("card")
         .cpus(CPUS)
@@ -40,8 +29,6 @@ pub fn boot(programs: &Programs, drives: Vec<Nvme>, wire: Wire) -> Result<Machin
     machine.run_ok(&format!(
         "set -e; mkdir -p {FOLDER}; modprobe -a vfio_pci vfio_iommu_type1
          cd /sys/bus/pci
-         # Every NVMe controller of QEMU's, whenever it comes: there is no other driver for them here.
-         echo 1b36 0010 >drivers/vfio-pci/new_id
          if [ -e devices/{NET_ADDRESS} ]; then
              echo vfio-pci >devices/{NET_ADDRESS}/driver_override
              [ ! -e devices/{NET_ADDRESS}/driver ] || echo {NET_ADDRESS} >devices/{NET_ADDRESS}/driver/unbind

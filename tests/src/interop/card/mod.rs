@@ -7,17 +7,26 @@
 //! ```
 
 mod boot;
+mod drives;
+mod errors;
+mod jobs;
 mod programs;
+mod removal;
+mod scenario;
+mod stray;
 
 use std::time::Duration;
 
 use crate::vm::{Error, Machine, NET_ADDRESS, Result, Switch, SwitchPort};
 
 use super::counters::Counters;
-use super::target::{HOST_ADDRESS, Target, subsystem};
+use super::target::{HOST_ADDRESS, Target};
 
-pub use boot::{boot, drives};
+pub use boot::boot;
+pub use drives::drives;
+use drives::{SERVED, STRAY, configuration};
 pub use programs::Programs;
+pub use scenario::ALL;
 
 const HOST: SwitchPort = SwitchPort(0);
 const CARD: SwitchPort = SwitchPort(1);
@@ -44,6 +53,9 @@ impl Card {
         let switch = Switch::new(2, seed)?;
         let machine = boot(programs, drives(), switch.wire(CARD))?;
         let card = Self { machine, switch };
+        // As on any card: the kernel has the drives first.
+        card.machine.run_ok("modprobe nvme")?;
+        (0..=STRAY).try_for_each(|port| card.bind(port))?;
         card.start_dataplane()?;
         card.machine.run_ok(&format!("cat >{FOLDER}/gantry.toml <<'END'\n{}END", configuration()))?;
         card.start_process("gantryd", "--config /run/gantry/gantry.toml")?;
@@ -53,6 +65,35 @@ impl Card {
     /// The card's machine.
     pub fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// Gives the drive on this port to vfio-pci once the kernel has found it.
+    pub fn bind(&self, port: usize) -> Result<()> {
+        let address = Machine::drive_address(port);
+        let device = format!("/sys/bus/pci/devices/{address}");
+        self.machine
+            .run_ok(&format!(
+                "tries=0; until [ -e {device}/driver ]; do tries=$((tries + 1)); [ $tries -lt 200 ] || break; sleep 0.1; done
+                 gantryctl drive bind {address}"
+            ))
+            .map(drop)
+    }
+
+    /// The DMA that the IOMMU has stopped, in the kernel's words.
+    pub fn faults(&self) -> Result<Vec<String>> {
+        let log = self.machine.run_ok("dmesg")?;
+        Ok(log.lines().filter(|line| line.contains("DMAR: [")).map(str::to_owned).collect())
+    }
+
+    /// Fails if the IOMMU has stopped anything but the stray drive: the data plane would have told a drive a wrong address.
+    pub fn check_faults(&self) -> Result<()> {
+        let stray = format!("[{}]", &Machine::drive_address(STRAY)["0000:".len()..]);
+        let mut faults = self.faults()?;
+        faults.retain(|line| !line.contains(&stray));
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Unexpected(format!("the IOMMU stopped a drive that serves:\n{}", faults.join("\n"))))
     }
 
     /// Starts the data plane and waits until it takes a control.
@@ -88,31 +129,6 @@ impl Card {
     }
 }
 
-fn configuration() -> String {
-    let (open, open_uuid) = (subsystem::OPEN, subsystem::OPEN_UUID);
-    let megabytes = subsystem::OPEN_BYTES >> 20;
-    format!(
-        r#"[dataplane]
-channel = "{FOLDER}/channel"
-
-[[port]]
-name = "wire0"
-device = "{NET_ADDRESS}"
-addresses = ["10.0.0.1/24"]
-mtu = {MTU}
-
-[[drive]]
-name = "d0"
-uri = "mem:{megabytes}M"
-
-[[subsystem]]
-nqn = "{open}"
-hosts = "any"
-namespaces = [{{ nsid = 1, drive = "d0", uuid = "{open_uuid}" }}]
-"#
-    )
-}
-
 impl Target for Card {
     fn name(&self) -> &str {
         "card"
@@ -133,6 +149,7 @@ impl Target for Card {
 
     fn check_health(&self) -> Result<()> {
         self.machine.check_health()?;
+        self.check_faults()?;
         for name in ["gantry-dataplane", "gantryd"] {
             let alive = self.machine.run(&format!("[ -d /proc/$(cat {FOLDER}/{name}.pid) ]"))?;
             if !alive.ok() {

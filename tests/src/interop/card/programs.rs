@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::interop::Paths;
+use crate::interop::gantry::find_program;
 use crate::vm::{Contents, Error, Result};
 
 /// What the EAL loads from its plugin folder: buses, mempools and the port's driver (with names cut before the version).
@@ -17,13 +17,16 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Gantry's own.
-    pub fn gantry(paths: &Paths) -> Result<Self> {
-        let none = Self { contents: Contents::card("card") };
-        let mut programs =
-            none.with("gantry-dataplane", &paths.dataplane).with("gantryd", &paths.control).with_plugins()?;
-        if let Some(path) = &paths.ctl {
-            programs = programs.with("gantryctl", path);
+    /// Gantry's own, and what the scenarios need.
+    pub fn gantry() -> Result<Self> {
+        let mut programs = Self { contents: Contents::card("card") }.with_plugins()?;
+        for (variable, name) in [
+            ("GANTRY_DATAPLANE", "gantry-dataplane"),
+            ("GANTRYD", "gantryd"),
+            ("GANTRYCTL", "gantryctl"),
+            ("GANTRY_STRAY", "stray"),
+        ] {
+            programs = programs.with(name, &find_program(variable, name)?);
         }
         Ok(programs)
     }

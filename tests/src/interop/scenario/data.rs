@@ -51,7 +51,12 @@ pub(super) fn persistent(host: &mut Host) -> Result<String> {
 }
 
 pub(super) fn filesystem(host: &mut Host) -> Result<String> {
-    let device = host.connect(subsystem::OPEN)?;
+    filesystem_on(host, |host| host.connect(subsystem::OPEN).map(|device| device.block))
+}
+
+/// ext4 on the disk that `connect` gives.
+pub(in crate::interop) fn filesystem_on(host: &Host, connect: fn(&Host) -> Result<String>) -> Result<String> {
+    let block = connect(host)?;
     host.machine().run_ok(&format!(
         "set -e
          mkfs.ext4 -q -F {0}; mount -t ext4 {0} /mnt; cd /mnt; mkdir -p a/b/c
@@ -62,14 +67,13 @@ pub(super) fn filesystem(host: &mut Host) -> Result<String> {
          find . -type f | sort | xargs sha256sum >/tmp/sums
          sync; cd /; umount /mnt
          mount -t ext4 {0} /mnt; cd /mnt; sha256sum -c -s /tmp/sums; cd /; umount /mnt",
-        device.block
+        block
     ))?;
     host.disconnect(subsystem::OPEN)?;
-    let device = host.connect(subsystem::OPEN)?;
+    let block = connect(host)?;
     let checked = host.machine().run_ok(&format!(
         "set -e
-         mount -t ext4 {} /mnt; cd /mnt; sha256sum -c -s /tmp/sums; rm -r a; sync; cd /; umount /mnt; wc -l </tmp/sums",
-        device.block
+         mount -t ext4 {block} /mnt; cd /mnt; sha256sum -c -s /tmp/sums; rm -r a; sync; cd /; umount /mnt; wc -l </tmp/sums"
     ))?;
     host.disconnect(subsystem::OPEN)?;
     // 11 files of chosen sizes and 50 small ones.

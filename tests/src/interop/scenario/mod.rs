@@ -2,7 +2,7 @@
 //! wire, and returns a word about what it saw.
 
 mod connection;
-mod data;
+pub(super) mod data;
 mod loss;
 mod p4runtime;
 mod refusal;
