@@ -10,6 +10,7 @@ mod data_plane;
 mod io;
 mod rig;
 mod system_calls;
+mod vfio_user;
 
 use parking_lot::{Mutex, MutexGuard};
 

@@ -23,7 +23,7 @@ pub(crate) const NQN: &str = "nqn.2026-11.io.gantry:process";
 /// NSIDs of the two drives, each of 16 MiB.
 pub(crate) const MEM: u32 = 1;
 pub(crate) const FILE: u32 = 2;
-const DRIVE_BYTES: u64 = 16 << 20;
+pub(crate) const DRIVE_BYTES: u64 = 16 << 20;
 
 /// What is between the data plane and the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,13 +185,18 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts a data plane, lets control give it a port and two drives, and plugs the host in.
     pub(crate) fn start(link: Link, folder: Folder, environment: &[(&str, &Path)]) -> Self {
+        let file = folder.path("drive.img");
+        let uris = [format!("mem:{DRIVE_BYTES}"), format!("file:{},size={DRIVE_BYTES}", file.display())];
+        Self::start_on(link, folder, environment, uris)
+    }
+
+    /// The same, with other drives in place of [`MEM`] and [`FILE`].
+    pub(crate) fn start_on(link: Link, folder: Folder, environment: &[(&str, &Path)], uris: [String; 2]) -> Self {
         let before = folder.names();
         let (channel, wire) = (folder.path("channel"), folder.path("wire"));
         let plane = DataPlane::start(&channel, environment);
-        let file = folder.path("drive.img");
-        let uri = [format!("mem:{DRIVE_BYTES}"), format!("file:{},size={DRIVE_BYTES}", file.display())];
         let names = ["memory", "file"];
-        let drives = names.into_iter().zip(uri).map(|(name, uri)| Drive { name: name.into(), uri }).collect();
+        let drives = names.into_iter().zip(uris).map(|(name, uri)| Drive { name: name.into(), uri }).collect();
         let namespaces = names.into_iter().zip([MEM, FILE]);
         let namespaces = namespaces.map(|(name, nsid)| Namespace {
             nsid,
