@@ -85,6 +85,8 @@ enum Command {
         #[arg(required = true)]
         commands: Vec<String>,
     },
+    /// Install the Debian package in an aarch64 card, serve a host from it, upgrade it under I/O and purge it.
+    CardArm64,
     /// Boot a host on a target's wire and run commands in it.
     Run {
         /// What is at the other end of the wire.
@@ -147,6 +149,7 @@ fn main() -> ExitCode {
         Command::Clients => clients(),
         Command::Drives => move_drives(),
         Command::OnCard { programs, commands } => on_card(&programs, &commands),
+        Command::CardArm64 => card_arm64(),
         Command::Run { target, capture, commands } => run(target, capture.as_deref(), &commands),
         Command::Demo { keep } => demo::run(keep).map(|()| true),
         Command::Shell { socket } => shell::run(&socket).map(|()| true),
@@ -186,6 +189,17 @@ fn on_card(paths: &[PathBuf], commands: &[String]) -> vm::Result<bool> {
     // Every NVMe controller of QEMU's.
     machine.run_ok("echo 1b36 0010 >/sys/bus/pci/drivers/vfio-pci/new_id")?;
     all_of(&machine, commands)
+}
+
+/// The package's life in an aarch64 card.
+fn card_arm64() -> vm::Result<bool> {
+    process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
+    let begun = Instant::now();
+    card::installed::story(&card::installed::Package::find()?, &mut |shown, took| {
+        println!("{:6.1} s  {shown}", took.as_secs_f32());
+    })?;
+    println!("{:6.1} s  in all", begun.elapsed().as_secs_f32());
+    Ok(true)
 }
 
 fn run(kind: TargetKind, capture: Option<&Path>, commands: &[String]) -> vm::Result<bool> {

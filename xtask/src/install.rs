@@ -68,6 +68,10 @@ pub(crate) const PACKAGE: &[Need] = &[
 pub(crate) const CLIENTS: &[Need] =
     &[need(Sign::PythonVenv, "python3-venv", "makes virtual environments for P4Runtime clients")];
 
+/// To run virtual machines of arm64.
+pub(crate) const ARM64_MACHINES: &[Need] =
+    &[need(Sign::Program("qemu-system-aarch64"), "qemu-system-arm", "runs the aarch64 card")];
+
 /// To run virtual machines.
 pub(crate) const MACHINES: &[Need] = &[
     need(Sign::Program("qemu-system-x86_64"), "qemu-system-x86", "runs the machine"),

@@ -105,6 +105,19 @@ pub(crate) fn make_and_check() -> Result<bool> {
     Ok(well)
 }
 
+/// What a machine with systemd has beside what the package depends on.
+const MACHINE: [&str; 4] = ["kmod", "linux-image-arm64", "mount", "systemd-sysv"];
+
+/// Makes the arm64 package, a root in which it is installed, and the version that it is upgraded to; tells `machines` of them.
+pub(crate) fn arm64_for(machines: &mut Command) -> Result<()> {
+    let archive = package(Architecture::Arm64)?;
+    let depends = output(Command::new("dpkg-deb").arg("--field").arg(&archive).arg("Depends"))?;
+    let root = check::root_for(Architecture::Arm64, &check::first_choices(&depends), &MACHINE)?;
+    let next = check::next_version(&archive, archive.parent().expect("it lies in a folder"))?;
+    machines.env("GANTRY_ARM64_ROOT", root.root()).env("GANTRY_ARM64_PACKAGE", archive).env("GANTRY_ARM64_NEXT", next);
+    Ok(())
+}
+
 /// Builds for `architecture` and packs it; gives the package.
 pub(crate) fn package(architecture: Architecture) -> Result<PathBuf> {
     install::ensure(&[install::BUILD, install::PACKAGE])?;

@@ -60,6 +60,8 @@ enum Action {
     Card,
     /// A seed's runs are compared.
     Digests,
+    /// The arm64 package is installed in an aarch64 card, which serves a host.
+    PackagedCard,
     /// Debian packages are made and looked into.
     Packages,
     /// The driver's barriers are looked for in what is compiled for arm64.
@@ -112,6 +114,12 @@ impl Action {
             Self::Clients => {
                 let mut command = with_clients(machines_with_gantry()?)?;
                 command.arg("clients");
+                command
+            }
+            Self::PackagedCard => {
+                let mut command = machines()?;
+                package::arm64_for(&mut command)?;
+                command.arg("card-arm64");
                 command
             }
             Self::Digests => return digest::compare(),
@@ -244,6 +252,12 @@ const STEPS: &[Step] = &[
             Action::CargoWith(("GANTRY_KILLS", "all"), &["test", "--release", "-p", "gantry-sim", "--test", "kill"]),
             Action::Killing,
         ],
+    },
+    Step {
+        name: "card-arm64",
+        shows: "an aarch64 card with a SMMUv3, from the arm64 package and its units, serves a stock host",
+        needs: &[install::BUILD, install::PACKAGE, install::CROSS, install::MACHINES, install::ARM64_MACHINES],
+        actions: &[Action::PackagedCard],
     },
 ];
 

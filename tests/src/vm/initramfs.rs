@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::UNIX_EPOCH;
@@ -28,6 +29,21 @@ const PATH: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const INIT: &str = include_str!("guest/init.sh");
 const AGENT: &str = include_str!("guest/agent.sh");
 const SHELL: &str = include_str!("guest/shell.sh");
+const DEBIAN: &str = include_str!("guest/debian.sh");
+
+/// What a machine does without of a root of Debian packages: half of its bytes.
+const LEFT_OUT: &[&str] = &[
+    "boot",
+    "usr/lib/aarch64-linux-gnu/gconv",
+    "usr/lib/aarch64-linux-gnu/perl",
+    "usr/lib/modules",
+    "usr/lib/udev/hwdb.d",
+    "usr/share/doc",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/perl",
+];
 
 /// Small files that the tools look for.
 const FILES: &[(&str, &str)] = &[
@@ -53,6 +69,15 @@ pub struct Contents {
     programs: Vec<(String, PathBuf)>,
     /// Libraries that no program names, which are loaded from where they lie here.
     plugins: Vec<PathBuf>,
+    /// In place of all that but the modules.
+    debian: Option<Debian>,
+}
+
+/// A root of Debian packages, and files that are put there.
+#[derive(Clone, Debug)]
+struct Debian {
+    root: PathBuf,
+    files: Vec<(String, PathBuf)>,
 }
 
 impl Contents {
@@ -77,7 +102,14 @@ impl Contents {
     }
 
     fn with_modules(name: &str, modules: &'static [&'static str]) -> Self {
-        Self { name: name.to_owned(), modules, tools: &[], programs: Vec::new(), plugins: Vec::new() }
+        Self { name: name.to_owned(), modules, tools: &[], programs: Vec::new(), plugins: Vec::new(), debian: None }
+    }
+
+    /// A card made of the Debian packages unpacked in `root`, for whatever processor they are: systemd is its first process,
+    /// and dpkg installs into it. `files`: place below /root, and where it is now.
+    pub fn debian(name: &str, root: &Path, files: &[(&str, &Path)]) -> Self {
+        let files = files.iter().map(|(place, path)| (format!("root/{place}"), path.to_path_buf())).collect();
+        Self { debian: Some(Debian { root: root.to_owned(), files }), ..Self::with_modules(name, modules::OWN_DRIVERS) }
     }
 
     /// Puts a program of this machine into /bin as `name`, with its libraries.
@@ -99,6 +131,9 @@ impl Contents {
         // All tools lie in sbin, busybox's own commands in bin: busybox's shell prefers its own, so `/sbin/ip` is the way
         // to say iproute2's.
         let mut files = Files::default();
+        if self.debian.is_some() {
+            return Ok(files);
+        }
         files.plain.insert("bin/busybox".to_owned(), program("busybox", "busybox-static")?);
         for (tool, package) in self.tools {
             let path = program(tool, package)?;
@@ -208,10 +243,13 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 /// Changes whenever something that goes in does. Library and module contents are taken by size and time.
 fn fingerprint(kernel: &Kernel, contents: &Contents, files: &Files) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
-    (&kernel.release, INIT, AGENT, SHELL, FILES).hash(&mut hasher);
+    (&kernel.release, INIT, AGENT, SHELL, DEBIAN, FILES, LEFT_OUT).hash(&mut hasher);
     (include_str!("modules.rs"), include_str!("initramfs.rs"), include_str!("cpio.rs")).hash(&mut hasher);
     (contents.modules, files.plain.keys().collect::<Vec<_>>(), &files.links).hash(&mut hasher);
-    for path in files.plain.values().chain([&kernel.image]) {
+    // dpkg's database says what is in a root.
+    let database = contents.debian.as_ref().map(|debian| debian.root.join("var/lib/dpkg/status"));
+    let debian = contents.debian.iter().flat_map(|debian| &debian.files).map(|(_, path)| path);
+    for path in files.plain.values().chain([&kernel.image]).chain(&database).chain(debian) {
         let metadata = fs::metadata(path).map_err(Error::on("reading", path))?;
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         (path, metadata.len(), modified.unwrap_or_default().as_secs()).hash(&mut hasher);
@@ -221,6 +259,24 @@ fn fingerprint(kernel: &Kernel, contents: &Contents, files: &Files) -> Result<u6
 
 fn archive(kernel: &Kernel, contents: &Contents, files: &Files) -> Result<Archive> {
     let mut archive = Archive::default();
+    match &contents.debian {
+        Some(debian) => add_debian(&mut archive, debian)?,
+        None => add_tools(&mut archive, files)?,
+    }
+    archive.file("agent.sh", 0o755, AGENT.into());
+    let modules = Modules::of(kernel, contents.modules)?;
+    let folder = format!("usr/lib/modules/{}", kernel.release);
+    for (name, path) in &modules.files {
+        let bytes = fs::read(path).map_err(Error::on("reading", path))?;
+        archive.file(&format!("{folder}/{name}"), 0o644, bytes);
+    }
+    archive.file(&format!("{folder}/modules.dep"), 0o644, modules.dependencies.into());
+    archive.file(&format!("{folder}/modules.alias"), 0o644, modules.aliases.into());
+    Ok(archive)
+}
+
+/// Debian's tools of this machine, with busybox around them.
+fn add_tools(archive: &mut Archive, files: &Files) -> Result<()> {
     for folder in
         ["dev", "proc", "sys", "run", "tmp", "mnt", "root", "var", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"]
     {
@@ -249,7 +305,6 @@ fn archive(kernel: &Kernel, contents: &Contents, files: &Files) -> Result<Archiv
     // Where the kernel looks when it wants a module itself.
     archive.symlink("usr/sbin/modprobe", "/usr/bin/busybox");
     archive.file("init", 0o755, INIT.into());
-    archive.file("agent.sh", 0o755, AGENT.into());
     archive.file("shell.sh", 0o755, SHELL.into());
     for (path, text) in FILES {
         archive.file(path, 0o644, (*text).into());
@@ -257,13 +312,34 @@ fn archive(kernel: &Kernel, contents: &Contents, files: &Files) -> Result<Archiv
     if let Ok(bytes) = fs::read("/etc/mke2fs.conf") {
         archive.file("etc/mke2fs.conf", 0o644, bytes);
     }
-    let modules = Modules::of(kernel, contents.modules)?;
-    let folder = format!("usr/lib/modules/{}", kernel.release);
-    for (name, path) in &modules.files {
-        let bytes = fs::read(path).map_err(Error::on("reading", path))?;
-        archive.file(&format!("{folder}/{name}"), 0o644, bytes);
+    Ok(())
+}
+
+/// A root of Debian packages as it is, in which a script starts systemd.
+fn add_debian(archive: &mut Archive, debian: &Debian) -> Result<()> {
+    let mut folders = vec![debian.root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(Error::on("reading", &folder))?.flatten() {
+            let path = entry.path();
+            let place = path.strip_prefix(&debian.root).expect("it lies in the root").to_string_lossy().into_owned();
+            let metadata = entry.metadata().map_err(Error::on("reading", &path))?;
+            if LEFT_OUT.contains(&&*place) {
+                continue;
+            } else if metadata.is_symlink() {
+                let target = fs::read_link(&path).map_err(Error::on("reading", &path))?;
+                archive.symlink(&place, &target.to_string_lossy());
+            } else if metadata.is_dir() {
+                archive.directory(&place);
+                folders.push(path);
+            } else if metadata.is_file() {
+                let bytes = fs::read(&path).map_err(Error::on("reading", &path))?;
+                archive.file(&place, metadata.permissions().mode() & 0o777, bytes);
+            }
+        }
     }
-    archive.file(&format!("{folder}/modules.dep"), 0o644, modules.dependencies.into());
-    archive.file(&format!("{folder}/modules.alias"), 0o644, modules.aliases.into());
-    Ok(archive)
+    for (place, path) in &debian.files {
+        archive.file(place, 0o644, fs::read(path).map_err(Error::on("reading", path))?);
+    }
+    archive.file("init", 0o755, DEBIAN.into());
+    Ok(())
 }

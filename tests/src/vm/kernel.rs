@@ -62,6 +62,11 @@ impl Kernel {
             .ok_or_else(|| Error::Unexpected(format!("{package} has no kernel where Debian keeps it")))
     }
 
+    /// The kernel among the packages that are unpacked in `root`.
+    pub fn in_root(root: &Path) -> Result<Self> {
+        Self::unpacked(root).ok_or_else(|| Error::Unexpected(format!("no kernel in {}", root.display())))
+    }
+
     /// Fetches the current package into a folder of its own; gives its name.
     fn download(cache: &Path) -> Result<String> {
         let package = current_package()?;

@@ -36,7 +36,7 @@ pub use initramfs::{Contents, HOST_NQN, Initramfs};
 pub use kernel::{Kernel, cache};
 pub use machine::{Capture, Machine};
 pub use nvme::Nvme;
-pub use platform::{Platform, X86_64};
+pub use platform::{AARCH64, Platform, X86_64};
 pub use switch::{Faults, Passed, Switch, SwitchPort};
 
 /// What an operation on a machine gives.

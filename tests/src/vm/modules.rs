@@ -63,6 +63,9 @@ pub(super) const CARD: &[&str] = &["vfio_pci", "vfio_iommu_type1", "nvme"];
 pub(super) const MOVER: &[&str] =
     &["vfio_pci", "vfio_iommu_type1", "nvme", "ext4", "crc32c_generic", "crc32c_intel", "crct10dif_generic", "loop"];
 
+/// What gives devices to programs, and the drivers from which they come.
+pub(super) const OWN_DRIVERS: &[&str] = &["vfio_pci", "vfio_iommu_type1", "nvme", "virtio_net"];
+
 /// A module's file and what it says of itself.
 struct Module {
     path: PathBuf,

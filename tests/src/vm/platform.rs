@@ -35,3 +35,16 @@ pub static X86_64: Platform = Platform {
     console: "ttyS0",
     shell_line: true,
 };
+
+/// 64-bit Arm: "virt" with a SMMUv3, which its firmware tables put before the PCI bus.
+pub static AARCH64: Platform = Platform {
+    emulator: "qemu-system-aarch64",
+    machine: "virt,gic-version=3",
+    iommu_machine: "virt,gic-version=3,iommu=smmuv3",
+    iommu_device: None,
+    iommu_kernel: "iommu.passthrough=0",
+    // Pointer authentication as its architecture has it takes a third of the emulation's time.
+    cpu: "max,pauth-impdef=on",
+    console: "ttyAMA0",
+    shell_line: false,
+};

@@ -43,7 +43,7 @@ const DEPENDS: [&str; 8] = [
 ];
 
 /// What a Debian machine has in any case, as far as a package's installation needs it.
-pub(crate) const ESSENTIAL: [&str; 14] = [
+const ESSENTIAL: [&str; 14] = [
     "base-files",
     "base-passwd",
     "bash",
@@ -117,7 +117,7 @@ impl Wrong {
 }
 
 /// The packages of a Depends field, of alternatives the first.
-pub(crate) fn first_choices(depends: &str) -> Vec<&str> {
+pub(super) fn first_choices(depends: &str) -> Vec<&str> {
     depends.split(',').filter_map(|clause| clause.split('|').next()?.split_whitespace().next()).collect()
 }
 
@@ -153,11 +153,15 @@ fn units(unpacked: &Path, wrong: &mut Wrong) -> Result<()> {
     Ok(())
 }
 
+/// A root with everything that the package depends on, and with `more`.
+pub(super) fn root_for(architecture: Architecture, depends: &[&str], more: &[&str]) -> Result<Sysroot> {
+    let packages: Vec<&str> = ESSENTIAL.iter().chain(depends).chain(more).copied().collect();
+    Sysroot::ensure(&target()?.join(format!("root-{}", architecture.name())), architecture.name(), &packages)
+}
+
 /// Installs, upgrades, removes and purges the package in a root that has what it depends on.
 fn life(architecture: Architecture, archive: &Path, depends: &[&str], wrong: &mut Wrong) -> Result<()> {
-    let packages: Vec<&str> = ESSENTIAL.into_iter().chain(depends.iter().copied()).collect();
-    let folder = target()?.join(format!("root-{}", architecture.name()));
-    let sysroot = Sysroot::ensure(&folder, architecture.name(), &packages)?;
+    let sysroot = root_for(architecture, depends, &[])?;
     let machine = Machine::new(&sysroot, archive.with_extension("root"))?;
     let configuration = machine.folder.join("etc/gantry/gantry.toml");
 
@@ -174,7 +178,7 @@ fn life(architecture: Architecture, archive: &Path, depends: &[&str], wrong: &mu
     // The operator's configuration outlives an upgrade that brings another.
     let own = fs::read_to_string(root().join("deploy/gantry.toml")).map_err(|error| format!("the example: {error}"))?;
     write(&configuration, &own)?;
-    let newer = next_version(archive, &machine.folder)?;
+    let newer = next_version(archive, &machine.folder.join("tmp"))?;
     machine.dpkg(&["--force-confdef", "--force-confold", "--install"], Some(&newer))?;
     let kept = fs::read_to_string(&configuration).unwrap_or_default();
     wrong.unless(kept == own, "an upgrade", &"changed the operator's configuration");
@@ -193,9 +197,10 @@ fn life(architecture: Architecture, archive: &Path, depends: &[&str], wrong: &mu
     Ok(())
 }
 
-/// The same package, a version later, with another configuration in it.
-fn next_version(archive: &Path, folder: &Path) -> Result<PathBuf> {
-    let tree = folder.join("tmp/next");
+/// The same package, a version later, with another configuration in it: `next.deb` in `folder`.
+pub(super) fn next_version(archive: &Path, folder: &Path) -> Result<PathBuf> {
+    let tree = folder.join("next");
+    let _ = fs::remove_dir_all(&tree);
     done(Command::new("dpkg-deb").arg("--raw-extract").arg(archive).arg(&tree))?;
     let control = tree.join("DEBIAN/control");
     let text = fs::read_to_string(&control).map_err(|error| format!("{}: {error}", control.display()))?;
@@ -203,7 +208,7 @@ fn next_version(archive: &Path, folder: &Path) -> Result<PathBuf> {
     let configuration = tree.join("etc/gantry/gantry.toml");
     let text = fs::read_to_string(&configuration).map_err(|error| format!("{}: {error}", configuration.display()))?;
     write(&configuration, &format!("# A later release says more.\n{text}"))?;
-    let next = folder.join("tmp/next.deb");
+    let next = folder.join("next.deb");
     done(Command::new("dpkg-deb").args(["-Znone", "--root-owner-group", "--build"]).arg(&tree).arg(&next))?;
     Ok(next)
 }

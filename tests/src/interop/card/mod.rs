@@ -9,6 +9,7 @@
 mod boot;
 mod drives;
 mod errors;
+pub mod installed;
 mod jobs;
 mod programs;
 mod removal;
