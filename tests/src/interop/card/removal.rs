@@ -24,6 +24,9 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(60);
 /// From the drive's return to the host's first good read.
 const RETURN_LIMIT: Duration = Duration::from_secs(90);
 
+/// The host's kernel tells ten failed commands in five seconds, and keeps silent about more: all of them are to be seen.
+const BETWEEN_READS: Duration = Duration::from_millis(1300);
+
 /// No I/O of a drive that stays may take as long: a data plane that waits for the one that went would.
 const LATENCY_MAX: Duration = Duration::from_secs(4);
 
@@ -110,7 +113,7 @@ fn reads(host: &Host, disk: &str, end: &AtomicBool) -> Result<(u32, u32)> {
             true => good += 1,
             false => failed += 1,
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(BETWEEN_READS);
     }
     Ok((good, failed))
 }
@@ -125,7 +128,7 @@ fn wait_until_read(host: &Host, begun: Instant) -> Result<Duration> {
         match read {
             Ok(_) => return Ok(begun.elapsed()),
             Err(error) if begun.elapsed() > RETURN_LIMIT => return Err(error),
-            Err(_) => thread::sleep(Duration::from_millis(200)),
+            Err(_) => thread::sleep(BETWEEN_READS),
         }
     }
 }
