@@ -6,8 +6,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use gantry_dma::Region;
 use gantry_serve::{Function, Notice, Options};
-use gantry_vfio_user::message::{Header, RegionInfo, command, flag, region};
+use gantry_vfio_user::message::{DmaAccess, Header, RegionInfo, command, flag, region};
 use gantry_vfio_user::{Connection, Doorbells, Drive, Error, Message, REPLY_LIMIT, Uri, version};
 use gantry_wire::nvme::register;
 use rustix::fs::MemfdFlags;
@@ -299,4 +300,47 @@ fn a_bar_is_taken_only_as_far_as_it_can_be() {
         }
         thread.join().unwrap();
     }
+}
+
+/// A server that cannot map what it was offered asks for it by message: it gets that, and nothing else.
+#[test]
+fn a_server_may_ask_for_bytes_of_what_it_was_offered() {
+    let folder = folder();
+    let memory = Region::shared(8192).unwrap();
+    let first = memory.iova(0);
+    let (uri, thread) = peer(&folder.path().join("s"), move |mut client| {
+        let mut function = function();
+        let mapped = answer_until(&mut client, &mut function, command::DMA_MAP, 0).unwrap();
+        reply(&mut client, &mapped, &[], &[]).unwrap();
+        let mut ask = |command: u16, address: u64, count: u64, data: &[u8]| {
+            let access = DmaAccess { address: address.into(), count: count.into() };
+            let header = Header { id: 99.into(), command: command.into(), ..Header::default() };
+            client.send(header, &[access.as_bytes(), data], &[], soon()).unwrap();
+            let Message { header, body, .. } = client.receive(soon()).unwrap();
+            assert_eq!((header.id.get(), header.is_reply()), (99, true));
+            let refused = header.flags.get() & flag::ERROR != 0;
+            if refused { Err(header.error.get()) } else { Ok(body[16..].to_vec()) }
+        };
+        let (read, write) = (command::DMA_READ, command::DMA_WRITE);
+        assert_eq!(ask(read, first + 4096, 5, &[]).unwrap(), b"there");
+        assert_eq!(ask(write, first + 8, 4, b"back").unwrap(), b"");
+        // Beyond it, of another length, of no length that a message has, and something else altogether.
+        let (fault, invalid, unknown) = (14, 22, 95);
+        assert_eq!(ask(read, first + 8190, 5, &[]), Err(fault));
+        assert_eq!(ask(write, first - 4, 4, b"over"), Err(fault));
+        assert_eq!(ask(write, first, 9, b"less"), Err(invalid));
+        assert_eq!(ask(read, first, u64::MAX, &[]), Err(invalid));
+        assert_eq!(ask(command::REGION_READ, first, 1, &[]), Err(unknown));
+    });
+    let drive = Drive::open(&uri).unwrap();
+    memory.write(4096, b"there");
+    drive.map(memory.clone()).unwrap();
+    let begun = Instant::now();
+    while !thread.is_finished() {
+        drive.poll();
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+    thread.join().unwrap();
+    assert!(memory.compare(8, b"back") && memory.compare(0, &[0; 8]));
 }
