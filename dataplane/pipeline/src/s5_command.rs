@@ -11,7 +11,7 @@ use gantry_cpu::Cpu;
 use gantry_nvme::Limits;
 use gantry_roce::{Work, WorkKind};
 use gantry_table::Line;
-use gantry_wire::nvme::{DsmRange, Sqe, Status, admin, nvm};
+use gantry_wire::nvme::{DsmRange, Sqe, Status, admin};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::command::{Data, List, State, Task};
@@ -119,12 +119,6 @@ fn act(core: &mut Core, index: u32, decided: &Metadata) {
             }
         },
         Verdict::DRIVE | Verdict::WAIT => {
-            let command = &core.commands[index];
-            // Reads and writes without more are what there is to every drive.
-            let plain = command.sqe.opcode <= nvm::READ && command.sqe.cdw12.get() & Sqe::CDW12_PRINFO == 0;
-            if !plain && !has_for(core, index, decided.drive) {
-                return;
-            }
             let command = &mut core.commands[index];
             command.task = Task::Drive {
                 drive: decided.drive,
@@ -155,26 +149,6 @@ fn act(core: &mut Core, index: u32, decided: &Metadata) {
             s8_respond::respond(core, index, Status(decided.status).with_dnr(), 0, 0);
         }
     }
-}
-
-/// Whether a drive has what an optional command asks for; one that it has not is answered.
-#[cold]
-#[inline(never)]
-fn has_for(core: &mut Core, index: u32, drive: u16) -> bool {
-    let sqe = &core.commands[index].sqe;
-    let offers = core.drives[usize::from(drive)].as_ref().is_some_and(|drive| drive.offers(sqe.opcode));
-    // No namespace that is served has protection information (NVM Command Set 1.0 §5.2); others than these use the bits
-    // for something else.
-    let of_blocks = !matches!(sqe.opcode, nvm::FLUSH | nvm::DATASET_MANAGEMENT);
-    let protected = of_blocks && sqe.cdw12.get() & Sqe::CDW12_PRINFO != 0;
-    let (counter, status) = match (offers, protected) {
-        (false, _) => (Counter::InvalidOpcode, Status::INVALID_OPCODE),
-        (true, true) => (Counter::InvalidField, Status::INVALID_PROTECTION_INFORMATION),
-        (true, false) => return true,
-    };
-    core.counters.count(counter);
-    s8_respond::respond(core, index, status.with_dnr(), 0, 0);
-    false
 }
 
 /// Bytes of data that pass through the pages of a command for control, and whether they go to the host.

@@ -19,13 +19,10 @@ pub fn enqueue(core: &mut Core, index: u32) {
     let Task::Drive { drive, .. } = core.commands[index].task else {
         unreachable!("only commands for a drive come here");
     };
-    if core.commands[index].sqe.opcode == nvm::DATASET_MANAGEMENT
-        && let Some(limits) = core.drives[usize::from(drive)].as_ref().map(|drive| drive.limits)
-        && let Err(status) = s5_command::translate_ranges(core, index, &limits)
-    {
-        let long = status.code() == Status::COMMAND_SIZE_LIMIT_EXCEEDED.code();
-        core.counters.count(if long { Counter::InvalidField } else { Counter::LbaRange });
-        s8_respond::respond(core, index, status, 0, 0);
+    let sqe = &core.commands[index].sqe;
+    // Reads and writes without more are what there is to every drive.
+    let plain = sqe.opcode <= nvm::READ && sqe.cdw12.get() & Sqe::CDW12_PRINFO == 0;
+    if !plain && !is_taken(core, index, drive) {
         return;
     }
     let Some(queue) = core.drives[usize::from(drive)].as_mut() else {
@@ -35,6 +32,37 @@ pub fn enqueue(core: &mut Core, index: u32) {
     };
     core.commands[index].state = State::Ready;
     queue.ready.push(&mut core.commands, index);
+}
+
+/// Whether a drive takes a command that is more than a read or a write; one that it would refuse is answered. Here, and not
+/// before its data is fetched, because few hosts send what they were not offered.
+#[cold]
+fn is_taken(core: &mut Core, index: u32, drive: u16) -> bool {
+    let Some(drive) = core.drives[usize::from(drive)].as_ref() else { return true };
+    let sqe = &core.commands[index].sqe;
+    let (offers, limits) = (drive.offers(sqe.opcode), drive.limits);
+    let is_list = sqe.opcode == nvm::DATASET_MANAGEMENT;
+    // No namespace that is served has protection information (NVM Command Set 1.0 §5.2); others than commands for blocks
+    // use the bits for something else.
+    let protected = !is_list && sqe.opcode != nvm::FLUSH && sqe.cdw12.get() & Sqe::CDW12_PRINFO != 0;
+    let (counter, status) = if !offers {
+        (Counter::InvalidOpcode, Status::INVALID_OPCODE.with_dnr())
+    } else if protected {
+        (Counter::InvalidField, Status::INVALID_PROTECTION_INFORMATION.with_dnr())
+    } else if !is_list {
+        return true;
+    } else {
+        match s5_command::translate_ranges(core, index, &limits) {
+            Ok(()) => return true,
+            Err(status) if status.code() == Status::COMMAND_SIZE_LIMIT_EXCEEDED.code() => {
+                (Counter::InvalidField, status)
+            }
+            Err(status) => (Counter::LbaRange, status),
+        }
+    };
+    core.counters.count(counter);
+    s8_respond::respond(core, index, status, 0, 0);
+    false
 }
 
 /// Submits what is ready, drive by drive.
