@@ -30,12 +30,12 @@ enum bit<16> status_t {
     SUCCESS            = 0x000,
     INVALID_OPCODE     = 0x001,
     INVALID_FIELD      = 0x002,
-    INTERNAL_ERROR     = 0x006,
     INVALID_NAMESPACE  = 0x00b,
     SGL_LENGTH_INVALID = 0x00f,
     SGL_TYPE_INVALID   = 0x011,
     WRITE_PROTECTED    = 0x020,
-    LBA_OUT_OF_RANGE   = 0x080
+    LBA_OUT_OF_RANGE   = 0x080,
+    ANA_INACCESSIBLE   = 0x302
 }
 
 /// What becomes of a command.
@@ -205,7 +205,8 @@ control Command(inout command_t command) {
                 }
             }
             if (command.block_bits == 0) {
-                refuse(status_t.INTERNAL_ERROR, refusal_t.NAMESPACE);
+                // Its drive is away: another path may be there, or the drive again, when it is tried again.
+                refuse(status_t.ANA_INACCESSIBLE, refusal_t.NAMESPACE);
             } else if (has_range && end > (bit<65>)lba_count) {
                 refuse(status_t.LBA_OUT_OF_RANGE, refusal_t.RANGE);
             } else if (bytes > TRANSFER_MAX) {

@@ -42,6 +42,9 @@ pub enum EventKind {
     /// What a drive was when it last served, told at the beginning of a session of one that does not serve now. Object:
     /// drive. Tail: as of [`EventKind::DriveReady`].
     DriveKnown = 9,
+    /// The drive takes no commands until it has been reset; [`EventKind::DriveFailed`] follows when its commands have ended.
+    /// Object: drive.
+    DriveStopped = 10,
 }
 
 /// Reason of [`EventKind::DriveFailed`]: the drive is not there, and is waited for.
@@ -52,9 +55,20 @@ impl EventKind {
     #[must_use]
     pub fn from_u16(n: u16) -> Option<Self> {
         use EventKind::*;
-        [QpEstablished, QpFailed, QpRetired, KeepAliveExpired, DriveReady, DriveFailed, PortUp, DriveSlow, DriveKnown]
-            .into_iter()
-            .find(|k| *k as u16 == n)
+        [
+            QpEstablished,
+            QpFailed,
+            QpRetired,
+            KeepAliveExpired,
+            DriveReady,
+            DriveFailed,
+            PortUp,
+            DriveSlow,
+            DriveKnown,
+            DriveStopped,
+        ]
+        .into_iter()
+        .find(|k| *k as u16 == n)
     }
 }
 

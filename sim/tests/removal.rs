@@ -7,7 +7,7 @@ use gantry_control::{DriveState, Namespace, Notice};
 use gantry_drive::{Action, Rule};
 use gantry_sim::host::{Done, Io, IoKind, State};
 use gantry_sim::world::World;
-use gantry_wire::nvme::Status;
+use gantry_wire::nvme::{Nsid, Status};
 use story::{NQN, SECOND, configuration, connect, plug, settled, sizes, world, world_of};
 
 fn io(kind: IoKind, nsid: u32, slba: u64, data: Vec<u8>, tag: u64) -> Io {
@@ -96,7 +96,7 @@ fn pulled_out_under_load_and_put_back() {
         world.run_for(10 * SECOND);
         assert!(failed(&mut world, 0).contains("its slot is empty; waiting for it"));
         assert!(world.card().has_let_go_of("d0"));
-        let told = |world: &World| world.notices().iter().filter(|n| matches!(n, Notice::DriveFailed { .. })).count();
+        let told = |world: &World| world.notices().iter().filter(|n| matches!(n, Notice::DriveAbsent { .. })).count();
         assert_eq!(told(&world), 2, "what does not change is told once: {:#?}", world.notices());
         faults.lock().latency = None;
         world.card().return_drive("d0");
@@ -326,5 +326,95 @@ fn a_host_connects_while_a_drive_is_away() {
     world.card().return_drive("d0");
     world.run_for(6 * SECOND);
     assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 2)).status.is_success());
+    ends_well(world, host);
+}
+
+/// What a host hears of a drive that goes and comes: its namespace is inaccessible meanwhile, and commands end with a status
+/// that lets it take another path or wait; a new control tells it nothing twice.
+#[test]
+fn hosts_hear_that_a_namespace_cannot_be_reached() {
+    let mut world = two_drives(1, 110);
+    let host = connect(&mut world, 1500, 1, 32);
+    let access = |world: &mut World| (world.host(host).access(1), world.host(host).access(2));
+    assert_eq!(access(&mut world), (Some(1), Some(1)));
+    world.card().remove_drive("d0", 1);
+    world.run_for(SECOND / 100);
+    assert_eq!(access(&mut world), (Some(3), Some(1)), "inaccessible; the other optimized");
+    for (tag, kind) in [(1, IoKind::Read), (2, IoKind::Write), (3, IoKind::Flush)] {
+        let data = if kind == IoKind::Write { vec![0; 4096] } else { Vec::new() };
+        assert_eq!(run_one(&mut world, host, io(kind, 1, 0, data, tag)).status, Status::ANA_INACCESSIBLE);
+    }
+    let told = world.host(host).counters().async_events;
+    assert_eq!(told, 1);
+    world.kill_control();
+    world.run_for(2 * SECOND);
+    assert_eq!((world.host(host).counters().async_events, access(&mut world)), (told, (Some(3), Some(1))));
+    // A host that connects meanwhile has it already, as inaccessible: it keeps what it knew of it.
+    let late = story::plug_as(&mut world, 1500, 5);
+    world.host(late).connect(NQN, 1, 32, 5_000);
+    assert!(world.run_until(SECOND, |world| *world.host(late).state() == State::Ready), "{:#?}", world.notices());
+    assert_eq!((world.host(late).namespaces().len(), world.host(late).access(1)), (2, Some(3)));
+    world.target().control_restart_ns = SECOND / 2;
+    world.kill_control();
+    world.card().return_drive("d0");
+    assert!(world.run_until(6 * SECOND, |world| {
+        world.host(host).access(1) == Some(1) && world.host(late).access(1) == Some(1)
+    }));
+    for host in [host, late] {
+        assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 5)).status.is_success());
+    }
+    world.host(late).disconnect();
+    ends_well(world, host);
+}
+
+/// While a drive that fell silent is being reset its commands wait, what comes meanwhile is refused as inaccessible, and hosts
+/// have heard of it.
+#[test]
+fn a_drive_that_is_reset_is_inaccessible_meanwhile() {
+    let mut world = two_drives(1, 111);
+    let host = connect(&mut world, 1500, 1, 32);
+    world.card().faults("d0").unwrap().lock().stopped = true;
+    world.host(host).submit(io(IoKind::Read, 1, 0, Vec::new(), 1)).unwrap();
+    assert!(world.run_until(16 * SECOND, |world| world.host(host).access(1) == Some(3)), "after ten seconds");
+    assert!(world.host(host).poll_completion().is_none(), "the drive may still write to its buffer");
+    assert_eq!(run_one(&mut world, host, io(IoKind::Read, 1, 8, Vec::new(), 2)).status, Status::ANA_INACCESSIBLE);
+    let mut first = None;
+    assert!(world.run_until(12 * SECOND, |world| {
+        first = world.host(host).poll_completion();
+        first.is_some()
+    }));
+    assert_eq!(first.unwrap().status, Status::INTERNAL_ERROR);
+    world.card().faults("d0").unwrap().lock().stopped = false;
+    assert!(world.run_until(3 * SECOND, |world| world.host(host).access(1) == Some(1)));
+    assert!(run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 3)).status.is_success());
+    ends_well(world, host);
+}
+
+/// An administrator elsewhere takes a namespace away, gives it back, and gives it another size: hosts see it, and no other
+/// namespace takes its place.
+#[test]
+fn namespaces_come_go_and_change_size() {
+    let mut world = world("mem:64M,namespaces=2", 112);
+    let host = connect(&mut world, 1500, 1, 32);
+    assert!(run_one(&mut world, host, io(IoKind::Write, 1, 0, vec![0x5a; 4096], 1)).status.is_success());
+    world.card().set_active("d0", Nsid(1), false);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.host(host).namespaces(), [], "gone, and the drive's second namespace is not given for it");
+    let refused = run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 2));
+    assert_eq!(refused.status.code(), Status::INVALID_NAMESPACE.code());
+    // Neither does a control that has not seen the first.
+    world.kill_control();
+    world.run_for(2 * SECOND);
+    assert_eq!(world.host(host).namespaces(), []);
+    world.card().set_active("d0", Nsid(1), true);
+    world.run_for(SECOND / 10);
+    let read = run_one(&mut world, host, io(IoKind::Read, 1, 0, Vec::new(), 3));
+    assert_eq!((read.status, read.data), (Status::SUCCESS, vec![0x5a; 4096]));
+    assert_eq!(world.host(host).namespaces()[0].blocks, 65_536);
+    world.card().set_blocks("d0", Nsid(1), 1_000);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.host(host).namespaces()[0].blocks, 1_000);
+    let beyond = run_one(&mut world, host, io(IoKind::Read, 1, 1_000, Vec::new(), 4));
+    assert_eq!(beyond.status.code(), Status::LBA_OUT_OF_RANGE.code());
     ends_well(world, host);
 }

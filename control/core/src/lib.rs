@@ -21,6 +21,7 @@ mod adopt;
 mod blob;
 mod cm;
 mod configuration;
+mod drives;
 mod hash;
 mod notice;
 mod ns;

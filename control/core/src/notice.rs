@@ -73,6 +73,13 @@ pub enum Notice {
         /// The data plane's words.
         text: String,
     },
+    /// A drive is not there; it is waited for.
+    DriveAbsent {
+        /// Its name.
+        drive: String,
+        /// The data plane's words.
+        text: String,
+    },
     /// A drive has kept a command for too long and is asked to abort it.
     DriveSlow {
         /// Its name.
@@ -192,6 +199,7 @@ impl fmt::Display for Notice {
             }
             Self::DriveRemark { drive, text } => write!(f, "drive {drive}: {text}"),
             Self::DriveFailed { drive, text } => write!(f, "drive {drive} failed: {text}"),
+            Self::DriveAbsent { drive, text } => write!(f, "drive {drive} is not there: {text}"),
             Self::DriveSlow { drive } => write!(f, "drive {drive} is slow: a command is aborted"),
             Self::Connected { cntlid, subsystem, host, address } => {
                 write!(f, "controller {cntlid}: {host} at {address} connected to {subsystem}")

@@ -7,14 +7,14 @@
 use crate::nvmf::Entry;
 use crate::transaction::{Operation, Then, Transaction};
 use crate::{Configuration, Control, Notice};
-use gantry::channel::event::{DriveLimits, DriveNamespace, DriveReady, NamespaceHints};
+use gantry::channel::event::{DriveLimits, DriveNamespace, NamespaceHints};
 use gantry::channel::operation::{AddressAdd, DriveAdd, NAMESPACE_READ_ONLY, NamespaceAdd, PortAdd};
 use gantry::channel::session::Reason;
-use gantry::channel::{FrameError, Kind, Name};
+use gantry::channel::{Kind, Name};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Something of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +23,6 @@ pub(crate) enum Item {
     Address(usize, usize),
     Drive(usize),
 }
-
-/// Most lines about one drive that control keeps.
-const REMARKS_MAX: usize = 64;
-
-/// Most namespaces of one drive that control keeps.
-const DRIVE_NAMESPACES_MAX: usize = 1024;
 
 /// How a drive is.
 #[derive(Clone, Debug)]
@@ -48,7 +42,7 @@ pub(crate) struct Geometry {
     pub(crate) volatile_write_cache: bool,
     /// What one Dataset Management may cover.
     pub(crate) limits: DriveLimits,
-    /// Those of its namespaces that can be served; never empty.
+    /// Its namespaces; those that are gone have no blocks.
     pub(crate) namespaces: Vec<(DriveNamespace, NamespaceHints)>,
     /// What the operator should know of it, a line each.
     pub(crate) remarks: Vec<String>,
@@ -57,24 +51,10 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// The namespace with the drive's NSID, or, without one, the first.
     pub(crate) fn namespace(&self, nsid: Option<u32>) -> Option<&(DriveNamespace, NamespaceHints)> {
-        self.namespaces.iter().find(|(namespace, _)| nsid.is_none_or(|nsid| namespace.nsid.get() == nsid))
+        let is_it = |(namespace, _): &&(DriveNamespace, _)| nsid.is_none_or(|nsid| namespace.nsid.get() == nsid);
+        // One that is gone is not made up for by the next.
+        self.namespaces.iter().find(is_it).filter(|(namespace, _)| namespace.blocks.get() > 0)
     }
-}
-
-/// What stands behind `count` namespaces in a drive's event, if it is from a data plane that tells it: the drive's limits,
-/// what suits each namespace, and text.
-fn limits_and_hints(rest: &[u8], count: usize) -> (DriveLimits, Vec<NamespaceHints>, &[u8]) {
-    let told = DriveLimits::ref_from_prefix(rest).ok();
-    let told = told.and_then(|(limits, rest)| {
-        let (hints, text) = <[NamespaceHints]>::ref_from_prefix_with_elems(rest, count).ok()?;
-        Some((*limits, hints.to_vec(), text))
-    });
-    told.unwrap_or_else(|| (DriveLimits::new_zeroed(), vec![NamespaceHints::default(); count], &[]))
-}
-
-/// A line as a log may show it.
-fn printable(line: &str) -> String {
-    line.chars().filter(|character| !character.is_control()).collect()
 }
 
 /// Where the plan stands.
@@ -83,6 +63,10 @@ pub(crate) struct Plan {
     /// MAC addresses of the ports that are up.
     pub(crate) ports: Vec<Option<[u8; 6]>>,
     pub(crate) drives: Vec<Drive>,
+    /// What drives are, or were when they last served.
+    pub(crate) known: Vec<Option<Box<Geometry>>>,
+    /// How often a drive came up or went down; it grows from one control to the next.
+    pub(crate) changes: u64,
     /// Drives that the data plane has under this configuration's numbers. What it tells of a number before that may be
     /// about another control's drive.
     added: Vec<bool>,
@@ -95,6 +79,8 @@ impl Plan {
         Self {
             ports: vec![None; configuration.ports.len()],
             drives: configuration.drives.iter().map(|_| Drive::Opening).collect(),
+            known: configuration.drives.iter().map(|_| None).collect(),
+            changes: configuration.epoch << 32,
             added: vec![false; configuration.drives.len()],
             under_way: 0,
         }
@@ -106,6 +92,13 @@ impl Plan {
             Some(Drive::Ready(geometry)) if self.added[drive] => Some(geometry),
             _ => None,
         }
+    }
+
+    /// What a drive is, or was when it last served: hosts keep what they have of it while it is away.
+    pub(crate) fn known(&self, drive: u16) -> Option<&Geometry> {
+        let drive = usize::from(drive);
+        let known = self.known.get(drive)?.as_deref();
+        known.filter(|_| self.added[drive])
     }
 
     /// Whether the data plane has all of the configuration, or has said why not.
@@ -204,12 +197,15 @@ impl Control {
                 Item::Port(_) | Item::Address(..) => {}
                 Item::Drive(at) => {
                     self.plan.added[at] = true;
-                    if let Drive::Ready(_) = self.plan.drives[at] {
+                    if self.plan.known[at].is_some() {
                         self.attach_to_running_controllers(at as u16);
                         self.retry_held_connects();
                     }
                 }
             }
+        }
+        if items.iter().any(|item| matches!(item, Item::Drive(_))) {
+            self.access_changed();
         }
         self.plan_moved_on();
     }
@@ -278,6 +274,10 @@ impl Control {
                 }
             }
             Then::Connected { qpn, punt } => self.connect_refused(qpn, punt, text),
+            Then::AccessChanged { cntlid } => {
+                let what = format!("what controller {cntlid} is to be told");
+                self.notices.push(Notice::Refused { what, text: text.to_owned() });
+            }
             Then::NamespacesChanged { cntlid, before } => {
                 let what = format!("namespaces of controller {cntlid}");
                 self.notices.push(Notice::Refused { what, text: text.to_owned() });
@@ -301,61 +301,13 @@ impl Control {
         self.notices.push(Notice::PortUp { port, mac });
     }
 
-    pub(crate) fn drive_ready(&mut self, drive: u32, tail: &[u8]) -> Result<(), FrameError> {
-        let (ready, rest) = DriveReady::ref_from_prefix(tail).map_err(|_| FrameError::Length)?;
-        let count = (ready.namespaces.get() as usize).min(DRIVE_NAMESPACES_MAX);
-        let (namespaces, rest) =
-            <[DriveNamespace]>::ref_from_prefix_with_elems(rest, count).map_err(|_| FrameError::Length)?;
-        let Some(name) = self.configuration.drives.get(drive as usize).map(|d| d.name.clone()) else {
-            return Ok(());
-        };
-        let (limits, hints, text) = limits_and_hints(rest, count);
-        let usable = |(n, _): &(DriveNamespace, _)| n.blocks.get() > 0 && (9..=31).contains(&n.block_shift);
-        let namespaces: Vec<_> = namespaces.iter().copied().zip(hints).filter(usable).collect();
-        let text = String::from_utf8_lossy(text);
-        let remarks: Vec<String> = text.lines().take(REMARKS_MAX).map(printable).collect();
-        let Some(&(namespace, _)) = namespaces.first() else {
-            let why = "it has no namespace that can be served";
-            let why = std::iter::once(why).chain(remarks.iter().map(String::as_str));
-            self.drive_failed(drive, &why.collect::<Vec<_>>().join("; "));
-            return Ok(());
-        };
-        self.notices.push(Notice::DriveReady {
-            drive: name.clone(),
-            model: String::from_utf8_lossy(&ready.model).trim().to_owned(),
-            blocks: namespace.blocks.get(),
-            block_shift: namespace.block_shift,
-        });
-        for text in &remarks {
-            self.notices.push(Notice::DriveRemark { drive: name.clone(), text: text.clone() });
-        }
-        let volatile_write_cache = ready.vwc & 1 != 0;
-        let geometry = Geometry { oncs: ready.oncs.get(), volatile_write_cache, limits, namespaces, remarks };
-        self.plan.drives[drive as usize] = Drive::Ready(Box::new(geometry));
-        self.attach_to_running_controllers(drive as u16);
-        self.retry_held_connects();
-        Ok(())
-    }
-
-    pub(crate) fn drive_failed(&mut self, drive: u32, text: &str) {
-        let Some(name) = self.configuration.drives.get(drive as usize).map(|d| d.name.clone()) else { return };
-        self.plan.drives[drive as usize] = Drive::Failed(text.to_owned());
-        self.notices.push(Notice::DriveFailed { drive: name, text: text.to_owned() });
-        self.retry_held_connects();
-    }
-
-    pub(crate) fn drive_slow(&mut self, drive: u32) {
-        let Some(drive) = self.configuration.drives.get(drive as usize).map(|d| d.name.clone()) else { return };
-        self.notices.push(Notice::DriveSlow { drive });
-    }
-
-    /// The namespaces of subsystem `at` that can be served now, as entries for controller `cntlid`.
+    /// The namespaces of subsystem `at` on drives that are known, also of those that are away, as entries for controller `cntlid`.
     pub(crate) fn namespaces_for(&self, at: usize, cntlid: u16) -> BTreeMap<u32, Entry> {
         let served = self.configuration.subsystems[at].namespaces.iter();
         served
             .filter_map(|namespace| {
                 let drive = self.configuration.drive_number(&namespace.drive);
-                let (on_drive, _) = self.plan.geometry(drive)?.namespace(namespace.drive_nsid)?;
+                let (on_drive, _) = self.plan.known(drive)?.namespace(namespace.drive_nsid)?;
                 let body = NamespaceAdd {
                     cntlid: U16::new(cntlid),
                     drive: U16::new(drive),
@@ -379,7 +331,7 @@ impl Control {
     }
 
     /// A drive came up after hosts had connected, or is known at last: they get its namespaces as they are now.
-    fn attach_to_running_controllers(&mut self, drive: u16) {
+    pub(crate) fn attach_to_running_controllers(&mut self, drive: u16) {
         for (cntlid, at) in self.controllers.of_nvm_subsystems() {
             let configured = &self.configuration.subsystems[at].namespaces;
             let lies_there = |nsid: &u32| {
@@ -387,10 +339,11 @@ impl Control {
             };
             let mut wanted = self.namespaces_for(at, cntlid);
             wanted.retain(|nsid, _| lies_there(nsid));
-            if let Some(attached) = self.controllers.attached(cntlid) {
-                wanted.retain(|nsid, entry| attached.get(nsid) != Some(entry));
-            }
-            self.change_namespaces(cntlid, wanted, &[]);
+            let Some(controller) = self.controllers.live(cntlid) else { continue };
+            let there = controller.attached.keys().copied().filter(lies_there);
+            let gone: Vec<u32> = there.filter(|nsid| !wanted.contains_key(nsid)).collect();
+            wanted.retain(|nsid, entry| controller.attached.get(nsid) != Some(entry));
+            self.change_namespaces(cntlid, wanted, &gone);
         }
     }
 

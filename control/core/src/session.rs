@@ -310,9 +310,11 @@ impl Control {
             Some(EventKind::QpRetired) => self.qp_retired(object),
             Some(EventKind::KeepAliveExpired) => self.keep_alive_expired(object as u16),
             Some(EventKind::DriveReady) => return self.drive_ready(object, tail),
-            Some(EventKind::DriveFailed) => self.drive_failed(object, &String::from_utf8_lossy(tail)),
-            // What it was is of no use while it is not there.
-            Some(EventKind::DriveKnown) => {}
+            Some(EventKind::DriveFailed) => {
+                self.drive_failed(object, event.reason.get(), &String::from_utf8_lossy(tail));
+            }
+            Some(EventKind::DriveKnown) => return self.drive_known(object, tail),
+            Some(EventKind::DriveStopped) => self.drive_stopped(object),
             Some(EventKind::DriveSlow) => self.drive_slow(object),
             Some(EventKind::PortUp) => self.port_up(object, tail),
             // A later minor version may add kinds.
@@ -332,7 +334,7 @@ impl Control {
             Then::QpCreated { comm_id, reserved } => self.qp_created(comm_id, reserved),
             Then::Answered { .. } | Then::Remembered | Then::Ended => {}
             Then::Connected { qpn, .. } => self.connect_committed(qpn),
-            Then::NamespacesChanged { cntlid, .. } => self.deliver(cntlid),
+            Then::NamespacesChanged { cntlid, .. } | Then::AccessChanged { cntlid } => self.deliver(cntlid),
             Then::Tables { ticket, operations } => self.tables_committed(ticket, operations),
             Then::TablesReplayed(operations) => self.tables_replayed(operations),
         }

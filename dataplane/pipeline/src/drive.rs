@@ -138,6 +138,11 @@ impl DriveQueue {
         }
     }
 
+    /// Takes over what the drive's namespaces are now; what they were goes back in its place, to be freed elsewhere.
+    pub fn swap_block_shifts(&mut self, block_shifts: &mut Vec<u8>) {
+        core::mem::swap(&mut self.block_shifts, block_shifts);
+    }
+
     /// Reserves a CID for a command; `None` when the queue is full.
     pub fn begin(&mut self, command: u32, now_ns: u64) -> Option<u16> {
         if self.queue.room() == 0 {

@@ -15,6 +15,7 @@ use gantry::channel::operation::{Answer, QpBind, QpCreate};
 use gantry_dma::Region;
 use gantry_nvme::{IoQueue, Limits, data};
 use gantry_table::Generation;
+use gantry_wire::nvme::Status;
 
 use crate::command::PAGES_MAX;
 use crate::drive::DriveQueue;
@@ -35,12 +36,21 @@ pub enum Change<P> {
     },
     /// A drive's queue pair for this lcore.
     DriveAdd(Option<DriveQueueParts>),
-    /// The drive is reset and will touch no memory again: its commands end with an error.
+    /// The drive is reset or gone and will touch no memory again: its commands end with an error.
     DriveRemove {
         /// Drive number.
         drive: u16,
+        /// What commands end with that were at the drive.
+        status: Status,
         /// What the lcore had of it, on the way back.
         returned: Option<DriveQueue>,
+    },
+    /// The drive's namespaces are others than before.
+    DriveNamespaces {
+        /// Drive number.
+        drive: u16,
+        /// As in [`DriveQueueParts`]; those that were, on the way back.
+        block_shifts: Vec<u8>,
     },
     /// A QP in the slot that housekeeping chose.
     QpCreate {

@@ -293,7 +293,12 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
                 core.drives[usize::from(number)] = Some(DriveQueue::new(parts));
                 core.drive_numbers.push(number);
             }
-            Change::DriveRemove { drive, returned } => *returned = core.remove_drive(*drive),
+            Change::DriveRemove { drive, status, returned } => *returned = core.remove_drive(*drive, *status),
+            Change::DriveNamespaces { drive, block_shifts } => {
+                if let Some(drive) = &mut core.drives[usize::from(*drive)] {
+                    drive.swap_block_shifts(block_shifts);
+                }
+            }
             Change::QpCreate { create, slot, qpn, receive_psn } => {
                 let qp = open_qp(create, *qpn, *receive_psn, ports);
                 core.qps.insert(*slot, qp);

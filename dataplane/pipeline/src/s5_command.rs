@@ -146,7 +146,10 @@ fn act(core: &mut Core, index: u32, decided: &Metadata) {
                 Refusal::PROTECTED => Counter::Denied,
                 _ => Counter::InvalidField,
             });
-            s8_respond::respond(core, index, Status(decided.status).with_dnr(), 0, 0);
+            let status = Status(decided.status);
+            // A path may be there again, or another; the rest is wrong however often it is tried.
+            let status = if status == Status::ANA_INACCESSIBLE { status } else { status.with_dnr() };
+            s8_respond::respond(core, index, status, 0, 0);
         }
     }
 }
@@ -529,11 +532,11 @@ pub(crate) mod tests {
         assert_eq!(refusal(&mut core, read()), Status::INVALID_NAMESPACE, "another controller's");
         set(&mut core, &mut tables, &namespace(5, 1, NAMESPACE_READ_ONLY));
         // There is no such drive, which is found out last.
-        assert_eq!(refusal(&mut core, read()), Status::INTERNAL_ERROR);
+        assert_eq!(refusal(&mut core, read()), Status::ANA_INACCESSIBLE);
         for opcode in [nvm::WRITE, nvm::WRITE_ZEROES, nvm::DATASET_MANAGEMENT] {
             assert_eq!(refusal(&mut core, sqe(opcode, 0, 1)), Status::NAMESPACE_WRITE_PROTECTED);
         }
-        assert_eq!(refusal(&mut core, sqe(nvm::FLUSH, 0, 1)), Status::INTERNAL_ERROR, "a flush writes nothing");
+        assert_eq!(refusal(&mut core, sqe(nvm::FLUSH, 0, 1)), Status::ANA_INACCESSIBLE, "a flush writes nothing");
         let everywhere = Sqe { nsid: u32::MAX.into(), ..sqe(nvm::FLUSH, 0, 1) };
         set(&mut core, &mut tables, &namespace(5, u32::MAX, 0));
         assert_eq!(refusal(&mut core, everywhere), Status::INVALID_NAMESPACE);

@@ -27,7 +27,7 @@ pub fn enqueue(core: &mut Core, index: u32) {
     }
     let Some(queue) = core.drives[usize::from(drive)].as_mut() else {
         core.commands[index].return_length = 0;
-        s8_respond::respond(core, index, Status::INTERNAL_ERROR, 0, 0);
+        s8_respond::respond(core, index, Status::ANA_INACCESSIBLE, 0, 0);
         return;
     };
     core.commands[index].state = State::Ready;

@@ -385,9 +385,9 @@ impl Core {
         }
     }
 
-    /// The drive is reset and touches no memory any more: everything it had ends with an error. What is left of it goes back
-    /// to housekeeping.
-    pub fn remove_drive(&mut self, number: u16) -> Option<DriveQueue> {
+    /// The drive is reset or gone and touches no memory any more: what it had ends with `status`, what it had not yet as
+    /// everything that comes while it is away. What is left of it goes back to housekeeping.
+    pub fn remove_drive(&mut self, number: u16, status: Status) -> Option<DriveQueue> {
         let mut drive = self.drives[usize::from(number)].take()?;
         self.drive_numbers.retain(|n| *n != number);
         while let Some(index) = drive.end_any() {
@@ -395,21 +395,22 @@ impl Core {
             command.pieces -= 1;
             // One that is only partly submitted is on the drive's list, and ends below.
             if command.pieces == 0 && command.state == State::Submitted {
-                self.end_with_error(index);
+                self.end_with_error(index, status);
             }
         }
         while let Some(index) = drive.ready.pop(&self.commands) {
-            self.end_with_error(index);
+            let begun = self.commands[index].blocks_submitted > 0;
+            self.end_with_error(index, if begun { status } else { Status::ANA_INACCESSIBLE });
         }
         Some(drive)
     }
 
-    fn end_with_error(&mut self, index: u32) {
+    fn end_with_error(&mut self, index: u32, status: Status) {
         if self.commands[index].dead {
             self.finish(index);
         } else {
             self.commands[index].return_length = 0;
-            s8_respond::respond(self, index, Status::INTERNAL_ERROR, 0, 0);
+            s8_respond::respond(self, index, status, 0, 0);
         }
     }
 }

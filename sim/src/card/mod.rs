@@ -19,6 +19,7 @@ use gantry_pipeline::housekeeping::{Attachment, Environment, Housekeeping, OpenP
 use gantry_pipeline::port::BURST;
 use gantry_pipeline::state::{Core, Sizes};
 use gantry_pipeline::tables::Writer;
+use gantry_wire::nvme::Nsid;
 use parking_lot::Mutex;
 
 use slots::Slots;
@@ -358,6 +359,20 @@ impl Card {
     /// When there is no such slot, or the URI is none.
     pub fn replace_drive(&mut self, name: &str, uri: &str, as_name: &str) {
         self.slots.replace(name, gantry_drive::open(uri, as_name).expect("a drive of the simulator"));
+    }
+
+    /// A drive's namespace is detached, or attached, by an administrator elsewhere.
+    pub fn set_active(&mut self, name: &str, nsid: Nsid, active: bool) {
+        if let Some(drive) = self.slots.find(name) {
+            drive.lock().model().set_active(nsid, active);
+        }
+    }
+
+    /// A drive's namespace gets another size, no larger than it was made with.
+    pub fn set_blocks(&mut self, name: &str, nsid: Nsid, blocks: u64) {
+        if let Some(drive) = self.slots.find(name) {
+            drive.lock().model().set_blocks(nsid, blocks);
+        }
     }
 
     /// Whether a function-level reset revives a drive that does nothing at all.

@@ -10,6 +10,7 @@ use gantry_wire::fabrics::DiscoveryEntry;
 use gantry_wire::nvme::feature::AsyncEvent;
 use gantry_wire::nvme::register::Cap;
 use gantry_wire::nvme::{Cid, Cqe, IdentifyController, Nsid, Sqe, Status, admin};
+use std::collections::BTreeMap;
 use zerocopy::IntoBytes;
 
 /// Where an association stands.
@@ -126,6 +127,10 @@ pub(super) struct Association {
     pub(super) uuid: Option<[u8; 16]>,
     /// Namespaces changed while they were looked at.
     pub(super) look_again: bool,
+    /// Which of them can be reached changed while something else was asked.
+    pub(super) ask_access: bool,
+    /// ANA states, by NSID.
+    pub(super) access: BTreeMap<u32, u8>,
     /// When the step is tried again, and until when.
     pub(super) poll_at_ns: Option<u64>,
     pub(super) until_ns: u64,
@@ -289,6 +294,8 @@ impl Host {
             self.enter(Step::ReleaseIo(closing));
         } else if std::mem::take(&mut self.association.look_again) {
             self.enter(Step::IdentifyIoController);
+        } else if std::mem::take(&mut self.association.ask_access) {
+            self.enter(Step::LogAna);
         }
     }
 
@@ -325,10 +332,12 @@ impl Host {
         }
         self.counters.async_events += 1;
         self.request_async_event();
-        if AsyncEvent::parse(cqe.dw0.get()) == AsyncEvent::NAMESPACE_CHANGED {
-            self.association.look_again = true;
-            self.settle();
+        match AsyncEvent::parse(cqe.dw0.get()) {
+            AsyncEvent::NAMESPACE_CHANGED => self.association.look_again = true,
+            AsyncEvent::ANA_CHANGED => self.association.ask_access = true,
+            _ => return,
         }
+        self.settle();
     }
 
     pub(super) fn request_async_event(&mut self) {

@@ -164,6 +164,11 @@ impl Host {
         &self.association.namespaces
     }
 
+    /// The ANA state of a namespace, if the controller tells: 1 optimized, 3 inaccessible.
+    pub fn access(&self, nsid: u32) -> Option<u8> {
+        self.association.access.get(&nsid).copied()
+    }
+
     /// What Identify said about the controller.
     pub fn controller(&self) -> Option<&IdentifyController> {
         self.association.controller.as_deref()

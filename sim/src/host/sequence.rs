@@ -16,6 +16,7 @@ use gantry_wire::nvme::identify::{self, NamespaceId, cns, sgls};
 use gantry_wire::nvme::log::lid;
 use gantry_wire::nvme::register::{self, Cap, Cc, Csts};
 use gantry_wire::nvme::{Cid, Cqe, IdentifyController, IdentifyNamespace, Nsid, NsidList, Sqe, Status, admin};
+use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Entries of the admin queue.
@@ -199,7 +200,10 @@ impl Host {
                 Err(failure) => return self.fail(failure),
             },
             Step::LogCommands => self.after_commands_log(),
-            Step::LogAna => Step::LogSmart,
+            Step::LogAna => {
+                self.association.access = access(data);
+                if self.association.state == State::Ready { Step::Idle } else { Step::LogSmart }
+            }
             Step::LogSmart => self.after_logs(),
             Step::NumberOfQueues => {
                 let granted = NumberOfQueues::parse(cqe.dw0.get());
@@ -483,4 +487,18 @@ impl Host {
             self.queue_released(false);
         }
     }
+}
+
+/// States of an ANA log, by NSID (NVMe Base 2.0 §5.16.1.13).
+fn access(log: &[u8]) -> BTreeMap<u32, u8> {
+    let word = |at: usize| log.get(at..at + 4).map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")));
+    let mut states = BTreeMap::new();
+    let mut at = ANA_HEADER_LEN as usize;
+    for _ in 0..word(8).unwrap_or(0) & 0xffff {
+        let (Some(count), Some(state)) = (word(at + 4), log.get(at + 16)) else { break };
+        at += ANA_GROUP_LEN as usize;
+        states.extend((0..count as usize).map_while(|index| Some((word(at + index * 4)?, *state & 0xf))));
+        at += count as usize * 4;
+    }
+    states
 }

@@ -73,7 +73,9 @@ impl Control {
                 let (event, tail) = frame.body::<Event>()?;
                 match EventKind::from_u16(event.kind.get()) {
                     // Ports and drives are told as events, and nothing hangs on them yet.
-                    Some(EventKind::PortUp | EventKind::DriveReady | EventKind::DriveFailed) => {
+                    Some(
+                        EventKind::PortUp | EventKind::DriveReady | EventKind::DriveKnown | EventKind::DriveFailed,
+                    ) => {
                         self.handle_event(event, tail)?;
                     }
                     _ => self.told.events.push(datagram.to_vec()),

@@ -18,7 +18,11 @@ const SHUTDOWN: u8 = 4;
 const SHUTDOWN_COMPLETE: u8 = 8;
 const CHANGED_OVERFLOW: u8 = 16;
 
-/// Version 1: this, then the host's NQN, the subsystem's, pending events, masked ones, changed NSIDs, four bytes each.
+/// Most inaccessible NSIDs that are remembered; a host may be told of the others once more.
+const INACCESSIBLE_MAX: usize = 64;
+
+/// Version 1: this, then the host's NQN, the subsystem's, pending events, masked ones, changed NSIDs, inaccessible ones, four
+/// bytes each.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 struct Fixed {
@@ -32,7 +36,7 @@ struct Fixed {
     flags: u8,
     pending: u8,
     masked: u8,
-    reserved: u8,
+    inaccessible: u8,
     changed: U16,
 }
 
@@ -66,6 +70,8 @@ pub(crate) struct ControllerBlob {
     pub(crate) masked: Vec<AsyncEvent>,
     /// Changed NSIDs; none when there are too many to name.
     pub(crate) changed: Option<Vec<u32>>,
+    /// NSIDs that the host knows to be inaccessible.
+    pub(crate) inaccessible: Vec<u32>,
 }
 
 pub(crate) fn encode_controller(blob: &ControllerBlob) -> Vec<u8> {
@@ -78,6 +84,8 @@ pub(crate) fn encode_controller(blob: &ControllerBlob) -> Vec<u8> {
     let events = |events: &[AsyncEvent]| -> Vec<U32> { events.iter().map(|event| U32::new(event.emit())).collect() };
     let (pending, masked) = (events(&blob.pending), events(&blob.masked));
     let nsids: Vec<U32> = changed.unwrap_or_default().iter().map(|nsid| U32::new(*nsid)).collect();
+    let inaccessible = blob.inaccessible.iter().take(INACCESSIBLE_MAX);
+    let inaccessible: Vec<U32> = inaccessible.map(|nsid| U32::new(*nsid)).collect();
     assert!(pending.len() <= EVENTS_MAX && masked.len() <= EVENTS_MAX, "each kind of event once");
     let fixed = Fixed {
         host_id: blob.host_id,
@@ -89,7 +97,7 @@ pub(crate) fn encode_controller(blob: &ControllerBlob) -> Vec<u8> {
         flags: flags | flag(changed.is_none(), CHANGED_OVERFLOW),
         pending: pending.len() as u8,
         masked: masked.len() as u8,
-        reserved: 0,
+        inaccessible: inaccessible.len() as u8,
         changed: U16::new(nsids.len() as u16),
     };
     seal(&[
@@ -99,6 +107,7 @@ pub(crate) fn encode_controller(blob: &ControllerBlob) -> Vec<u8> {
         pending.as_bytes(),
         masked.as_bytes(),
         nsids.as_bytes(),
+        inaccessible.as_bytes(),
     ])
 }
 
@@ -113,6 +122,7 @@ fn parse(content: &[u8]) -> Option<ControllerBlob> {
     let (pending, rest) = words(rest, fixed.pending.into(), EVENTS_MAX)?;
     let (masked, rest) = words(rest, fixed.masked.into(), EVENTS_MAX)?;
     let (changed, rest) = words(rest, fixed.changed.get().into(), CHANGED_MAX)?;
+    let (inaccessible, rest) = words(rest, fixed.inaccessible.into(), INACCESSIBLE_MAX)?;
     let queues = fixed.features.queues_max.get() > 0 && fixed.features.queues <= fixed.features.queues_max;
     if !rest.is_empty() || !queues {
         return None;
@@ -132,6 +142,7 @@ fn parse(content: &[u8]) -> Option<ControllerBlob> {
         pending: events(pending),
         masked: events(masked),
         changed: (!flag(CHANGED_OVERFLOW)).then(|| changed.iter().map(|nsid| nsid.get()).collect()),
+        inaccessible: inaccessible.iter().map(|nsid| nsid.get()).collect(),
     })
 }
 
@@ -171,34 +182,37 @@ mod tests {
             arbitration: values[3].into(),
             write_atomicity: values[4].into(),
         });
+        let inaccessible = vec(any::<u32>(), 0..=INACCESSIBLE_MAX);
         let state = (any::<u32>(), any::<u32>(), any::<bool>(), any::<bool>(), any::<Option<bool>>());
-        ("[a-z]{1,200}", "[a-z]{1,200}", any::<[u8; 16]>(), state, features, event(), event(), changed).prop_map(
-            |(
-                host,
-                subsystem,
-                host_id,
-                (keep_alive_ms, cc, ready, resetting, shutdown),
-                features,
-                pending,
-                masked,
-                changed,
-            )| {
-                ControllerBlob {
-                    host_nqn: format!("nqn.2026-01.lab:{host}"),
+        ("[a-z]{1,200}", "[a-z]{1,200}", any::<[u8; 16]>(), state, features, (event(), event()), changed, inaccessible)
+            .prop_map(
+                |(
+                    host,
+                    subsystem,
                     host_id,
-                    subsystem_nqn: format!("nqn.2026-01.lab:{subsystem}"),
-                    keep_alive_ms,
-                    cc,
-                    ready,
-                    resetting,
-                    shutdown,
+                    (keep_alive_ms, cc, ready, resetting, shutdown),
                     features,
-                    pending,
-                    masked,
+                    (pending, masked),
                     changed,
-                }
-            },
-        )
+                    inaccessible,
+                )| {
+                    ControllerBlob {
+                        host_nqn: format!("nqn.2026-01.lab:{host}"),
+                        host_id,
+                        subsystem_nqn: format!("nqn.2026-01.lab:{subsystem}"),
+                        keep_alive_ms,
+                        cc,
+                        ready,
+                        resetting,
+                        shutdown,
+                        features,
+                        pending,
+                        masked,
+                        changed,
+                        inaccessible,
+                    }
+                },
+            )
     }
 
     proptest! {

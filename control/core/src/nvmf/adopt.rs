@@ -49,7 +49,7 @@ impl Control {
                     shutdown: blob.shutdown,
                 },
                 features: Features::adopted(&blob.features),
-                events: Events::adopted(&blob.pending, &blob.masked, blob.changed.as_deref()),
+                events: Events::adopted(&blob.pending, &blob.masked, blob.changed.as_deref(), &blob.inaccessible),
                 ending: false,
                 told: Some(told),
             },

@@ -176,9 +176,13 @@ impl Control {
         };
         let mut effects = vec![bind(qpn, cntlid, connect)];
         let mut attached = BTreeMap::new();
+        let mut events = Events::default();
         if let Subsystem::Nvm(at) = subsystem {
             attached = self.namespaces_for(at, cntlid);
             effects.extend(attached.values().map(Operation::namespace_add));
+            if self.reports_access(subsystem) {
+                events.inaccessible = self.inaccessible(at, attached.keys().copied());
+            }
         }
         let controller = Controller {
             subsystem,
@@ -189,7 +193,7 @@ impl Control {
             attached,
             properties: Properties::default(),
             features: Features::new(self.queues_max()),
-            events: Events::default(),
+            events,
             ending: false,
             told: None,
         };

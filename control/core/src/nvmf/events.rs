@@ -30,22 +30,30 @@ pub(crate) struct Events {
     pub(super) masked: BTreeSet<AsyncEvent>,
     /// NSIDs of the Changed Namespace List; none when there are too many to name.
     pub(super) changed: Option<BTreeSet<u32>>,
+    /// NSIDs of namespaces that the host was told, or found, to be inaccessible.
+    pub(super) inaccessible: BTreeSet<u32>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self::adopted(&[], &[], Some(&[]))
+        Self::adopted(&[], &[], Some(&[]), &[])
     }
 }
 
 impl Events {
     /// As an earlier control left them; held requests come back as capsules.
-    pub(super) fn adopted(pending: &[AsyncEvent], masked: &[AsyncEvent], changed: Option<&[u32]>) -> Self {
+    pub(super) fn adopted(
+        pending: &[AsyncEvent],
+        masked: &[AsyncEvent],
+        changed: Option<&[u32]>,
+        inaccessible: &[u32],
+    ) -> Self {
         Self {
             held: VecDeque::new(),
             pending: pending.iter().copied().collect(),
             masked: masked.iter().copied().collect(),
             changed: changed.map(|changed| changed.iter().copied().collect()),
+            inaccessible: inaccessible.iter().copied().collect(),
         }
     }
 
@@ -76,11 +84,12 @@ impl Control {
 
     /// Something happened that the controller's host may want to know. [`deliver`](Self::deliver) tells it, once the
     /// data plane remembers that it happened.
-    fn raise(&mut self, cntlid: u16, event: AsyncEvent) {
+    pub(super) fn raise(&mut self, cntlid: u16, event: AsyncEvent) {
         let Some(controller) = self.controllers.find_mut(cntlid) else { return };
         let wanted = controller.features.async_event_configuration();
         let enabled = match event {
             AsyncEvent::NAMESPACE_CHANGED => wanted & aec::NAMESPACE_ATTRIBUTE != 0,
+            AsyncEvent::ANA_CHANGED => wanted & aec::ANA_CHANGE != 0,
             AsyncEvent::DISCOVERY_CHANGED => wanted & aec::DISCOVERY_CHANGE != 0,
             _ => true,
         };
@@ -122,7 +131,9 @@ impl Control {
     /// A reset ends every held request: their answers, which travel with the reset's.
     pub(super) fn abort_events(&mut self, cntlid: u16) -> Vec<Operation> {
         let Some(controller) = self.controllers.find_mut(cntlid) else { return Vec::new() };
-        let held = std::mem::take(&mut controller.events).held;
+        let inaccessible = controller.events.inaccessible.clone();
+        // What can be reached is as before: the host reads it anew.
+        let held = std::mem::replace(&mut controller.events, Events { inaccessible, ..Events::default() }).held;
         held.iter().map(|held| answer(held.qpn, held.punt, &Status::ABORTED_SQ_DELETION.into())).collect()
     }
 

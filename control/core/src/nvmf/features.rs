@@ -18,15 +18,6 @@ const ERROR_RECOVERY_TLER: u32 = 0xffff;
 /// Temperature Threshold in its power-on state: never reached.
 const TEMPERATURE_MAX: u32 = 0xffff;
 
-/// What a controller supports of Asynchronous Event Configuration.
-pub(super) fn async_events(subsystem: Subsystem) -> u32 {
-    match subsystem {
-        Subsystem::Discovery => aec::DISCOVERY_CHANGE,
-        Subsystem::Nvm(_) => aec::NAMESPACE_ATTRIBUTE,
-        Subsystem::Gone | Subsystem::Unknown => 0,
-    }
-}
-
 pub(super) fn rounded_keep_alive_ms(ms: u32) -> u32 {
     ms.checked_next_multiple_of(KEEP_ALIVE_GRANULARITY_MS).unwrap_or(u32::MAX)
 }
@@ -105,10 +96,22 @@ impl Controller {
 }
 
 impl Control {
+    /// What a controller supports of Asynchronous Event Configuration.
+    pub(super) fn async_events(&self, subsystem: Subsystem) -> u32 {
+        match subsystem {
+            Subsystem::Discovery => aec::DISCOVERY_CHANGE,
+            Subsystem::Nvm(_) if self.reports_access(subsystem) => aec::NAMESPACE_ATTRIBUTE | aec::ANA_CHANGE,
+            Subsystem::Nvm(_) => aec::NAMESPACE_ATTRIBUTE,
+            Subsystem::Gone | Subsystem::Unknown => 0,
+        }
+    }
+
     pub(super) fn set_features(&mut self, cntlid: u16, request: &Request<'_>) -> Reply {
         let (id, value) = (request.sqe.fid(), request.sqe.cdw11.get());
         let has_io_queues = !self.io_qps_of(cntlid).is_empty();
         let write_cache = self.write_cache(cntlid);
+        let subsystem = self.controllers.find(cntlid).expect("a bound queue has its controller").subsystem;
+        let supported_events = self.async_events(subsystem);
         let controller = self.controllers.find_mut(cntlid).expect("a bound queue has its controller");
         if !controller.has_feature(id) {
             return Status::INVALID_FIELD.into();
@@ -116,7 +119,6 @@ impl Control {
         if request.sqe.feature_save() {
             return Status::FEATURE_NOT_SAVEABLE.into();
         }
-        let supported_events = async_events(controller.subsystem);
         let features = &mut controller.features;
         match id {
             fid::NUMBER_OF_QUEUES => {

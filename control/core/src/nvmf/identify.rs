@@ -1,8 +1,8 @@
 //! Identify: controller, namespaces, descriptors, lists. NVMe Base 2.0 §5.17, NVM Command Set 1.0 §4.1.5.
 
-use super::features::{KEEP_ALIVE_GRANULARITY_MS, async_events};
+use super::features::KEEP_ALIVE_GRANULARITY_MS;
 use super::property::version;
-use super::{Controller, MAXCMD, Reply, Request, Subsystem, events};
+use super::{Controller, MAXCMD, Reply, Request, Subsystem, access, events};
 use crate::hash::fnv1a;
 use crate::plan::Geometry;
 use crate::{Control, Namespace};
@@ -20,6 +20,8 @@ const ONCS: u16 = oncs::COMPARE | oncs::DSM | oncs::WRITE_ZEROES;
 const CTRATT: u32 = 1 << 0 | 1 << 6;
 /// CMIC: the subsystem may have several ports and several controllers.
 const CMIC: u8 = 1 << 0 | 1 << 1;
+/// CMIC: asymmetric namespace access.
+const CMIC_ANA: u8 = 1 << 3;
 /// LPA: log page 05, extended data (offsets and 32-bit lengths).
 const LPA: u8 = 1 << 1 | 1 << 2;
 /// CNTRLTYPE.
@@ -68,7 +70,7 @@ impl Control {
         set_text(&mut page.fr, env!("CARGO_PKG_VERSION"));
         page.cntlid = cntlid.into();
         page.ver = version().0.into();
-        page.oaes = async_events(subsystem).into();
+        page.oaes = self.async_events(subsystem).into();
         page.ctratt = CTRATT.into();
         page.lpa = LPA;
         page.aerl = events::AERL;
@@ -91,8 +93,18 @@ impl Control {
             Subsystem::Nvm(at) => {
                 page.cntrltype = TYPE_IO;
                 page.cmic = CMIC;
+                if self.reports_access(subsystem) {
+                    page.cmic |= CMIC_ANA;
+                    page.anacap = access::CAPABILITIES;
+                    page.anatt = access::TRANSITION_S;
+                }
                 let nsids = self.configuration.subsystems[at].namespaces.iter().map(|namespace| namespace.nsid);
                 page.nn = nsids.max().unwrap_or(1).into();
+                if self.reports_access(subsystem) {
+                    // A group each, numbered as its namespace.
+                    page.anagrpmax = page.nn;
+                    page.nanagrpid = (self.configuration.subsystems[at].namespaces.len().max(1) as u32).into();
+                }
                 page.mnan = (self.configuration.subsystems[at].namespaces.len().max(1) as u32).into();
                 page.oncs = self.optional_commands(at).into();
                 page.vwc = u8::from(self.write_cache_of(at)) | VWC_NO_BROADCAST;
@@ -122,7 +134,7 @@ impl Control {
         self.configuration.subsystems[at].namespaces.iter().find(|namespace| namespace.nsid == nsid.0)
     }
 
-    /// What a namespace that the controller has is on its drive, while that is up.
+    /// What a namespace that the controller has is on its drive, or was when that was last up.
     pub(super) fn on_drive(
         &self,
         controller: &Controller,
@@ -131,7 +143,7 @@ impl Control {
     ) -> Result<&(DriveNamespace, NamespaceHints), Status> {
         let configured = self.configured(at, nsid).filter(|n| controller.attached.contains_key(&n.nsid));
         let configured = configured.ok_or(Status::INVALID_NAMESPACE)?;
-        let geometry = self.plan.geometry(self.configuration.drive_number(&configured.drive));
+        let geometry = self.plan.known(self.configuration.drive_number(&configured.drive));
         geometry.and_then(|geometry| geometry.namespace(configured.drive_nsid)).ok_or(Status::INTERNAL_PATH_ERROR)
     }
 
@@ -149,6 +161,9 @@ impl Control {
             page.ncap = blocks.into();
             page.nuse = blocks.into();
             page.nmic = 1;
+            if self.reports_access(controller.subsystem) {
+                page.anagrpid = nsid.0.into();
+            }
             // Deallocated blocks read as zeroes, if the drive says so.
             page.dlfeat = namespace.flags & 1;
             page.nsattr = u8::from(self.configured(at, nsid).is_some_and(|n| n.read_only));
@@ -194,6 +209,9 @@ impl Control {
         let mut page = vec![0; identify::LEN];
         // NMIC: several controllers. NSTAT: ready.
         page[1] = 1;
+        if self.reports_access(controller.subsystem) {
+            page[4..8].copy_from_slice(&nsid.0.to_le_bytes());
+        }
         page[14] = 1;
         Ok(page)
     }
@@ -225,10 +243,10 @@ impl Control {
         self.geometries(at).any(|geometry| geometry.volatile_write_cache)
     }
 
-    /// Drives of a subsystem that are up.
+    /// Drives of a subsystem that are known.
     fn geometries(&self, at: usize) -> impl Iterator<Item = &Geometry> {
         let namespaces = self.configuration.subsystems[at].namespaces.iter();
-        namespaces.filter_map(|n| self.plan.geometry(self.configuration.drive_number(&n.drive)))
+        namespaces.filter_map(|n| self.plan.known(self.configuration.drive_number(&n.drive)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Get Log Page: 01, 02, 03, 04, 05 and, on a discovery controller, 70. NVMe Base 2.0 §5.16.
+//! Get Log Page: 01, 02, 03, 04, 05, 0C and, on a discovery controller, 70. NVMe Base 2.0 §5.16.
 
 use super::{Reply, Request, Subsystem};
 use crate::Control;
@@ -36,6 +36,9 @@ impl Control {
             (Subsystem::Nvm(_), lid::FIRMWARE_SLOT) => firmware_slot(),
             (Subsystem::Nvm(_), lid::CHANGED_NAMESPACES) => self.changed_namespaces(cntlid, sqe.log_retain()),
             (Subsystem::Nvm(at), lid::COMMANDS_SUPPORTED) => self.commands_supported(at),
+            (Subsystem::Nvm(at), lid::ANA) if self.reports_access(subsystem) => {
+                self.access_log(controller, at, (sqe.cdw10.get() >> 8) as u8 & 0x7f)
+            }
             (Subsystem::Nvm(_), lid::SMART_HEALTH) => return Status::INVALID_FIELD.into(),
             _ => return Status::INVALID_LOG_PAGE.into(),
         };

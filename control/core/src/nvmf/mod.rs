@@ -3,6 +3,7 @@
 //! NVMe-oF 1.1, NVMe Base 2.0. The data plane punts Fabrics and Admin commands with their data fetched, answers Keep
 //! Alive by itself, and serves I/O commands without control.
 
+mod access;
 mod admin;
 mod adopt;
 mod connect;
@@ -152,7 +153,7 @@ impl Controllers {
     }
 
     /// A controller that takes commands.
-    fn live(&self, cntlid: u16) -> Option<&Controller> {
+    pub(crate) fn live(&self, cntlid: u16) -> Option<&Controller> {
         self.find(cntlid).filter(|controller| !controller.ending)
     }
 

@@ -32,6 +32,7 @@ impl Controller {
             pending: self.events.pending.iter().copied().collect(),
             masked: self.events.masked.iter().copied().collect(),
             changed: self.events.changed.as_ref().map(|changed| changed.iter().copied().collect()),
+            inaccessible: self.events.inaccessible.iter().copied().collect(),
         })
     }
 }

@@ -84,8 +84,9 @@ fn identify_controller() {
     assert_eq!(page.oncs.get(), 0x0c, "drive b offers no Compare, nobody offers more than the data plane carries");
     assert_eq!(page.vwc & 1, 1);
     assert_eq!((page.awun.get(), page.awupf.get()), (0, 0), "what holds for both: drive a promises one block");
-    assert_eq!((page.aerl, page.lpa, page.oaes.get()), (3, 6, 1 << 8));
-    assert_eq!(page.cmic & 1 << 3, 0, "no ANA");
+    assert_eq!((page.aerl, page.lpa, page.oaes.get()), (3, 6, 1 << 8 | 1 << 11));
+    assert_eq!((page.cmic, page.anacap, page.anagrpmax.get(), page.nanagrpid.get()), (0b1011, 0b101, 2, 2));
+    assert_ne!(page.anatt, 0);
     assert_eq!(page.ver.get(), 0x0002_0000);
 
     // The same after a restart, another for another subsystem.
@@ -205,10 +206,42 @@ fn log_pages_in_parts_and_beyond() {
     assert_eq!(log(&mut plane, qpn, 0x02, 1, 516), Err(0x4002));
     assert_eq!(log(&mut plane, qpn, 0x02, 1, 2), Err(0x4002));
     assert_eq!(log(&mut plane, qpn, 0x02, 1025, 0), Err(0x4002), "more than the channel carries");
-    assert_eq!(log(&mut plane, qpn, 0x0c, 1, 0), Err(0x4109));
+    assert_eq!(log(&mut plane, qpn, 0x0d, 1, 0), Err(0x4109));
     assert_eq!(log(&mut plane, qpn, 0x70, 1, 0), Err(0x4109));
     let short = command(opcode::LOG_PAGE, u32::MAX, 0x007f_0002, 0);
     assert_eq!(admin(&mut plane, qpn, short, 511).0, 0x400f);
+}
+
+/// NSID and ANA state of each group, each of one namespace.
+fn access(plane: &mut Plane, qpn: u32) -> Vec<(u32, u8)> {
+    let log = log(plane, qpn, 0x0c, 22, 0).unwrap();
+    let word = |at: usize| u32::from_le_bytes(log[at..at + 4].try_into().unwrap());
+    assert_eq!((word(8), word(12)), (2, 0), "two groups");
+    let group = |at: usize| {
+        assert_eq!((word(at + 4), word(at)), (1, word(at + 32)), "a group of its own, numbered as its namespace");
+        (word(at), log[at + 16])
+    };
+    vec![group(16), group(52)]
+}
+
+#[test]
+fn access_follows_the_drives_and_hosts_are_told_once_they_ask() {
+    let mut plane = Plane::new(configuration());
+    let (qpn, _) = enabled(&mut plane);
+    assert_eq!(access(&mut plane, qpn), [(1, 1), (2, 1)]);
+    let groups = log(&mut plane, qpn, 0x010c, 20, 0).unwrap();
+    assert_eq!((groups[20], groups[16 + 32]), (0, 2), "no NSIDs when only groups are asked for");
+    let page = identify(&mut plane, qpn, 0, 2).unwrap();
+    assert_eq!(IdentifyNamespace::parse(&page).unwrap().anagrpid.get(), 2);
+
+    plane.event(EventKind::DriveStopped, 1, 0, &[]);
+    assert_eq!(access(&mut plane, qpn), [(1, 1), (2, 3)]);
+    plane.event(EventKind::DriveFailed, 1, 1, b"it is gone");
+    assert_eq!(access(&mut plane, qpn), [(1, 1), (2, 3)]);
+    let away = identify(&mut plane, qpn, 0, 2).unwrap();
+    assert_eq!(away, page, "what it was is still told");
+    plane.drive_ready(1);
+    assert_eq!(access(&mut plane, qpn), [(1, 1), (2, 1)]);
 }
 
 fn set(plane: &mut Plane, qpn: u32, fid: u32, value: u32) -> (u16, u32) {
@@ -229,8 +262,8 @@ fn features() {
     assert_eq!(set(&mut plane, qpn, 0x07, 0x0fff_0fff), (0, 0x003f_003f));
     assert_eq!(set(&mut plane, qpn, 0x07, 0x0007_0003), (0, 0x0003_0003));
     assert_eq!(set(&mut plane, qpn, 0x07, 0xffff_0003), (0x4002, 0));
-    assert_eq!(set(&mut plane, qpn, 0x0b, 0x0000_0900), (0, 0));
-    assert_eq!(get(&mut plane, qpn, 0x0b), (0, 0x0000_0100), "of what it asked, what there is");
+    assert_eq!(set(&mut plane, qpn, 0x0b, 0x0000_0b00), (0, 0));
+    assert_eq!(get(&mut plane, qpn, 0x0b), (0, 0x0000_0900), "of what it asked, what there is");
     assert_eq!((set(&mut plane, qpn, 0x05, 0x0001_0005).0, get(&mut plane, qpn, 0x05)), (0, (0, 5)));
     assert_eq!((set(&mut plane, qpn, 0x04, 0x014d).0, get(&mut plane, qpn, 0x04)), (0, (0, 0x014d)));
     assert_eq!(get(&mut plane, qpn, 0x06), (0, 1));

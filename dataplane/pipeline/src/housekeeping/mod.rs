@@ -310,7 +310,7 @@ impl<E: Environment> Housekeeping<E> {
     pub fn handle_applied(&mut self, now_ns: u64, batch: Batch<E::Queue>) {
         let Batch { changes, generation: _, barrier } = batch;
         for change in changes {
-            if let Change::DriveRemove { drive, returned } = change {
+            if let Change::DriveRemove { drive, returned, .. } = change {
                 self.drive_returned(now_ns, drive, returned);
             }
         }

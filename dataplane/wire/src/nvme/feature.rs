@@ -83,6 +83,8 @@ pub struct AsyncEvent {
 impl AsyncEvent {
     /// Namespace Attribute Changed.
     pub const NAMESPACE_CHANGED: Self = Self { kind: 2, information: 0x00, log: super::log::lid::CHANGED_NAMESPACES };
+    /// Asymmetric Namespace Access Change.
+    pub const ANA_CHANGED: Self = Self { kind: 2, information: 0x03, log: super::log::lid::ANA };
     /// Discovery Log Page Change.
     pub const DISCOVERY_CHANGED: Self = Self { kind: 2, information: 0xf0, log: super::log::lid::DISCOVERY };
 
@@ -106,6 +108,7 @@ mod tests {
     #[test]
     fn events_as_a_linux_host_reads_them() {
         assert_eq!(AsyncEvent::NAMESPACE_CHANGED.emit(), 0x0004_0002);
+        assert_eq!(AsyncEvent::ANA_CHANGED.emit(), 0x000c_0302);
         assert_eq!(AsyncEvent::DISCOVERY_CHANGED.emit(), 0x0070_f002);
         for dw0 in [0x0004_0002, 0x0070_f002, 0x00ff_ff07] {
             assert_eq!(AsyncEvent::parse(dw0).emit(), dw0);

@@ -18,6 +18,8 @@ pub mod lid {
     pub const CHANGED_NAMESPACES: u8 = 0x04;
     /// Commands Supported and Effects.
     pub const COMMANDS_SUPPORTED: u8 = 0x05;
+    /// Asymmetric Namespace Access.
+    pub const ANA: u8 = 0x0c;
     /// Discovery (NVMe-oF 1.1 §5.3).
     pub const DISCOVERY: u8 = 0x70;
 }

@@ -236,6 +236,17 @@ impl Model {
         }
     }
 
+    /// Gives a namespace another size, no larger than it was made with, as an administrator elsewhere might, and reports it.
+    ///
+    /// # Panics
+    /// When there is no such namespace, or no room for that.
+    pub fn set_blocks(&mut self, nsid: Nsid, blocks: u64) {
+        let at = nsid.0 as usize - 1;
+        assert!((1..=self.shape.blocks[at]).contains(&blocks), "{blocks} blocks of {}", self.shape.blocks[at]);
+        self.parts[at].blocks = blocks;
+        self.set_active(nsid, true);
+    }
+
     /// Reports an asynchronous event to the host, now or when it next asks (§5.2).
     pub fn raise(&mut self, event: AsyncEvent) {
         if !self.events.contains(&event) && self.events.len() < 64 {

@@ -300,7 +300,8 @@ impl Plane {
             EventKind::KeepAliveExpired => drop(self.expired.insert(object as u16)),
             EventKind::DriveReady => drop(self.drive_states.insert(object, Ok(()))),
             EventKind::DriveFailed => drop(self.drive_states.insert(object, Err(tail.to_vec()))),
-            EventKind::QpRetired | EventKind::PortUp | EventKind::DriveSlow | EventKind::DriveKnown => {}
+            EventKind::QpRetired | EventKind::PortUp | EventKind::DriveSlow => {}
+            EventKind::DriveKnown | EventKind::DriveStopped => {}
         }
         self.send(event_frame(kind, object, reason, tail));
         self.pump();

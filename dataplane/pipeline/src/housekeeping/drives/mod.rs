@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use gantry::channel::event::{DRIVE_ABSENT, EventKind};
 use gantry_dma::Region;
 use gantry_nvme::{Config, Controller, Event, Failure, Reason};
-use gantry_wire::nvme::{Cid, Nsid, Sqe, admin};
+use gantry_wire::nvme::{Cid, Nsid, Sqe, Status, admin};
 use serde::{Deserialize, Serialize};
 
 use super::{Attachment, Environment, Housekeeping, Presence};
@@ -88,6 +88,8 @@ pub(super) struct Drive {
     failure: String,
     /// It has not confirmed that it is disabled, and reaches no memory.
     cut_off: bool,
+    /// It serves no more and is being disabled, which control knows.
+    stopping: bool,
     /// It is being removed, or was: when it is let go of at the latest.
     leave_by_ns: Option<u64>,
 }
@@ -113,6 +115,7 @@ impl Drive {
             failures: 0,
             failure: String::new(),
             cut_off: false,
+            stopping: false,
             leave_by_ns: None,
         }
     }
@@ -283,9 +286,16 @@ impl<E: Environment> Housekeeping<E> {
         match event {
             Some(Event::Ready) => self.drive_ready(now_ns, number),
             Some(Event::Failed(failure)) => self.drive_failed(now_ns, number, &failure),
-            // Namespaces are served as they were at bring-up; events that lead to nothing else are the log's.
-            Some(Event::AsyncEvent(_) | Event::NamespacesChanged | Event::AdminCompleted { .. } | Event::ShutDown)
-            | None => {}
+            Some(Event::NamespacesChanged) => self.namespaces_changed(now_ns, number),
+            // Events that lead to nothing else are the log's.
+            Some(Event::AsyncEvent(_) | Event::AdminCompleted { .. } | Event::ShutDown) | None => {}
+        }
+        let drive = self.drives.get_mut(&number).expect("the drive that is polled");
+        if let (State::Ready { .. }, Some(Attached { controller, .. })) = (&drive.state, &drive.attached)
+            && !controller.is_ready()
+            && !core::mem::replace(&mut drive.stopping, true)
+        {
+            self.event(EventKind::DriveStopped, 0, number.into(), &[]);
         }
         let drive = self.drives.get_mut(&number).expect("the drive that is polled");
         if drive.leave_by_ns.is_none_or(|by_ns| now_ns < by_ns) {
@@ -369,7 +379,7 @@ impl<E: Environment> Housekeeping<E> {
         };
         let block_shifts = known.block_shifts();
         drive.known = Some(known);
-        (drive.state, drive.looks) = (State::Ready { since_ns: now_ns }, 0);
+        (drive.state, drive.looks, drive.stopping) = (State::Ready { since_ns: now_ns }, 0, false);
         drive.failure.clear();
         let mut mapped = true;
         for lcore in 0..lcores {
@@ -405,6 +415,25 @@ impl<E: Environment> Housekeeping<E> {
         let known = self.drives[&number].known.as_ref().expect("a drive that serves is known");
         let tail = known.describe(&self.remarks(number));
         self.event(EventKind::DriveReady, 0, number.into(), &tail);
+    }
+
+    /// Namespaces of a drive that serves came, went, or have another size: lcores and control hear of it.
+    fn namespaces_changed(&mut self, now_ns: u64, number: u16) {
+        let drive = self.drives.get_mut(&number).expect("the drive whose namespaces changed");
+        let Some(Attached { controller, .. }) = &drive.attached else { return };
+        let Some(known) = drive.known.as_ref().filter(|_| matches!(drive.state, State::Ready { .. })) else { return };
+        let known = match known.again(controller.inventory()) {
+            Ok(known) => known,
+            // It says that it is another: bring-up will show.
+            Err(_) => return drive.controller().fail(now_ns, Reason::Reset),
+        };
+        let block_shifts = known.block_shifts();
+        drive.known = Some(known);
+        for lcore in 0..self.lcores {
+            let change = Change::DriveNamespaces { drive: number, block_shifts: block_shifts.clone() };
+            self.send_batch(lcore, Vec::from([change]), 0);
+        }
+        self.event_ready(number);
     }
 
     /// Another drive is in the drive's place: it is not given to the hosts of the one that was there.
@@ -458,8 +487,10 @@ impl<E: Environment> Housekeeping<E> {
         drive.failure.clone_from(&text);
         let reason = drive.failure_reason();
         if let State::Leaving { .. } = drive.state {
+            // A command that the drive had may be what made it fail: hosts try it again a few times, and not for ever.
+            let status = if removed { Status::ANA_INACCESSIBLE } else { Status::INTERNAL_ERROR };
             for lcore in 0..self.lcores {
-                let remove = Change::DriveRemove { drive: number, returned: None };
+                let remove = Change::DriveRemove { drive: number, status, returned: None };
                 self.send_batch(lcore, Vec::from([remove]), 0);
             }
         }

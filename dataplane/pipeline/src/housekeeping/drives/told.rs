@@ -19,6 +19,7 @@ pub(in crate::housekeeping) struct DriveState {
     failures: u32,
     failure: String,
     cut_off: bool,
+    stopping: bool,
     leave_by_ns: Option<u64>,
 }
 
@@ -35,7 +36,20 @@ impl DriveState {
         lcores: usize,
         regions: &mut Handed,
     ) -> Result<Drive, Refused> {
-        let Self { name, uri, memory, controller, state, known, looks, failures, failure, cut_off, leave_by_ns } = self;
+        let Self {
+            name,
+            uri,
+            memory,
+            controller,
+            state,
+            known,
+            looks,
+            failures,
+            failure,
+            cut_off,
+            stopping,
+            leave_by_ns,
+        } = self;
         let memory = regions.take(memory)?;
         let right = Drive::config(&uri, lcores);
         must(!matches!(state, State::Leaving { .. }), || format!("{uri} was on its way back from the lcores"))?;
@@ -56,7 +70,20 @@ impl DriveState {
         };
         let length = Controller::memory_needed(right.io_queues, right.io_entries);
         must(memory.length() >= length, || format!("the memory of {uri}'s queues is too short"))?;
-        Ok(Drive { name, uri, memory, attached, state, known, looks, failures, failure, cut_off, leave_by_ns })
+        Ok(Drive {
+            name,
+            uri,
+            memory,
+            attached,
+            state,
+            known,
+            looks,
+            failures,
+            failure,
+            cut_off,
+            stopping,
+            leave_by_ns,
+        })
     }
 }
 
@@ -64,7 +91,7 @@ impl Drive {
     /// Tells a successor everything but the attachment, which it is handed.
     pub(in crate::housekeeping) fn tell(&self, regions: &mut Regions) -> DriveState {
         let Self { name, uri, memory, attached, state, known, failure, .. } = self;
-        let Self { looks, failures, cut_off, leave_by_ns, .. } = *self;
+        let Self { looks, failures, cut_off, stopping, leave_by_ns, .. } = *self;
         DriveState {
             name: name.clone(),
             uri: uri.clone(),
@@ -76,6 +103,7 @@ impl Drive {
             failures,
             failure: failure.clone(),
             cut_off,
+            stopping,
             leave_by_ns,
         }
     }
