@@ -114,7 +114,8 @@ pub fn story(package: &Package, on_step: &mut dyn FnMut(&str, Duration)) -> Resu
     host.disconnect_all()?;
     card.machine.run_ok_for("dpkg --purge gantry", LIMIT).map_err(told)?;
     card.run(
-        "set -e; ! systemctl --quiet is-active gantryd gantry-dataplane; [ ! -e /usr/sbin/gantryd ]; [ ! -e /etc/gantry ]
+        "set -e; for gone in /usr/sbin/gantryd /etc/gantry /etc/default/gantry; do [ ! -e $gone ]; done
+         for unit in gantryd gantry-dataplane; do [ \"$(systemctl is-active $unit)\" = inactive ]; done
          [ -z \"$(systemctl --failed --no-legend)\" ]",
     )?;
     card.machine.check_health()?;
