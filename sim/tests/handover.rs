@@ -262,7 +262,7 @@ fn commands_wait_for_pages_over_handovers() {
     for _ in 0..600 {
         workload.turn(world.host(io));
         world.run_for(10 * MICROSECOND);
-        handed += usize::from(!world.card().lcore(0).core().waiting_pages.is_empty());
+        handed += usize::from(world.card().lcore(0).core().budgets.waiting > 0);
         world.hand_over();
     }
     assert!(handed > 100, "commands waited for pages at {handed} handovers");

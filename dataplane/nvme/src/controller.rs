@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 /// How a drive is to be driven.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Config {
-    /// I/O queue pairs, one an lcore; at least 1.
+    /// I/O queue pairs to ask for, one an lcore; at least 1. A drive may grant fewer: [`Controller::granted`].
     pub io_queues: u16,
     /// Entries of each I/O queue; a drive with less (CAP.MQES) gets less. At least 2.
     pub io_entries: u16,
@@ -214,7 +214,13 @@ impl Controller {
         self.admin.as_ref().map_or_else(Counters::default, |admin| *admin.counters())
     }
 
-    /// The queue pair of lcore `index`, which owns it from now on.
+    /// I/O queue pairs that the drive has granted, of those asked for: known once it is ready.
+    #[must_use]
+    pub fn granted(&self) -> u16 {
+        self.jobs.io_queues
+    }
+
+    /// The queue pair `index`, to be owned by one lcore from now on.
     ///
     /// # Panics
     /// Before [`Event::Ready`], past the configured count, or when it is taken already.
@@ -542,7 +548,9 @@ impl Controller {
         u64::from(crto.max(self.cap.to().into()).max(1)) * 500_000_000
     }
 
-    fn io_entries(&self) -> u16 {
+    /// Entries of each I/O queue: as asked for, or as many as the drive has (CAP.MQES).
+    #[must_use]
+    pub fn io_entries(&self) -> u16 {
         let told = match (self.cap.mqes(), self.quirks.entries_untold) {
             (0, Some(entries)) => entries,
             (mqes, _) => mqes.saturating_add(1),

@@ -97,14 +97,6 @@ pub enum Reason {
         /// The queue.
         qid: u16,
     },
-    /// Fewer I/O queues than lcores.
-    #[error("the drive grants {granted} I/O queue pairs; {wanted} are needed, one an lcore")]
-    QueueCount {
-        /// Needed.
-        wanted: u16,
-        /// Granted.
-        granted: u16,
-    },
     /// What Identify says cannot be.
     #[error("Identify of namespace {} makes no sense: {what}", nsid.0)]
     Identify {

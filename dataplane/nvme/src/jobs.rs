@@ -243,7 +243,10 @@ impl Jobs {
             Job::ActiveNamespaces { after } => self.active(after, page),
             Job::Namespace(nsid) => self.namespace(nsid, page),
             Job::Descriptors(nsid) => self.descriptors(nsid, page),
-            Job::QueueCount => self.queue_count(NumberOfQueues::parse(cqe.dw0.get())),
+            Job::QueueCount => {
+                self.queue_count(NumberOfQueues::parse(cqe.dw0.get()));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -349,11 +352,11 @@ impl Jobs {
         Ok(())
     }
 
-    fn queue_count(&mut self, granted: NumberOfQueues) -> Result<(), Reason> {
+    /// A drive may grant fewer queue pairs than it was asked for, and one at least (§5.27.1.5).
+    fn queue_count(&mut self, granted: NumberOfQueues) {
         let granted = granted.submission.min(granted.completion).saturating_add(1);
-        if granted < self.io_queues {
-            return Err(Reason::QueueCount { wanted: self.io_queues, granted });
-        }
-        Ok(())
+        self.io_queues = self.io_queues.min(granted);
+        let most = self.io_queues;
+        self.queue.retain(|job| !matches!(job, Job::CreateCq(qid) | Job::CreateSq(qid) if *qid > most));
     }
 }

@@ -25,7 +25,7 @@ pub enum State {
     Receiving,
     /// On the list of those that wait until their tenant may have more.
     WaitingTenant,
-    /// On the list of those that wait for pages.
+    /// On its drive's list of those that wait for the drive's budget or for pages, or on the one of those for control.
     WaitingPages,
     /// Holds its pages and waits for the port's fetch budget.
     WaitingFetch,
@@ -122,6 +122,10 @@ pub struct Command {
     pub tenant: u16,
     /// It is counted as one of its tenant's commands.
     pub paid: bool,
+    /// It holds a part of its drive's budget.
+    pub charged: bool,
+    /// Since when it waits for its drive's budget.
+    pub waiting_since_ns: u64,
     /// Bytes in `pages` that belong to the command.
     pub length: u32,
     /// Bytes of them that go to the host with the response.
@@ -265,6 +269,7 @@ impl Commands {
         command.blocks_submitted = 0;
         command.pieces = 0;
         command.status = Status::SUCCESS;
+        debug_assert!(!command.charged);
         ring.insert(self, index);
         Some(index)
     }
@@ -315,6 +320,8 @@ impl Command {
             task: Task::Undecided,
             tenant: 0,
             paid: false,
+            charged: false,
+            waiting_since_ns: 0,
             length: 0,
             return_length: 0,
             pages: [NONE; PAGES_MAX],

@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 use gantry_dma::Region;
 use gantry_nvme::{IoQueue, IoQueueState, Limits};
 use gantry_wire::nvme::identify::oncs;
-use gantry_wire::nvme::nvm;
+use gantry_wire::nvme::{Cid, Cqe, Sqe, nvm};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Commands, List, NONE};
 use crate::exchange::{DriveQueueParts, PRP_LIST_BYTES};
+use crate::lending::{Borrower, CqeTold, Lender, Request, SqeTold};
 
 /// How long a drive may take over a command before it counts as failed.
 pub const COMMAND_TIMEOUT_NS: u64 = 10_000_000_000;
@@ -30,12 +31,60 @@ struct InFlight {
 
 const IDLE: InFlight = InFlight { command: NONE, aborting: false, submitted_ns: 0 };
 
-/// One drive, as one lcore sees it.
-pub struct DriveQueue {
+/// How commands reach a drive.
+pub enum Path {
+    /// Through a queue pair of this lcore's own.
+    Own(Box<Own>),
+    /// Through another lcore's.
+    Borrowed(Box<Lender>),
+}
+
+/// A queue pair, and the lcores that have none of this drive and lend it their commands.
+pub struct Own {
     /// The queue pair.
     pub queue: IoQueue,
+    /// Those who borrow it.
+    pub borrowers: Vec<Borrower>,
+    /// Whose turn it is: 0 for this lcore's own commands, then the borrowers.
+    pub turn: usize,
+}
+
+/// What an [`InFlight`] has in place of an own command's index: a borrower's place and its CID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lent {
+    /// Which of the borrowers.
+    pub borrower: u8,
+    /// Its CID.
+    pub cid: u16,
+}
+
+impl Lent {
+    const BIT: u32 = 1 << 31;
+
+    /// As a number that is no command's index, and not [`NONE`].
+    #[must_use]
+    pub fn as_index(self) -> u32 {
+        Self::BIT | u32::from(self.borrower) << 16 | u32::from(self.cid)
+    }
+
+    /// The reverse; `None` for the index of an own command.
+    #[inline]
+    #[must_use]
+    pub fn of(index: u32) -> Option<Self> {
+        (index & Self::BIT != 0).then_some(Self { borrower: (index >> 16) as u8, cid: index as u16 })
+    }
+}
+
+/// One drive, as one lcore sees it.
+pub struct DriveQueue {
+    /// The way to it.
+    pub path: Path,
     /// Commands that wait for room in it.
     pub ready: List,
+    /// Commands that wait for the drive's budget or for pages, holding neither.
+    pub waiting: List,
+    /// Pages that those may take in their turn (deficit round-robin).
+    pub deficit: u32,
     /// Largest transfer of one NVMe command in bytes.
     pub transfer_max: u32,
     /// What commands without a transfer may cover.
@@ -47,16 +96,43 @@ pub struct DriveQueue {
     /// The drive does not answer; nothing more is submitted.
     pub failed: bool,
     oncs: u16,
+    /// When the drive last answered, or was given something to do.
+    pub(crate) progress_ns: u64,
     block_shifts: Vec<u8>,
     in_flight: Box<[InFlight]>,
     free: Vec<u16>,
 }
 
+/// A [`Path`], told to a successor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum PathState {
+    /// With the borrowers' lcores and commands that wait for their turn.
+    Own { queue: IoQueueState, borrowers: Vec<(u16, Vec<SqeTold>)>, turn: u32 },
+    /// With the owner's lcore and completions that have come.
+    Borrowed { lcore: u16, answered: Vec<CqeTold> },
+}
+
+impl Path {
+    fn tell(&self) -> PathState {
+        match self {
+            Self::Own(own) => PathState::Own {
+                queue: own.queue.tell(),
+                borrowers: own.borrowers.iter().map(|borrower| (borrower.lcore, borrower.tell())).collect(),
+                turn: own.turn as u32,
+            },
+            Self::Borrowed(lender) => PathState::Borrowed { lcore: lender.lcore, answered: lender.tell() },
+        }
+    }
+}
+
 /// A [`DriveQueue`], told to a successor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DriveQueueState {
-    pub(crate) queue: IoQueueState,
+    pub(crate) path: PathState,
     pub(crate) ready: Vec<u32>,
+    pub(crate) waiting: Vec<u32>,
+    pub(crate) deficit: u32,
+    pub(crate) progress_ns: u64,
     pub(crate) transfer_max: u32,
     pub(crate) limits: Limits,
     pub(crate) oncs: u16,
@@ -76,8 +152,11 @@ impl DriveQueue {
         let depth = parts.entries - 1;
         assert!(parts.prp_lists.length() >= usize::from(depth) * PRP_LIST_BYTES, "PRP lists too short");
         Self {
-            queue: parts.queue,
+            path: parts.path,
             ready: List::EMPTY,
+            waiting: List::EMPTY,
+            deficit: 0,
+            progress_ns: 0,
             transfer_max: parts.transfer_max,
             limits: parts.limits,
             sgl: parts.sgl,
@@ -93,12 +172,15 @@ impl DriveQueue {
     /// Tells a successor everything; `prp_lists` is the number under which it is handed that region.
     pub(crate) fn tell(&self, commands: &Commands, prp_lists: u32) -> DriveQueueState {
         // What is in flight follows from its CIDs, and those that are free as well.
-        let Self { queue, ready, transfer_max, limits, sgl, prp_lists: _, failed, oncs, block_shifts, .. } = self;
-        let Self { in_flight, free: _, .. } = self;
+        let Self { path, ready, waiting, deficit, transfer_max, limits, sgl, prp_lists: _, failed, oncs, .. } = self;
+        let Self { progress_ns, block_shifts, in_flight, free: _, .. } = self;
         let in_flight = in_flight.iter().zip(0..).filter(|(entry, _)| entry.command != NONE);
         DriveQueueState {
-            queue: queue.tell(),
+            path: path.tell(),
             ready: ready.walk(commands).collect(),
+            waiting: waiting.walk(commands).collect(),
+            deficit: *deficit,
+            progress_ns: *progress_ns,
             transfer_max: *transfer_max,
             limits: *limits,
             oncs: *oncs,
@@ -145,12 +227,103 @@ impl DriveQueue {
 
     /// Reserves a CID for a command; `None` when the queue is full.
     pub fn begin(&mut self, command: u32, now_ns: u64) -> Option<u16> {
-        if self.queue.room() == 0 {
+        if let Path::Own(own) = &self.path
+            && own.queue.room() == 0
+        {
             return None;
+        }
+        if self.in_flight() == 0 {
+            self.progress_ns = now_ns;
         }
         let cid = self.free.pop()?;
         self.in_flight[usize::from(cid)] = InFlight { command, aborting: false, submitted_ns: now_ns };
         Some(cid)
+    }
+
+    /// Gives the drive, or who has its queue pair, a command for which [`DriveQueue::begin`] gave the CID.
+    #[inline]
+    pub fn submit(&mut self, sqe: &Sqe) {
+        match &mut self.path {
+            Path::Own(own) => own.queue.submit(sqe).expect("room was there for the CID"),
+            Path::Borrowed(lender) => lender.ask(Request::Submit(*sqe)),
+        }
+    }
+
+    /// Shows the drive what was submitted. A borrower's commands are seen as they are passed on.
+    #[inline]
+    pub fn ring(&mut self) {
+        if let Path::Own(own) = &mut self.path {
+            own.queue.ring();
+        }
+    }
+
+    /// The next completion, of an own command or of a borrower's.
+    #[inline]
+    pub fn poll(&mut self) -> Option<Cqe> {
+        match &mut self.path {
+            Path::Own(own) => own.queue.poll(),
+            Path::Borrowed(lender) => lender.poll(),
+        }
+    }
+
+    /// Gives completion entries back; how many answered nothing since `unknown` of them had.
+    #[inline]
+    pub fn release(&mut self, unknown: u64) -> u64 {
+        let Path::Own(own) = &mut self.path else { return 0 };
+        own.queue.release();
+        own.queue.counters().unknown_cid - unknown
+    }
+
+    /// Completions that answered nothing, so far.
+    #[inline]
+    #[must_use]
+    pub fn unknown_cids(&self) -> u64 {
+        match &self.path {
+            Path::Own(own) => own.queue.counters().unknown_cid,
+            Path::Borrowed(_) => 0,
+        }
+    }
+
+    /// Whether a command has been at the drive for too long. Who has the queue pair finds out.
+    pub fn expired(&mut self, now_ns: u64) -> bool {
+        match &mut self.path {
+            Path::Own(own) => own.queue.expired(now_ns),
+            Path::Borrowed(_) => false,
+        }
+    }
+
+    /// Takes what borrowers ask. For each of their commands that is to be aborted at the drive: its CID here.
+    pub fn take_requests(&mut self, mut abort: impl FnMut(u16)) {
+        let Self { path: Path::Own(own), in_flight, .. } = self else { return };
+        for (at, borrower) in own.borrowers.iter_mut().enumerate() {
+            borrower.take(|cid| {
+                let lent = Lent { borrower: at as u8, cid }.as_index();
+                let found = in_flight.iter_mut().enumerate().find(|(_, entry)| entry.command == lent);
+                // One that is not found has been answered meanwhile.
+                if let Some((cid, entry)) = found.filter(|(_, entry)| !entry.aborting) {
+                    entry.aborting = true;
+                    abort(cid as u16);
+                }
+            });
+        }
+    }
+
+    /// Submits the next command of a borrower; whether there was one. There is room.
+    pub fn submit_lent(&mut self, borrower: usize, now_ns: u64) -> bool {
+        let Path::Own(own) = &mut self.path else { return false };
+        let Some(mut sqe) = own.borrowers[borrower].pop() else { return false };
+        let lent = Lent { borrower: borrower as u8, cid: sqe.cid.get() };
+        let cid = self.begin(lent.as_index(), now_ns).expect("room was there");
+        sqe.cid = cid.into();
+        self.submit(&sqe);
+        true
+    }
+
+    /// Passes a completion back to the borrower whose command it ends.
+    pub fn answer(&mut self, Lent { borrower, cid }: Lent, mut cqe: Cqe) {
+        let Path::Own(own) = &mut self.path else { unreachable!("a borrower lends to nobody") };
+        cqe.cid = Cid(cid).0.into();
+        own.borrowers[usize::from(borrower)].answer(cqe);
     }
 
     /// The command behind a CID that came back; `None` when none is in flight under it.
@@ -172,7 +345,8 @@ impl DriveQueue {
 
     /// A command that has been at the drive for [`ABORT_AFTER_NS`] and for which no abort was asked yet; now it is.
     pub fn next_slow(&mut self, now_ns: u64) -> Option<u16> {
-        if self.in_flight() == 0 {
+        // Who has the queue pair asks for its borrowers.
+        if self.in_flight() == 0 || matches!(self.path, Path::Borrowed(_)) {
             return None;
         }
         let slow = |entry: &InFlight| {
@@ -183,13 +357,50 @@ impl DriveQueue {
         Some(cid as u16)
     }
 
-    /// The CIDs under which a command is at the drive, whose abort is asked for now.
-    pub fn abort(&mut self, command: u32) -> impl Iterator<Item = u16> + '_ {
-        let of_command = move |(_, entry): &(usize, &mut InFlight)| entry.command == command && !entry.aborting;
-        self.in_flight.iter_mut().enumerate().filter(of_command).map(|(cid, entry)| {
+    /// A command is to be aborted: `at_drive` is called with each CID under which the drive has it. Who has the queue pair of a
+    /// borrower is asked.
+    pub fn abort(&mut self, command: u32, mut at_drive: impl FnMut(u16)) {
+        for (cid, entry) in self.in_flight.iter_mut().enumerate() {
+            if entry.command != command || entry.aborting {
+                continue;
+            }
             entry.aborting = true;
-            cid as u16
+            match &mut self.path {
+                Path::Own(_) => at_drive(cid as u16),
+                Path::Borrowed(lender) => lender.ask(Request::Abort(cid as u16)),
+            }
+        }
+    }
+
+    /// How long the drive has not answered anything while it had something to do.
+    #[must_use]
+    pub fn silent_ns(&self, now_ns: u64) -> u64 {
+        if self.in_flight() == 0 { 0 } else { now_ns.saturating_sub(self.progress_ns) }
+    }
+
+    /// CIDs under which commands are in flight, in order.
+    pub(crate) fn cids(&self) -> impl Iterator<Item = u16> + '_ {
+        self.in_flight.iter().zip(0..).filter(|(entry, _)| entry.command != NONE).map(|(_, cid)| cid)
+    }
+
+    /// The CIDs that a borrower gave to its commands in flight here.
+    pub(crate) fn lent_by(&self, borrower: usize) -> impl Iterator<Item = u16> + '_ {
+        let entries = self.in_flight.iter().filter(|entry| entry.command != NONE);
+        entries.filter_map(move |entry| {
+            Lent::of(entry.command).filter(|lent| usize::from(lent.borrower) == borrower).map(|lent| lent.cid)
         })
+    }
+
+    /// Whether commands of other lcores are under way here.
+    #[must_use]
+    pub fn lends(&self) -> bool {
+        matches!(&self.path, Path::Own(own) if !own.borrowers.is_empty()) && self.in_flight() > 0
+    }
+
+    /// Commands that may be in flight.
+    #[must_use]
+    pub fn depth(&self) -> u16 {
+        self.in_flight.len() as u16
     }
 
     /// Commands in flight.

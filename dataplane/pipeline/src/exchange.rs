@@ -10,15 +10,15 @@ use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 
 use arrayvec::ArrayVec;
-use gantry::channel::Path;
+use gantry::channel;
 use gantry::channel::operation::{Answer, QpBind, QpCreate};
 use gantry_dma::Region;
-use gantry_nvme::{IoQueue, Limits, data};
+use gantry_nvme::{Limits, data};
 use gantry_table::Generation;
 use gantry_wire::nvme::Status;
 
 use crate::command::PAGES_MAX;
-use crate::drive::DriveQueue;
+use crate::drive::{DriveQueue, Path};
 use crate::port::{BURST, Port};
 
 /// One change to what an lcore runs.
@@ -105,7 +105,7 @@ pub enum Change<P> {
     /// A datagram to send from QP1.
     Inject {
         /// The way.
-        path: Path,
+        path: channel::Path,
         /// Peer's QPN.
         dest_qpn: u32,
         /// Q_Key.
@@ -128,9 +128,9 @@ pub enum Change<P> {
 pub struct DriveQueueParts {
     /// Drive number.
     pub drive: u16,
-    /// The queue pair.
-    pub queue: IoQueue,
-    /// Entries of the queue pair: commands in flight stay below this.
+    /// The way to it: a queue pair, or another lcore's.
+    pub path: Path,
+    /// Entries of the queue pair, whosever it is: this lcore's commands in flight stay below this.
     pub entries: u16,
     /// Largest transfer of one NVMe command in bytes.
     pub transfer_max: u32,

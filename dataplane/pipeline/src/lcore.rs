@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
-use gantry::channel::{self, Kind, Path, event, slow_path};
+use gantry::channel::{self, Kind, event, slow_path};
 use gantry::packet;
 use gantry_roce::{Qp, QpConfig};
 use gantry_wire::ib::{Psn, Qpn};
@@ -14,7 +14,7 @@ use zerocopy::byteorder::little_endian::{U16, U32};
 
 use crate::command::{List, Ring, State};
 use crate::counters::Counter;
-use crate::drive::DriveQueue;
+use crate::drive::{DriveQueue, Path};
 use crate::exchange::{Batch, Change, Exchange};
 use crate::handover::Resumed;
 use crate::memory::PAGE;
@@ -110,6 +110,23 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
         }
     }
 
+    /// Takes what other lcores have lent it, so that it can be told. All have stopped.
+    pub(crate) fn take_lent(&mut self) {
+        for at in 0..self.core.drive_numbers.len() {
+            let number = self.core.drive_numbers[at];
+            s6_submit::take_requests(&mut self.core, number);
+        }
+    }
+
+    /// Takes what other lcores have answered, once each has taken what was lent.
+    pub(crate) fn take_answered(&mut self) {
+        for drive in self.core.drives.iter_mut().flatten() {
+            if let Path::Borrowed(lender) = &mut drive.path {
+                lender.take();
+            }
+        }
+    }
+
     /// An lcore without ports, drives and QPs: housekeeping brings them.
     #[must_use]
     pub fn new(core: Core, exchange: X) -> Self {
@@ -192,6 +209,7 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
     pub fn has_work_in_flight(&self) -> bool {
         self.core.commands.free() < self.core.commands.capacity() - self.core.punted
             || self.ports.iter().any(|port| !port.is_idle())
+            || self.core.drives.iter().flatten().any(DriveQueue::lends)
     }
 }
 
@@ -216,13 +234,24 @@ fn cross<P: Port, X: Exchange<P>>(
 
 /// What moved: a poll that changes none of it was idle.
 #[derive(PartialEq, Eq)]
-struct Activity([u64; 6]);
+struct Activity([u64; 8]);
 
 impl Activity {
     fn of(core: &Core) -> Self {
-        use Counter::{Completed, ParsedRoce, RxFrames, Submitted, TxFrames};
+        use Counter::{Completed, Lent, LentCompleted, ParsedRoce, RxFrames, Submitted, TxFrames};
         let value = |counter| core.counters.value(counter);
-        Self([value(RxFrames), value(ParsedRoce), value(TxFrames), value(Submitted), value(Completed), core.batches])
+        let lent = [value(Lent), value(LentCompleted)];
+        let [submitted, completed] = [value(Submitted), value(Completed)];
+        Self([
+            value(RxFrames),
+            value(ParsedRoce),
+            value(TxFrames),
+            submitted,
+            completed,
+            lent[0],
+            lent[1],
+            core.batches,
+        ])
     }
 }
 
@@ -290,8 +319,7 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
             Change::DriveAdd(parts) => {
                 let parts = parts.take().expect("a batch is applied once");
                 let number = parts.drive;
-                core.drives[usize::from(number)] = Some(DriveQueue::new(parts));
-                core.drive_numbers.push(number);
+                core.add_drive(number, DriveQueue::new(parts));
             }
             Change::DriveRemove { drive, status, returned } => *returned = core.remove_drive(*drive, *status),
             Change::DriveNamespaces { drive, block_shifts } => {
@@ -415,7 +443,7 @@ fn transmit<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>], port: u16, byte
 fn inject<P: Port>(
     core: &mut Core,
     ports: &mut [PortSlot<P>],
-    path: &Path,
+    path: &channel::Path,
     (dest_qpn, qkey, pkey): (u32, u32, u16),
     psn: u32,
     payload: &[u8],

@@ -23,6 +23,7 @@
 
 extern crate alloc;
 
+pub mod budget;
 pub mod command;
 pub mod counters;
 pub mod drive;
@@ -31,6 +32,7 @@ pub mod handover;
 pub mod housekeeping;
 pub mod icrc;
 pub mod lcore;
+pub mod lending;
 pub mod memory;
 pub mod port;
 pub mod qp;

@@ -83,6 +83,8 @@ pub struct QpContext {
     pub receiving: u32,
     /// Commands of this QP, wherever they are.
     pub commands: Ring,
+    /// Of them, those that wait for a drive's budget: the last slots of the pool are not for this QP then.
+    pub waiting: u32,
     /// Control has heard that packets arrive.
     pub established: bool,
     /// It takes and sends nothing more.
@@ -110,6 +112,7 @@ impl QpContext {
             punt: 0,
             receiving: NONE,
             commands: Ring::EMPTY,
+            waiting: 0,
             established: false,
             fenced: false,
             closing: false,

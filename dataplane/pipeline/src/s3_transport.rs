@@ -17,7 +17,7 @@ use crate::memory::SLOT_BYTES;
 use crate::port::RxFrame;
 use crate::qp::QpContext;
 use crate::s2_classify::Classified;
-use crate::state::Core;
+use crate::state::{Core, Sizes};
 
 /// Takes the RC packets of a burst.
 #[inline(never)]
@@ -48,7 +48,7 @@ fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
     let place = match plan {
         Plan::Receive { offset, first, .. } => {
             if first {
-                let keep = if qp.is_admin() { 0 } else { core.sizes.admin_commands() };
+                let keep = keep(&core.sizes, qp);
                 match core.commands.take(slot, &mut qp.commands, keep) {
                     Some(index) => taken = index,
                     None => not_ready = true,
@@ -119,6 +119,19 @@ fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
     }
     core.settle(slot);
 }
+
+/// Slots that a QP leaves free: those kept for admin queues, and the more commands of it wait for drives, the more of those kept
+/// for QPs that have none such. A drive that does not answer makes those wait who ask much of it, not everybody.
+fn keep(sizes: &Sizes, qp: &QpContext) -> u32 {
+    match (qp.is_admin(), qp.waiting) {
+        (true, _) => 0,
+        (false, 0) => sizes.admin_commands(),
+        (false, waiting) => sizes.admin_commands() + (waiting * WAITING_WEIGHT).min(sizes.open_commands()),
+    }
+}
+
+/// Free slots that a QP must leave for each command of it that waits.
+const WAITING_WEIGHT: u32 = 4;
 
 /// Whether a packet travels between the two addresses that the QP connects, the card's and the host's. Who only knows a QPN and
 /// a PSN does no harm to a connection of others (IBA 1.5 §9.6.1, with addresses in place of LIDs).

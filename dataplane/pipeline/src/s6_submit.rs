@@ -2,16 +2,18 @@
 //!
 //! Leaves as: submitted, or QueueFull (waits). A command larger than the drive takes at once (MDTS; WZSL, DMRL) goes in pieces.
 
+use gantry::channel::event::EventKind;
 use gantry_nvme::command as build;
 use gantry_nvme::data::Pointer;
 use gantry_wire::nvme::{Cid, DsmRange, Nsid, Sqe, Status, nvm};
 
 use crate::command::{Command, Data, State, Task};
 use crate::counters::Counter;
-use crate::drive::DriveQueue;
+use crate::drive::{DriveQueue, Path};
 use crate::exchange::PRP_LIST_BYTES;
+use crate::lending::Borrower;
 use crate::memory::{Memory, PAGE, SQE_BYTES};
-use crate::state::Core;
+use crate::state::{Core, Notice};
 use crate::{s5_command, s8_respond};
 
 /// Puts a command whose buffers and data are there on its drive's list.
@@ -75,47 +77,130 @@ pub fn run(core: &mut Core) {
 }
 
 fn drive(core: &mut Core, number: u16) {
+    let Some(drive) = core.drives[usize::from(number)].as_ref() else { return };
     let mut submitted = false;
-    loop {
-        let Some(drive) = core.drives[usize::from(number)].as_mut() else { return };
-        let Some(index) = drive.ready.front() else { break };
-        if core.commands[index].dead {
-            drive.ready.pop(&core.commands);
-            if core.commands[index].pieces == 0 {
-                core.finish(index);
-            } else {
-                // The rest is not submitted; what was is waited for.
-                core.commands[index].state = State::Submitted;
-            }
-            continue;
-        }
-        if core.commands[index].aborted && core.commands[index].blocks_submitted == 0 {
-            drive.ready.pop(&core.commands);
-            core.end_aborted(index);
-            continue;
-        }
-        if drive.failed {
-            break;
-        }
-        let Some(cid) = drive.begin(index, core.now_ns) else {
-            core.counters.count(Counter::QueueFull);
-            break;
-        };
-        let command = &mut core.commands[index];
-        let (sqe, done) = piece(&core.memory, command, index, cid, drive);
-        drive.queue.submit(&sqe).expect("room was there for the CID");
-        submitted = true;
-        core.counters.count(Counter::Submitted);
-        command.pieces += 1;
-        command.blocks_submitted = done;
-        if done >= extent(command) {
-            command.state = State::Submitted;
-            drive.ready.pop(&core.commands);
+    if let Path::Own(own) = &drive.path
+        && !own.borrowers.is_empty()
+    {
+        submitted = in_turn(core, number);
+    } else {
+        let borrows = matches!(drive.path, Path::Borrowed(_));
+        let before = core.counters.value(Counter::Submitted);
+        while let Step::Submitted | Step::Ended = step(core, number, &mut submitted) {}
+        if borrows {
+            let passed_on = core.counters.value(Counter::Submitted) - before;
+            core.counters.add(Counter::Borrowed, passed_on);
+            return;
         }
     }
     if submitted {
         core.counters.count(Counter::Doorbells);
-        core.drives[usize::from(number)].as_mut().expect("the drive is here").queue.ring();
+        core.drives[usize::from(number)].as_mut().expect("the drive is here").ring();
+    }
+}
+
+/// What became of the first command on a drive's list.
+#[derive(PartialEq, Eq)]
+enum Step {
+    /// It was submitted, or a piece of it.
+    Submitted,
+    /// Nobody waits for it any more.
+    Ended,
+    /// There is none, or nothing more is submitted to the drive.
+    Nothing,
+    /// The queue has no room.
+    Full,
+}
+
+#[inline(always)]
+fn step(core: &mut Core, number: u16, submitted: &mut bool) -> Step {
+    let Some(drive) = core.drives[usize::from(number)].as_mut() else { return Step::Nothing };
+    let Some(index) = drive.ready.front() else { return Step::Nothing };
+    if core.commands[index].dead {
+        drive.ready.pop(&core.commands);
+        if core.commands[index].pieces == 0 {
+            core.finish(index);
+        } else {
+            // The rest is not submitted; what was is waited for.
+            core.commands[index].state = State::Submitted;
+        }
+        return Step::Ended;
+    }
+    if core.commands[index].aborted && core.commands[index].blocks_submitted == 0 {
+        drive.ready.pop(&core.commands);
+        core.end_aborted(index);
+        return Step::Ended;
+    }
+    if drive.failed {
+        return Step::Nothing;
+    }
+    let Some(cid) = drive.begin(index, core.now_ns) else {
+        core.counters.count(Counter::QueueFull);
+        return Step::Full;
+    };
+    let command = &mut core.commands[index];
+    let (sqe, done) = piece(&core.memory, command, index, cid, drive);
+    drive.submit(&sqe);
+    *submitted = true;
+    core.counters.count(Counter::Submitted);
+    command.pieces += 1;
+    command.blocks_submitted = done;
+    if done >= extent(command) {
+        command.state = State::Submitted;
+        drive.ready.pop(&core.commands);
+    }
+    Step::Submitted
+}
+
+/// Takes what the lcores ask that borrow a drive's queue pair.
+pub(crate) fn take_requests(core: &mut Core, number: u16) {
+    let Core { drives, notices, counters, .. } = core;
+    let Some(drive) = drives[usize::from(number)].as_mut() else { return };
+    drive.take_requests(|cid| {
+        counters.count(Counter::DriveSlow);
+        notices.push_back(Notice { kind: EventKind::DriveSlow, reason: cid, object: number.into() });
+    });
+}
+
+/// Submits for a drive whose queue pair other lcores borrow: one own command, then one of each of theirs, for as long as there is
+/// room. Whose turn it is then stays for the next time. Whether anything was submitted.
+#[inline(never)]
+fn in_turn(core: &mut Core, number: u16) -> bool {
+    take_requests(core, number);
+    let mut submitted = false;
+    let mut idle = 0;
+    loop {
+        let Some(drive) = core.drives[usize::from(number)].as_mut() else { return submitted };
+        let now_ns = core.now_ns;
+        let Path::Own(own) = &mut drive.path else { return submitted };
+        let (turns, turn, room) = (own.borrowers.len() + 1, own.turn, own.queue.room());
+        if idle == turns {
+            return submitted;
+        }
+        let did = if turn == 0 {
+            match step(core, number, &mut submitted) {
+                Step::Ended => continue,
+                Step::Full => return submitted,
+                step => step == Step::Submitted,
+            }
+        } else if drive.failed {
+            false
+        } else if room == 0 {
+            if own.borrowers.iter().any(Borrower::is_waiting) {
+                core.counters.count(Counter::QueueFull);
+            }
+            return submitted;
+        } else if drive.submit_lent(turn - 1, now_ns) {
+            core.counters.count(Counter::Lent);
+            submitted = true;
+            true
+        } else {
+            false
+        };
+        idle = if did { 0 } else { idle + 1 };
+        if let Some(DriveQueue { path: Path::Own(own), .. }) = core.drives[usize::from(number)].as_mut() {
+            own.turn = (turn + 1) % turns;
+        }
     }
 }
 

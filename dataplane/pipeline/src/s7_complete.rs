@@ -6,6 +6,7 @@ use gantry::channel::event::EventKind;
 
 use crate::command::{State, Task};
 use crate::counters::Counter;
+use crate::drive::Lent;
 use crate::s8_respond;
 use crate::state::Core;
 
@@ -33,12 +34,19 @@ fn drive(core: &mut Core, number: u16) {
     if drive.in_flight() == 0 {
         return;
     }
-    let unknown = drive.queue.counters().unknown_cid;
+    let unknown = drive.unknown_cids();
+    let mut answered = false;
     for _ in 0..BURST {
         let Some(drive) = core.drives[usize::from(number)].as_mut() else { return };
-        let Some(cqe) = drive.queue.poll() else { break };
+        let Some(cqe) = drive.poll() else { break };
+        answered = true;
         // The queue answers only for what is outstanding on it.
         let index = drive.end(cqe.cid().0).expect("a command under the CID of one that was submitted");
+        if let Some(lent) = Lent::of(index) {
+            core.counters.count(Counter::LentCompleted);
+            drive.answer(lent, cqe);
+            continue;
+        }
         let command = &mut core.commands[index];
         command.pieces -= 1;
         if !cqe.status().is_success() && command.status.is_success() {
@@ -51,8 +59,10 @@ fn drive(core: &mut Core, number: u16) {
     }
     if let Some(drive) = core.drives[usize::from(number)].as_mut() {
         // What answered nothing has taken entries as well.
-        drive.queue.release();
-        let unknown = drive.queue.counters().unknown_cid - unknown;
+        let unknown = drive.release(unknown);
+        if answered {
+            drive.progress_ns = core.now_ns;
+        }
         if unknown > 0 {
             core.counters.add(Counter::UnknownCid, unknown);
         }
@@ -88,7 +98,7 @@ fn check(core: &mut Core) {
             core.notify(EventKind::DriveSlow, cid, number.into());
         }
         let Some(drive) = core.drives[usize::from(number)].as_mut() else { continue };
-        if !drive.failed && drive.queue.expired(now_ns) {
+        if !drive.failed && drive.expired(now_ns) {
             drive.failed = true;
             core.counters.count(Counter::DriveTimeout);
             core.notify(EventKind::DriveFailed, 0, number.into());

@@ -22,6 +22,7 @@ const BUDGET: u32 = 128;
 /// Answers a command: its data, when it returns any, then its completion.
 pub fn respond(core: &mut Core, index: u32, status: Status, dw0: u32, dw1: u32) {
     core.counters.count(Counter::Responses);
+    core.discharge(index);
     let command = &mut core.commands[index];
     let slot = command.qp;
     let qp = &mut core.qps[slot];

@@ -12,9 +12,10 @@ use gantry_roce::{self as transport, CompletionKind, Failure, WorkPool};
 use gantry_wire::nvme::Status;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Budgets, Left};
 use crate::command::{Commands, List, State, Task};
 use crate::counters::{Counter, Counters};
-use crate::drive::DriveQueue;
+use crate::drive::{DriveQueue, Lent};
 use crate::exchange::Liveness;
 use crate::handover::told;
 use crate::memory::Memory;
@@ -58,6 +59,12 @@ impl Sizes {
     #[must_use]
     pub fn admin_commands(&self) -> u32 {
         (self.commands / 16).min(64)
+    }
+
+    /// Commands beyond those that only QPs may take of which none waits for a drive.
+    #[must_use]
+    pub fn open_commands(&self) -> u32 {
+        self.commands / 8
     }
 
     /// Pages that only punted commands may take.
@@ -117,7 +124,9 @@ pub struct Core {
     pub wheel: Wheel,
     /// Capsules that have arrived whole, for s4.
     pub arrived: List,
-    /// Commands that wait for pages, for s5.
+    /// What each drive's commands may hold.
+    pub budgets: Budgets,
+    /// Commands for control that wait for pages, for s5; those for drives wait on their drive's list.
     pub waiting_pages: List,
     /// Commands that wait for the fetch budget, for s5.
     pub waiting_fetch: List,
@@ -169,6 +178,7 @@ impl Core {
             drive_numbers: arrayvec::ArrayVec::new(),
             wheel: Wheel::new(sizes.qps, now_ns),
             arrived: List::EMPTY,
+            budgets: Budgets::new(),
             waiting_pages: List::EMPTY,
             waiting_fetch: List::EMPTY,
             waiting_tenant: List::EMPTY,
@@ -282,8 +292,35 @@ impl Core {
         self.punting.push(&mut self.commands, index);
     }
 
+    /// What drives' commands may still take.
+    #[must_use]
+    pub fn left(&self) -> Left {
+        Left {
+            commands: (self.commands.free() + self.budgets.waiting).saturating_sub(self.sizes.admin_commands()),
+            pages: self.memory.free_pages().saturating_sub(self.sizes.admin_pages()) as u32,
+        }
+    }
+
+    /// A command that is answered, or ends without an answer, no longer counts for its drive.
+    pub fn discharge(&mut self, index: u32) {
+        let command = &mut self.commands[index];
+        if core::mem::take(&mut command.charged) {
+            let Task::Drive { drive, .. } = command.task else { unreachable!("only drives have budgets") };
+            self.budgets.discharge(drive, command.page_count.into());
+        }
+    }
+
+    /// Puts a drive's queue pair into its place.
+    pub fn add_drive(&mut self, number: u16, queue: DriveQueue) {
+        self.budgets.set_depth(number, queue.depth());
+        self.drives[usize::from(number)] = Some(queue);
+        self.drive_numbers.push(number);
+        self.budgets.divide(&self.sizes, &self.drive_numbers);
+    }
+
     /// Ends a command: its pages, its slot and itself are free again.
     pub fn finish(&mut self, index: u32) {
+        self.discharge(index);
         let command = &mut self.commands[index];
         self.memory.release(command);
         let slot = command.qp;
@@ -313,11 +350,11 @@ impl Core {
                 }
                 (State::Submitted, Task::Drive { drive, .. }) => {
                     let Some(queue) = self.drives[usize::from(drive)].as_mut() else { continue };
-                    for cid in queue.abort(index) {
+                    queue.abort(index, |cid| {
                         let object = drive.into();
                         self.notices.push_back(Notice { kind: EventKind::DriveSlow, reason: cid, object });
                         self.counters.count(Counter::DriveSlow);
-                    }
+                    });
                 }
                 _ => {}
             }
@@ -355,6 +392,7 @@ impl Core {
                     if self.commands[index].state == State::Fetching {
                         self.fetch_ended(index);
                     }
+                    self.discharge(index);
                     let command = &mut self.commands[index];
                     self.punted -= u32::from(command.state == State::Punted);
                     self.memory.release(command);
@@ -390,7 +428,12 @@ impl Core {
     pub fn remove_drive(&mut self, number: u16, status: Status) -> Option<DriveQueue> {
         let mut drive = self.drives[usize::from(number)].take()?;
         self.drive_numbers.retain(|n| *n != number);
+        self.budgets.divide(&self.sizes, &self.drive_numbers);
         while let Some(index) = drive.end_any() {
+            if Lent::of(index).is_some() {
+                // Its borrower hears of the drive's end as well.
+                continue;
+            }
             let command = &mut self.commands[index];
             command.pieces -= 1;
             // One that is only partly submitted is on the drive's list, and ends below.
@@ -402,10 +445,21 @@ impl Core {
             let begun = self.commands[index].blocks_submitted > 0;
             self.end_with_error(index, if begun { status } else { Status::ANA_INACCESSIBLE });
         }
+        while let Some(index) = drive.waiting.pop(&self.commands) {
+            self.waits_no_more(index);
+            self.end_with_error(index, Status::ANA_INACCESSIBLE);
+        }
         Some(drive)
     }
 
-    fn end_with_error(&mut self, index: u32, status: Status) {
+    /// A command has been taken off its drive's list of those that wait.
+    pub fn waits_no_more(&mut self, index: u32) {
+        let slot = self.commands[index].qp;
+        self.qps[slot].waiting -= 1;
+        self.budgets.waiting -= 1;
+    }
+
+    pub(crate) fn end_with_error(&mut self, index: u32, status: Status) {
         if self.commands[index].dead {
             self.finish(index);
         } else {

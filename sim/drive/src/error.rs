@@ -20,7 +20,8 @@ pub enum Error {
     },
     /// An option nobody knows.
     #[error(
-        "drive '{uri}': unknown option '{option}'; known are size=, block=, namespaces=, mdts=, entries=, cache= and those of docs/drives.md"
+        "drive '{uri}': unknown option '{option}'; known are size=, block=, namespaces=, mdts=, entries=, queues=, \
+         cache= and those of docs/drives.md"
     )]
     Option {
         /// The URI.

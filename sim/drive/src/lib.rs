@@ -12,8 +12,9 @@
 //! | `file:/path,size=10G` | a file or block device; `size` is needed when the file does not exist yet |
 //!
 //! Options, after commas: `block=512` or `4096`, `namespaces=N` (equal parts), `mdts=BYTES`, `entries=N` (2 to 65536: the
-//! longest I/O queue, CAP.MQES + 1; 1024 when left out), and for memory `cache=volatile` and `identity=NAME` (two drives of one
-//! identity stand for one that is reached twice). What else a drive may be made as is in [`Traits`], an option a field.
+//! longest I/O queue, CAP.MQES + 1; 1024 when left out), `queues=N` (1 to 1024 I/O queue pairs that it grants; 64 when left
+//! out), and for memory `cache=volatile` and `identity=NAME` (two drives of one identity stand for one that is reached twice).
+//! What else a drive may be made as is in [`Traits`], an option a field.
 //!
 //! **Durability of `mem:`**: a completed write outlives [`Model::lose_power`]. With `cache=volatile` it does so once a Flush
 //! of its namespace or its own FUA was answered, or when the host had turned the write cache off (feature 06h); of other

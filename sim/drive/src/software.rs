@@ -54,7 +54,7 @@ pub fn open_with(
         }
     };
     let mut shape = Shape::equal_parts(identity, bytes, uri.namespaces, uri.block_shift, uri.mdts)?;
-    shape.entries = uri.entries;
+    (shape.entries, shape.io_queues) = (uri.entries, uri.queues);
     shape.traits = uri.traits;
     Ok(SoftwareDrive { name: name.into(), model: Model::new(shape, wrap(media))? })
 }

@@ -16,6 +16,8 @@ pub struct Uri {
     pub mdts: u8,
     /// Entries of an I/O queue at most: MQES + 1.
     pub entries: u32,
+    /// I/O queue pairs that it grants.
+    pub queues: u16,
     /// Whether a memory drive has a volatile write cache.
     pub volatile_cache: bool,
     /// Whose identity a memory drive has, when it is not its name's.
@@ -50,6 +52,7 @@ impl Uri {
     /// 128 KiB, a common drive's.
     const MDTS_DEFAULT: u8 = 5;
     const ENTRIES_DEFAULT: u32 = 1024;
+    const QUEUES_DEFAULT: u16 = 64;
 
     /// Reads a URI.
     ///
@@ -69,7 +72,7 @@ impl Uri {
             return Err(Error::Scheme(uri.into()));
         };
         let (mut block_shift, mut namespaces, mut mdts) = (9, 1, Self::MDTS_DEFAULT);
-        let (mut entries, mut volatile_cache) = (Self::ENTRIES_DEFAULT, false);
+        let (mut entries, mut queues, mut volatile_cache) = (Self::ENTRIES_DEFAULT, Self::QUEUES_DEFAULT, false);
         let (mut identity, mut traits) = (None, Traits::default());
         for part in parts {
             let unknown = || Error::Option { uri: uri.into(), option: part.into() };
@@ -99,6 +102,10 @@ impl Uri {
                     let count = value.parse().ok().filter(|count| (2..=1 << 16).contains(count));
                     entries = count.ok_or_else(|| wrong("entries", "it is 2 to 65536"))?;
                 }
+                ("queues", _) => {
+                    let count = value.parse().ok().filter(|count| (1..=1024).contains(count));
+                    queues = count.ok_or_else(|| wrong("queues", "it is 1 to 1024"))?;
+                }
                 ("cache", Medium::Memory { .. }) if value == "volatile" => volatile_cache = true,
                 ("cache", Medium::Memory { .. }) => return Err(wrong("cache", "it is volatile, or left out")),
                 ("cache", Medium::File { .. }) => {
@@ -125,7 +132,7 @@ impl Uri {
                 remedy: "a memory drive has 1T at most",
             });
         }
-        Ok(Uri { medium, block_shift, namespaces, mdts, entries, volatile_cache, identity, traits })
+        Ok(Uri { medium, block_shift, namespaces, mdts, entries, queues, volatile_cache, identity, traits })
     }
 }
 
@@ -153,6 +160,9 @@ mod tests {
         assert_eq!(uri.medium, Medium::Memory { bytes: 64 << 20 });
         assert_eq!((uri.block_shift, uri.namespaces, uri.mdts), (12, 2, 5));
         assert_eq!((uri.entries, uri.volatile_cache), (1024, false));
+        assert_eq!(uri.queues, 64);
+        let uri = Uri::parse("mem:64M,queues=1").unwrap();
+        assert_eq!(uri.queues, 1);
         let uri = Uri::parse("mem:64M,cache=volatile,entries=65536").unwrap();
         assert_eq!((uri.entries, uri.volatile_cache), (65_536, true));
         let uri = Uri::parse("file:/var/lib/a.img,size=10G,mdts=1M").unwrap();
@@ -177,6 +187,7 @@ mod tests {
         for entries in ["1", "65537", "-2", "many"] {
             assert!(text(&format!("mem:1M,entries={entries}")).contains("it is 2 to 65536"), "{entries}");
         }
+        assert!(text("mem:1M,queues=0").contains("queues=0 cannot be; it is 1 to 1024"));
         assert!(text("mem:1M,cache=none").contains("cache=none cannot be"));
         assert!(text("file:/a,cache=volatile").contains("only a memory drive"));
         assert!(text("mem:1M,colour=red").contains("unknown option 'colour=red'"));

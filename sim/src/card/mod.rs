@@ -245,7 +245,7 @@ impl Card {
                 break;
             }
         }
-        handover::tell(now_ns, &self.lcores, &self.housekeeping, &Cpu::detect())
+        handover::tell(now_ns, &mut self.lcores, &self.housekeeping, &Cpu::detect())
     }
 
     /// What a successor makes of a state, of regions and of this card's devices: it maps every region anew, as another

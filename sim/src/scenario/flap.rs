@@ -80,6 +80,7 @@ fn long(live: Live<'_>, report: &mut Report) {
         mdts: 0,
         read_only: false,
         options: String::new(),
+        queues: 64,
     };
     let load = SwarmLoad {
         depth: 8,

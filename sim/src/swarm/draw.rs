@@ -48,6 +48,10 @@ pub fn draw(seed: u64) -> Plan {
     if Random::new(seed ^ 0xf100d).chance(4) {
         flood(&mut plan);
     }
+    let mut random = Random::new(seed ^ 0x001e_4d1e);
+    if random.chance(25) {
+        plan.drives.iter_mut().for_each(|drive| drive.queues = random.between(1, 2) as u16);
+    }
     plan
 }
 
@@ -102,6 +106,7 @@ fn drive(random: &mut Random, targets: usize) -> DrivePlan {
         mdts: if random.chance(30) { 8_192 << random.below(6) } else { 0 },
         read_only: random.chance(6),
         options: String::new(),
+        queues: 64,
     }
 }
 

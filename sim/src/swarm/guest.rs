@@ -59,6 +59,8 @@ pub(super) struct Guest {
     ready: bool,
     /// What may happen to it.
     pub(super) excuse: Excuse,
+    /// Its drive may be silent for so long that commands end with Command Interrupted, to be tried again.
+    pub(super) interrupted: bool,
     /// Somebody speaks in its name.
     pub(super) forged: bool,
     /// Frames reach it damaged.
@@ -94,6 +96,7 @@ impl Guest {
             leaving: false,
             ready: false,
             excuse: Excuse::Nothing,
+            interrupted: false,
             forged: false,
             damaged: false,
             violations: 0,
@@ -211,6 +214,7 @@ impl Guest {
                 ledger.write_ends(op.id, op.slba, op.blocks, Fate::Failed, now_ns);
             }
             return match self.excuse {
+                Excuse::Nothing if self.interrupted && done.status == Status::COMMAND_INTERRUPTED => Ok(()),
                 Excuse::Nothing => Err(format!("host {}: {op:?} ended with {}", self.number, done.status)),
                 _ => Ok(()),
             };

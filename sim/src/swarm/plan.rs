@@ -48,6 +48,11 @@ pub struct Site {
     pub crossed: usize,
 }
 
+/// More queue pairs than a card has lcores.
+fn queues_enough() -> u16 {
+    64
+}
+
 /// A drive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +80,9 @@ pub struct DrivePlan {
     /// What it is like beyond that: options of its URI, with commas between.
     #[serde(default)]
     pub options: String,
+    /// I/O queue pairs that it grants: with fewer than the card has lcores, some lend it their commands through others.
+    #[serde(default = "queues_enough")]
+    pub queues: u16,
 }
 
 /// A host.
@@ -175,6 +183,7 @@ impl Plan {
         all(self.drives.iter().all(|d| (1..=65_536).contains(&d.blocks)), "hosts use 1 to 65536 blocks of a drive")?;
         let mdts = |d: &DrivePlan| d.mdts == 0 || d.mdts.is_power_of_two() && (8_192..=4 << 20).contains(&d.mdts);
         all(self.drives.iter().all(mdts), "a drive's mdts is 0 or a power of two from 8192 to 4194304")?;
+        all(self.drives.iter().all(|d| (1..=1024).contains(&d.queues)), "a drive grants 1 to 1024 queue pairs")?;
         all(hosts <= 200, "a plan has 200 hosts at most")?;
         let whole =
             |h: &HostPlan| self.drives.get(h.drive).is_some_and(|d| (1..=d.blocks).contains(&h.load.blocks.into()));

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gantry_control::{Configuration, Drive, Hosts, Namespace, Port, Subsystem};
+use gantry_pipeline::s5_command::STALLED_NS;
 use gantry_pipeline::state::Sizes;
 use gantry_pipeline::tables::mix;
 use gantry_wire::nvme::Status;
@@ -479,6 +480,9 @@ impl Run {
                 let brittle = burst && (1..BURST_PATIENCE_MS).contains(&self.plan.hosts[guest.number].kato_ms);
                 let excuse = if brittle { Excuse::Association } else { excuse };
                 guest.excuse = guest.excuse.max(excuse);
+                // A drive that is silent for a second while slots run out: hosts are asked to try again.
+                guest.interrupted |=
+                    matches!(fault.what, What::SlowDrive { base_ns, tail_ns, .. } if base_ns + tail_ns >= STALLED_NS);
             }
         }
     }
@@ -531,10 +535,11 @@ fn configuration(plan: &Plan, target: usize) -> Configuration {
     let drives = || plan.drives.iter().enumerate().filter(move |(_, drive)| drive.target == target);
     let uri = |drive: &DrivePlan| {
         let cache = if drive.volatile { ",cache=volatile" } else { "" };
-        let (block, entries, options) = (drive.block, drive.entries, &drive.options);
+        let (block, entries, queues, options) = (drive.block, drive.entries, drive.queues, &drive.options);
         let comma = if options.is_empty() { "" } else { "," };
         let mdts = if drive.mdts == 0 { 128 << 10 } else { drive.mdts };
-        format!("mem:{},block={block},entries={entries},mdts={mdts}{cache}{comma}{options}", 16 << 20)
+        let shape = format!("block={block},entries={entries},queues={queues},mdts={mdts}");
+        format!("mem:{},{shape}{cache}{comma}{options}", 16 << 20)
     };
     let hosts = |at: usize| {
         let of_drive = plan.hosts.iter().enumerate().filter(move |(_, host)| host.drive == at);

@@ -343,10 +343,15 @@ impl Target {
                 continue;
             }
             turn.awake = false;
+            let passed_on = self.passed_on(lcore);
             if !self.card.lcore(lcore).poll(clock_ns) {
                 continue;
             }
             busy = true;
+            if self.passed_on(lcore) != passed_on {
+                // Other lcores find something on their rings.
+                self.wake();
+            }
             self.remember_poll(now_ns, lcore);
             let counters = &self.card.lcore(lcore).core().counters;
             let moved = counters.value(Counter::RxFrames) + counters.value(Counter::TxFrames);
@@ -355,6 +360,12 @@ impl Target {
             *turn = Turn { ends_ns: now_ns + cost_ns, awake: true, moved };
         }
         busy
+    }
+
+    /// Commands that an lcore has passed to others, and back to others.
+    fn passed_on(&mut self, lcore: usize) -> u64 {
+        let counters = &self.card.lcore(lcore).core().counters;
+        counters.value(Counter::Borrowed) + counters.value(Counter::LentCompleted)
     }
 
     fn control_due(&self, now_ns: u64, clock_ns: u64) -> bool {

@@ -10,18 +10,19 @@ use gantry_roce::{QpState, WorkKind};
 use gantry_wire::nvme::{Cqe, Sqe, Status};
 use serde::{Deserialize, Serialize};
 
+use super::drives::{Lending, take_up_drive};
 use super::{Handed, Refused, Regions, Resumed, must, told};
 use crate::Lcore;
 use crate::command::{Command, Commands, Data, List, NONE, PAGES_MAX, Ring, State, Task};
-use crate::drive::{DriveQueue, DriveQueueState};
-use crate::exchange::{DriveQueueParts, Exchange, PRP_LIST_BYTES};
+use crate::drive::DriveQueueState;
+use crate::exchange::Exchange;
 use crate::housekeeping::{Environment, Housekeeping};
 use crate::lcore::PortSlot;
 use crate::memory::{IN_CAPSULE_MAX, PAGE, SLOT_BYTES};
 use crate::port::Port;
 use crate::qp::{QpContext, Way};
 use crate::s6_submit::extent_of;
-use crate::state::{Core, DEPTH_MAX, DRIVES, Notice, PORTS};
+use crate::state::{Core, DRIVES, Notice, PORTS};
 use crate::wheel::{Wheel, WheelState};
 
 /// An lcore, told.
@@ -38,9 +39,11 @@ pub(super) struct LcoreState {
     line: Vec<u32>,
     wheel: WheelState,
     /// Drives in the order in which they came.
-    drives: Vec<(u16, DriveQueueState)>,
+    pub(super) drives: Vec<(u16, DriveQueueState)>,
     waiting_tenant: Vec<u32>,
     waiting_pages: Vec<u32>,
+    /// Which drive's turn it is among those that have commands waiting.
+    turn: u32,
     waiting_fetch: Vec<u32>,
     punting: Vec<u32>,
     notices: Vec<Notice>,
@@ -89,6 +92,7 @@ struct CommandTold {
     task: Task,
     tenant: u16,
     paid: bool,
+    waiting_since_ns: u64,
     length: u32,
     return_length: u32,
     pages: Vec<u32>,
@@ -105,6 +109,7 @@ pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut R
     let Core { qps, commands, works, memory, drives, drive_numbers, wheel, counters, notices, .. } = &lcore.core;
     let Core { arrived, waiting_tenant, waiting_pages, waiting_fetch, punting, drive_check_ns, batches, .. } =
         &lcore.core;
+    let Core { budgets, .. } = &lcore.core;
     // What follows from the rest, or is the successor's own.
     let Core { cpu: _, now_ns: _, sizes: _, lcore: _, reader: _, outgoing: _, .. } = &lcore.core;
     let Core { fetching: _, liveness: _, punted: _, told_ns: _, .. } = &lcore.core;
@@ -152,6 +157,7 @@ pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut R
         drives,
         waiting_tenant: walk(waiting_tenant),
         waiting_pages: walk(waiting_pages),
+        turn: budgets.turn as u32,
         waiting_fetch: walk(waiting_fetch),
         punting: walk(punting),
         notices: notices.iter().copied().collect(),
@@ -164,9 +170,10 @@ impl CommandTold {
     fn of(index: u32, command: &Command) -> Self {
         let Command { state, dead, aborted, qp: _, sqe, capsule_length, data, task, length, return_length, .. } =
             command;
-        let Command { tenant, paid, .. } = command;
+        let Command { tenant, paid, waiting_since_ns, .. } = command;
         let Command { pages, page_count, blocks_submitted, pieces, status, cqe, punt, .. } = command;
-        let Command { next: _, qp_next: _, qp_previous: _, .. } = command;
+        // Follow from where it is.
+        let Command { charged: _, next: _, qp_next: _, qp_previous: _, .. } = command;
         Self {
             index,
             state: *state,
@@ -178,6 +185,7 @@ impl CommandTold {
             task: *task,
             tenant: *tenant,
             paid: *paid,
+            waiting_since_ns: *waiting_since_ns,
             length: *length,
             return_length: *return_length,
             pages: pages[..usize::from(*page_count)].to_vec(),
@@ -236,6 +244,7 @@ impl CommandTold {
             task: self.task,
             tenant: self.tenant,
             paid: self.paid,
+            waiting_since_ns: self.waiting_since_ns,
             length: self.length,
             return_length: self.return_length,
             pages,
@@ -294,6 +303,7 @@ pub(super) fn take_up<E: Environment>(
     mut queues: Vec<(u16, E::Queue)>,
     housekeeping: &Housekeeping<E>,
     regions: &mut Handed,
+    lending: &mut Lending,
 ) -> Result<Resumed<E::Queue>, Refused>
 where
     E::Queue: Port,
@@ -319,6 +329,8 @@ where
         take_up_qp(&mut core, qp)?;
     }
     take_up_lists(&mut core, [&told.waiting_tenant, &told.waiting_pages, &told.waiting_fetch, &told.punting])?;
+    let for_control = told.waiting_pages.iter().all(|index| core.commands[*index].task == Task::Punt);
+    must(for_control, || String::from("a command for a drive waits among those for control"))?;
     for slot in Wheel::objects(&told.wheel) {
         let runs = slot < core.sizes.qps && core.qps.at(slot).is_some_and(|qp| !qp.closing);
         must(runs, || format!("a timer of slot {slot}, where no QP needs one"))?;
@@ -334,14 +346,16 @@ where
     core.notices.extend(told.notices);
     let mut pieces: Box<[u32]> = (0..core.sizes.commands).map(|_| 0).collect();
     for (number, drive) in told.drives {
-        take_up_drive(&mut core, number, drive, housekeeping, regions, &mut pieces)?;
+        take_up_drive(&mut core, number, drive, housekeeping, regions, lending, &mut pieces)?;
     }
     for index in 0..core.sizes.commands {
         let command = &core.commands[index];
-        let listed = command.state != State::Ready || command.next != UNLISTED;
+        let listed = !matches!(command.state, State::Ready | State::WaitingPages) || command.next != UNLISTED;
         let agree = u32::from(command.pieces) == pieces[index as usize] && listed;
         must(agree, || format!("command {index} and its drive disagree"))?;
     }
+    charge(&mut core);
+    core.budgets.turn = told.turn as usize;
     core.drive_check_ns = told.drive_check_ns;
     core.batches = told.batches;
     Ok(Resumed { core, ports, datagram_psn: told.datagram_psn })
@@ -349,6 +363,20 @@ where
 
 /// What `next` is of a command that is on no list yet, while lists are linked anew.
 const UNLISTED: u32 = NONE - 1;
+
+/// Drives' budgets follow from where commands are.
+fn charge(core: &mut Core) {
+    for index in 0..core.sizes.commands {
+        let command = &mut core.commands[index];
+        let goes_on = matches!(command.state, State::WaitingFetch | State::Fetching | State::Ready | State::Submitted);
+        if let Task::Drive { drive, .. } = command.task
+            && goes_on
+        {
+            command.charged = true;
+            core.budgets.charge(drive, command.page_count.into());
+        }
+    }
+}
 
 /// Puts every command where it was, and takes its pages.
 fn take_up_commands(core: &mut Core, qps: &[QpTold]) -> Result<(), Refused> {
@@ -399,13 +427,15 @@ fn take_up_lists(core: &mut Core, told: [&[u32]; 4]) -> Result<(), Refused> {
     }
     for index in 0..commands.capacity() {
         let command = &commands[index];
-        let listed = !states.contains(&command.state) || command.next != UNLISTED;
+        // Drives have lists of those that wait for pages, too.
+        let at_drive = command.state == State::WaitingPages && matches!(command.task, Task::Drive { .. });
+        let listed = !states.contains(&command.state) || at_drive || command.next != UNLISTED;
         must(listed, || format!("command {index} is in state {:?} and on no list", command.state))?;
     }
     Ok(())
 }
 
-fn link(commands: &mut Commands, list: &mut List, told: &[u32], state: State) -> Result<(), Refused> {
+pub(super) fn link(commands: &mut Commands, list: &mut List, told: &[u32], state: State) -> Result<(), Refused> {
     for index in told.iter().copied() {
         let belongs = index < commands.capacity()
             && commands[index].state == state
@@ -413,55 +443,5 @@ fn link(commands: &mut Commands, list: &mut List, told: &[u32], state: State) ->
         must(belongs, || format!("command {index} is on a list of those in state {state:?}"))?;
         list.push(commands, index);
     }
-    Ok(())
-}
-
-fn take_up_drive<E: Environment>(
-    core: &mut Core,
-    number: u16,
-    told: DriveQueueState,
-    housekeeping: &Housekeeping<E>,
-    regions: &mut Handed,
-    pieces: &mut [u32],
-) -> Result<(), Refused> {
-    let lcore = core.lcore;
-    let wrong = |what: &str| Refused::Inconsistent(format!("lcore {lcore}, drive {number}: {what}"));
-    let DriveQueueState { queue, ready, transfer_max, limits, oncs, sgl, prp_lists, failed, block_shifts, in_flight } =
-        told;
-    if core.drives.get(usize::from(number)).is_none_or(Option::is_some) {
-        return Err(wrong("there is none, or it is there twice"));
-    }
-    if queue.qid() != lcore + 1 || !queue.outstanding().eq(in_flight.iter().map(|(cid, ..)| *cid)) {
-        return Err(wrong("its commands are not those of its queue"));
-    }
-    let whole = block_shifts.iter().all(|shift| *shift <= 16 && transfer_max >> shift > 0);
-    if (transfer_max as usize) < PAGE || !whole || !(1..=256).contains(&limits.dsm_ranges) {
-        return Err(wrong("no blocks fit into a transfer"));
-    }
-    let queue = housekeeping.drive_queue(number, queue)?;
-    let prp_lists = regions.take(prp_lists)?;
-    let entries = queue.entries();
-    if usize::from(entries) > DEPTH_MAX || prp_lists.length() < usize::from(entries) * PRP_LIST_BYTES {
-        return Err(wrong("its queue is too deep for its PRP lists"));
-    }
-    let parts =
-        DriveQueueParts { drive: number, queue, entries, transfer_max, limits, oncs, sgl, block_shifts, prp_lists };
-    let mut drive = DriveQueue::new(parts);
-    drive.failed = failed;
-    let for_this = |task: Task| matches!(task, Task::Drive { drive, .. } if drive == number);
-    for (_, command, ..) in &in_flight {
-        let piece = pieces.get_mut(*command as usize).ok_or_else(|| wrong("a command that is none"))?;
-        if !for_this(core.commands[*command].task) {
-            return Err(wrong("a command for another drive"));
-        }
-        *piece += 1;
-    }
-    drive.restore(&in_flight).ok_or_else(|| wrong("a CID past the end of its queue"))?;
-    link(&mut core.commands, &mut drive.ready, &ready, State::Ready)?;
-    if !ready.iter().all(|index| for_this(core.commands[*index].task)) {
-        return Err(wrong("a command for another drive waits"));
-    }
-    core.drives[usize::from(number)] = Some(drive);
-    core.drive_numbers.push(number);
     Ok(())
 }

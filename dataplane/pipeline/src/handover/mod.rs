@@ -22,6 +22,7 @@
 //! | 4..8 | CRC-32 of what follows |
 //! | 8.. | the state in `postcard`'s encoding |
 
+mod drives;
 mod lcore;
 pub(crate) mod told;
 
@@ -43,10 +44,11 @@ use crate::housekeeping::{Attachment, Environment, Housekeeping, HousekeepingSta
 use crate::lcore::PortSlot;
 use crate::port::Port;
 use crate::state::{Core, Sizes};
+use drives::Lending;
 use lcore::LcoreState;
 
 /// The format of the bytes. Every change to what is told, or to its order, is another one.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Most bytes that are read: an upper bound for what a successor makes of them.
 pub const BYTES_MAX: usize = 1 << 28;
@@ -145,11 +147,13 @@ impl Handed {
 #[must_use]
 pub fn tell<P: Port, X: Exchange<P>, E: Environment<Queue = P>>(
     now_ns: u64,
-    lcores: &[Lcore<P, X>],
+    lcores: &mut [Lcore<P, X>],
     housekeeping: &Housekeeping<E>,
     cpu: &Cpu,
 ) -> Exported {
     assert!(housekeeping.is_at_rest(), "a handover begins when nothing is on its way to an lcore");
+    lcores.iter_mut().for_each(Lcore::take_lent);
+    lcores.iter_mut().for_each(Lcore::take_answered);
     let mut regions = Regions(Vec::new());
     let lcores = lcores.iter().map(|lcore| lcore::tell(lcore, &mut regions)).collect();
     let housekeeping_state = housekeeping.tell(&mut regions);
@@ -307,6 +311,7 @@ impl Told {
         if !ports.iter().all(|(number, _)| numbers.insert(*number)) || !housekeeping.port_numbers().eq(numbers) {
             return Err(Refused::Unfit(String::from("its ports are not those that were handed over")));
         }
+        let mut lending = Lending::of(&told, &housekeeping)?;
         let mut resumed = Vec::with_capacity(lcores);
         for (lcore, (told, region)) in told.into_iter().zip(memory).enumerate() {
             let place = (lcore as u16, housekeeping.reader());
@@ -317,8 +322,9 @@ impl Told {
                     queues.push((*number, of_port.swap_remove(at).1));
                 }
             }
-            resumed.push(lcore::take_up(told, core, queues, &housekeeping, &mut regions)?);
+            resumed.push(lcore::take_up(told, core, queues, &housekeeping, &mut regions, &mut lending)?);
         }
+        lending.must_agree(&resumed)?;
         housekeeping.must_agree_with(resumed.iter().map(|resumed| &resumed.core))?;
         Ok(Successor { lcores: resumed, housekeeping })
     }

@@ -286,6 +286,13 @@ impl<E: Environment> Housekeeping<E> {
             .queue(told)
     }
 
+    /// Which lcore has the queue pair that an lcore's commands for a drive go through, which of the drive's it is, and its
+    /// entries.
+    pub(crate) fn way_to(&self, number: u16, lcore: u16) -> Result<(u16, u16, u16), Refused> {
+        let way = self.drives.get(&number).and_then(|drive| drive.way_to(number, lcore.into(), self.lcores));
+        way.ok_or_else(|| Refused::Inconsistent(format!("a queue of drive {number}, which is not there")))
+    }
+
     /// An lcore's side of the tables.
     pub(crate) fn reader(&self) -> Reader {
         self.tables.reader()

@@ -11,6 +11,7 @@
 mod describe;
 mod identity;
 mod told;
+mod ways;
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -25,11 +26,12 @@ use gantry_wire::nvme::{Cid, Nsid, Sqe, Status, admin};
 use serde::{Deserialize, Serialize};
 
 use super::{Attachment, Environment, Housekeeping, Presence};
-use crate::drive::{COMMAND_TIMEOUT_NS, DriveQueue};
+use crate::drive::{COMMAND_TIMEOUT_NS, DriveQueue, Path};
 use crate::exchange::{Change, DriveQueueParts, PRP_LIST_BYTES};
 use crate::state::DEPTH_MAX;
 use identity::Known;
 pub(super) use told::DriveState;
+use ways::ways_to;
 
 /// Entries of an lcore's queue pair; a drive may give fewer.
 const IO_ENTRIES: u16 = DEPTH_MAX as u16;
@@ -355,12 +357,12 @@ impl<E: Environment> Housekeeping<E> {
 
     /// Asks a drive to abort a command. One that does not take the abort is reset when the command's time is up.
     pub(super) fn abort(&mut self, now_ns: u64, lcore: usize, number: u16, cid: u16) {
-        if let Some(Attached { controller, .. }) =
-            self.drives.get_mut(&number).and_then(|drive| drive.attached.as_mut())
-        {
+        let Some(drive) = self.drives.get_mut(&number) else { return };
+        let Some((_, queue, _)) = drive.way_to(number, lcore, self.lcores) else { return };
+        if let Some(Attached { controller, .. }) = drive.attached.as_mut() {
             let mut sqe = Sqe::new(admin::ABORT, Cid(0), Nsid(0));
-            // SQID and CID of the command (NVMe Base 2.0 §5.1); lcore i has queue i + 1.
-            sqe.cdw10 = (u32::from(cid) << 16 | (lcore as u32 + 1)).into();
+            // SQID and CID of the command (NVMe Base 2.0 §5.1); I/O queues count from 1.
+            sqe.cdw10 = (u32::from(cid) << 16 | u32::from(queue + 1)).into();
             let _ = controller.submit_admin(now_ns, sqe);
         }
     }
@@ -382,16 +384,14 @@ impl<E: Environment> Housekeeping<E> {
         (drive.state, drive.looks, drive.stopping) = (State::Ready { since_ns: now_ns }, 0, false);
         drive.failure.clear();
         let mut mapped = true;
-        for lcore in 0..lcores {
+        for (lcore, (path, entries)) in ways_to(drive.controller(), number, lcores).into_iter().enumerate() {
             let drive = self.drives.get_mut(&number).expect("the drive that is ready");
-            let Some(Attached { attachment, controller }) = &mut drive.attached else { unreachable!("it is there") };
-            let queue = controller.take_io_queue(lcore as u16);
-            let entries = queue.entries();
+            let Some(Attached { attachment, controller }) = &drive.attached else { unreachable!("it is there") };
             let prp_lists = shared(usize::from(entries) * PRP_LIST_BYTES);
             mapped &= attachment.map(prp_lists.clone()).is_ok();
             let parts = DriveQueueParts {
                 drive: number,
-                queue,
+                path,
                 entries,
                 transfer_max: inventory.mdts_bytes,
                 limits: inventory.limits,
@@ -503,10 +503,12 @@ impl<E: Environment> Housekeeping<E> {
     pub(super) fn drive_returned(&mut self, now_ns: u64, number: u16, returned: Option<DriveQueue>) {
         let Some(drive) = self.drives.get_mut(&number) else { return };
         let State::Leaving { lcores } = &mut drive.state else { return };
-        let parts = returned.expect("an lcore had its queue pair of a drive that served");
+        let parts = returned.expect("an lcore had its way to a drive that served");
         let Some(Attached { attachment, controller }) = &mut drive.attached else { unreachable!("it is still held") };
         attachment.unmap(&parts.prp_lists);
-        controller.give_back(parts.queue);
+        if let Path::Own(own) = parts.path {
+            controller.give_back(own.queue);
+        }
         *lcores -= 1;
         if *lcores > 0 {
             return;

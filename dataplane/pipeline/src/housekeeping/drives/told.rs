@@ -116,11 +116,11 @@ impl Drive {
         Ok(attached.controller.take_up_queue(told)?)
     }
 
-    /// Whether as many lcores hold a queue pair of it as its state says.
+    /// Whether as many lcores have a way to it, and hold a queue pair of it, as its state says.
     pub(in crate::housekeeping) fn is_held_by(&self, lcores: usize) -> bool {
         match (&self.state, &self.attached) {
             (State::Ready { .. }, Some(Attached { controller, .. })) => {
-                lcores == usize::from(controller.taken()) && lcores == usize::from(controller.config().io_queues)
+                lcores == usize::from(controller.config().io_queues) && controller.taken() == controller.granted()
             }
             _ => lcores == 0,
         }

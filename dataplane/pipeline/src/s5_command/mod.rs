@@ -4,24 +4,27 @@
 //! Leaves as: Ready (to a drive), Fetch, Punt, or refused: InvalidNamespace, LbaRange, InvalidOpcode,
 //! InvalidField, Denied.
 
+mod waiting;
+
 use arrayvec::ArrayVec;
 use gantry::channel::CAPSULE_DATA_MAX;
 use gantry::command::{self, Metadata, Packet, Refusal, Run, Transfer, Verdict};
 use gantry_cpu::Cpu;
 use gantry_nvme::Limits;
-use gantry_roce::{Work, WorkKind};
 use gantry_table::Line;
 use gantry_wire::nvme::{DsmRange, Sqe, Status, admin};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::command::{Data, List, State, Task};
+use crate::command::{Data, State, Task};
 use crate::counters::Counter;
 use crate::drive::DriveQueue;
 use crate::memory::{PAGE, SQE_BYTES};
 use crate::port::BURST;
+use crate::s8_respond;
 use crate::state::Core;
 use crate::tables::Reader;
-use crate::{s6_submit, s8_respond};
+use waiting::reserve;
+pub use waiting::{STALLED_NS, retry};
 
 /// Commands that are decided at a time, by index.
 pub type Burst = ArrayVec<u32, BURST>;
@@ -166,153 +169,6 @@ fn punted(core: &Core, index: u32) -> Result<(u32, bool), Status> {
         return Err(Status::INVALID_FIELD);
     }
     Ok((if direction == 0 { 0 } else { described.min(CAPSULE_DATA_MAX as u32) }, to_host))
-}
-
-/// Asks again for those whose tenants have had enough, a burst at a time in turn: one tenant's rate holds no other up.
-fn retry_tenants(core: &mut Core) {
-    if core.waiting_tenant.is_empty() {
-        return;
-    }
-    let mut burst = Burst::new();
-    let mut list = core.waiting_tenant;
-    while !burst.is_full() {
-        let Some(index) = list.pop(&core.commands) else {
-            list = List::EMPTY;
-            break;
-        };
-        burst.push(index);
-    }
-    core.waiting_tenant = list;
-    let mut asked: ArrayVec<Packet, BURST> = ArrayVec::new();
-    for index in &burst {
-        asked.push(ask_again(core, *index));
-    }
-    control(core, &mut asked);
-    for (index, packet) in burst.into_iter().zip(&asked) {
-        let command = &mut core.commands[index];
-        command.paid = packet.metadata.paid != 0;
-        if command.dead {
-            core.finish(index);
-        } else if core.end_aborted(index) {
-            // It was answered.
-        } else if packet.metadata.verdict == Verdict::WAIT.0 {
-            core.waiting_tenant.push(&mut core.commands, index);
-        } else {
-            reserve(core, index);
-        }
-    }
-}
-
-/// Tries again those that wait for their tenant's turn, for pages or for fetch budget, oldest first.
-#[inline(never)]
-pub fn retry(core: &mut Core) {
-    retry_tenants(core);
-    retry_fetches(core);
-    while let Some(index) = core.waiting_pages.front() {
-        let command = &core.commands[index];
-        if !command.dead && !command.aborted && !has_pages(core, index) {
-            return;
-        }
-        let mut list = core.waiting_pages;
-        list.pop(&core.commands);
-        core.waiting_pages = list;
-        if core.commands[index].dead {
-            core.finish(index);
-        } else if !core.end_aborted(index) {
-            begin(core, index);
-        }
-    }
-}
-
-/// In-capsule data needs no pages: it is where a drive can read it.
-fn pages_needed(core: &Core, index: u32) -> u32 {
-    let command = &core.commands[index];
-    if matches!(command.data, Data::InCapsule { .. }) && command.return_length == 0 { 0 } else { command.length }
-}
-
-fn has_pages(core: &Core, index: u32) -> bool {
-    let keep = if core.commands[index].task == Task::Punt { 0 } else { core.sizes.admin_pages() };
-    let wanted = (pages_needed(core, index) as usize).div_ceil(PAGE);
-    wanted == 0 || core.memory.free_pages() >= wanted + keep
-}
-
-/// Takes the command's pages, or puts it at the end of those that wait. A punted command passes them.
-fn reserve(core: &mut Core, index: u32) {
-    let first_come = core.waiting_pages.is_empty() || core.commands[index].task == Task::Punt;
-    if (first_come || pages_needed(core, index) == 0) && has_pages(core, index) {
-        begin(core, index);
-    } else {
-        core.counters.count(Counter::WaitedBuffers);
-        core.commands[index].state = State::WaitingPages;
-        core.waiting_pages.push(&mut core.commands, index);
-    }
-}
-
-/// Reserves, then fetches, submits or punts.
-fn begin(core: &mut Core, index: u32) {
-    let needed = pages_needed(core, index);
-    let reserved = core.memory.reserve(&mut core.commands[index], needed);
-    assert!(reserved, "pages were there a moment ago");
-    let command = &mut core.commands[index];
-    match (command.data, command.return_length) {
-        (Data::Keyed { .. }, 0) if command.length > 0 => {
-            core.counters.count(Counter::CommandFetch);
-            if core.waiting_fetch.is_empty() && within_budget(core, index) {
-                fetch(core, index);
-            } else {
-                core.commands[index].state = State::WaitingFetch;
-                core.waiting_fetch.push(&mut core.commands, index);
-            }
-        }
-        _ if command.task == Task::Punt => core.punt(index),
-        _ => {
-            core.counters.count(Counter::CommandReady);
-            s6_submit::enqueue(core, index);
-        }
-    }
-}
-
-/// Bytes of READs in flight on one port: what a 100 Gb/s wire carries in 80 µs. Responses beyond it would only stand
-/// in the switch's queue, in front of everybody's.
-const FETCH_BUDGET: u64 = 1 << 20;
-
-/// Whether the port has budget for the command's READ. One is always let through.
-fn within_budget(core: &Core, index: u32) -> bool {
-    let command = &core.commands[index];
-    let fetching = core.fetching[core.qps[command.qp].port];
-    fetching == 0 || fetching + u64::from(command.length) <= FETCH_BUDGET
-}
-
-/// Posts the READ of a command's data.
-fn fetch(core: &mut Core, index: u32) {
-    let command = &mut core.commands[index];
-    let Data::Keyed { address, rkey, .. } = command.data else { unreachable!("only keyed data is fetched") };
-    command.state = State::Fetching;
-    let (length, slot) = (command.length, command.qp);
-    let qp = &mut core.qps[slot];
-    core.fetching[qp.port] += u64::from(length);
-    core.counters.add(Counter::FetchBytes, length.into());
-    let work = Work { cookie: index, kind: WorkKind::Read { address, rkey }, length };
-    qp.transport.post(&mut core.works, work).expect("two works for every command");
-    core.settle(slot);
-}
-
-/// Lets READs go that waited for budget, oldest first.
-fn retry_fetches(core: &mut Core) {
-    while let Some(index) = core.waiting_fetch.front() {
-        let (dead, aborted) = (core.commands[index].dead, core.commands[index].aborted);
-        if !dead && !aborted && !within_budget(core, index) {
-            return;
-        }
-        let mut list = core.waiting_fetch;
-        list.pop(&core.commands);
-        core.waiting_fetch = list;
-        if dead {
-            core.finish(index);
-        } else if !core.end_aborted(index) {
-            fetch(core, index);
-        }
-    }
 }
 
 /// Moves a range list from the host's blocks to the drive's, in place; refuses what lies outside the namespace, and what the
