@@ -203,8 +203,34 @@ fn drive(table: &Section<'_>, before: &[Drive], found: &mut Found) -> Option<Dri
         found.add(uri.span, format!("`{}` does not say which", uri.value), remedy);
         return None;
     }
+    if scheme == "pci" {
+        let Some(function) = pci_function(rest) else {
+            let remedy = "write `uri = \"pci:0000:02:00.0\"`: `gantryctl drive list` shows the drives that are there";
+            found.add(uri.span, format!("`{}` names no PCI address", uri.value), remedy);
+            return None;
+        };
+        let same = |drive: &&Drive| drive.uri.strip_prefix("pci:").and_then(pci_function) == Some(function);
+        if let Some(other) = before.iter().find(same) {
+            let message = format!("`{}` is the drive `{}` already", uri.value, other.name);
+            found.add(uri.span, message, "leave one of them out: a drive is opened once");
+            return None;
+        }
+    }
     let uri = bounded(uri, "uri", remedy, found);
     Some(Drive { name: name?, uri: uri? })
+}
+
+/// Domain, bus, device and function in what stands behind `pci:`; the domain may be left out, and options may follow.
+fn pci_function(rest: &str) -> Option<[u32; 4]> {
+    let address = rest.split(',').next()?;
+    let (bus, slot) = address.rsplit_once(':')?;
+    let (domain, bus) = bus.split_once(':').unwrap_or(("0", bus));
+    let (device, function) = slot.split_once('.')?;
+    let hex = |digits: &str, last: u32| {
+        let all = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u32::from_str_radix(digits, 16).ok().filter(|&number| all && number <= last)
+    };
+    Some([hex(domain, u32::MAX)?, hex(bus, 0xFF)?, hex(device, 0x1F)?, hex(function, 7)?])
 }
 
 fn subsystem(table: &Section<'_>, drives: &[Drive], before: &[Subsystem], found: &mut Found) -> Option<Subsystem> {

@@ -173,6 +173,16 @@ gantry.toml:17: no [[drive]] is named `d0`
     remedy: write `uri = \"file:/path\"`: the data plane has its own directory"
     ));
     assert!(complaint("mem:64M", "mem:").starts_with("gantry.toml:12: `mem:` does not say which"));
+    for wrong in ["pci:nvme0", "pci:0000:02:00", "pci:0000:02:20.0", "pci:+1:00.0", "pci:,sgl=off"] {
+        let line = format!("gantry.toml:12: `{wrong}` names no PCI address");
+        assert!(complaint("mem:64M", wrong).starts_with(&line), "{wrong}");
+    }
+    let twice = "pci:0000:0a:00.0,sgl=off\"\n[[drive]]\nname = \"d1\"\nuri = \"pci:0A:00.0";
+    assert!(complaint("mem:64M", twice).starts_with(
+        "gantry.toml:15: `pci:0A:00.0` is the drive `d0` already
+    15 | uri = \"pci:0A:00.0\"
+    remedy: leave one of them out: a drive is opened once"
+    ));
     assert!(complaint("name = \"d0\"", "name = \"\"").contains("a name has 1 to 32 bytes and no control characters"));
     let many: String = (0..256).map(|n| format!("[[drive]]\nname = \"m{n}\"\nuri = \"mem:1M\"\n")).collect();
     assert!(complaint("[[drive]]\n", &format!("{many}[[drive]]\n")).contains("more than 256 of [[drive]]"));
