@@ -87,6 +87,11 @@ enum Command {
     },
     /// Install the Debian package in an aarch64 card, serve a host from it, upgrade it under I/O and purge it.
     CardArm64,
+    /// Drive the card's drives through VFIO without a data plane.
+    Vfio {
+        /// The program that does it: rte-rs's example `drive`.
+        program: PathBuf,
+    },
     /// Boot a host on a target's wire and run commands in it.
     Run {
         /// What is at the other end of the wire.
@@ -150,6 +155,7 @@ fn main() -> ExitCode {
         Command::Drives => move_drives(),
         Command::OnCard { programs, commands } => on_card(&programs, &commands),
         Command::CardArm64 => card_arm64(),
+        Command::Vfio { program } => vfio(&program),
         Command::Run { target, capture, commands } => run(target, capture.as_deref(), &commands),
         Command::Demo { keep } => demo::run(keep).map(|()| true),
         Command::Shell { socket } => shell::run(&socket).map(|()| true),
@@ -199,6 +205,12 @@ fn card_arm64() -> vm::Result<bool> {
         println!("{:6.1} s  {shown}", took.as_secs_f32());
     })?;
     println!("{:6.1} s  in all", begun.elapsed().as_secs_f32());
+    Ok(true)
+}
+
+fn vfio(program: &Path) -> vm::Result<bool> {
+    process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
+    card::vfio::run(program)?;
     Ok(true)
 }
 

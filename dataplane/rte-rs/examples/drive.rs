@@ -94,14 +94,16 @@ fn run() -> Outcome<()> {
     for (number, drive) in drives.iter_mut().enumerate() {
         drive.write_and_read(number as u8 + 1)?;
     }
-    if let Some(first) = drives.first_mut() {
+    if !drives.is_empty() {
+        let mut first = drives.remove(0);
         first.outside()?;
         first.reset()?;
-        first.hand_over()?;
+        drives.insert(0, first.hand_over()?);
     }
     if let Some(last) = drives.pop() {
         drives.push(last.power_off()?);
     }
+    println!("watching {} drives", drives.len());
     let until = Instant::now() + Duration::from_secs(watched);
     while Instant::now() < until && !drives.is_empty() {
         drives.retain(|drive| {
@@ -277,25 +279,34 @@ impl Drive {
         Ok(drive)
     }
 
-    /// Lets another process, which has nothing but descriptors, use the drive as it runs.
-    fn hand_over(&mut self) -> Outcome<()> {
-        let descriptors = self.device.descriptors();
-        let memory = self.memory.fd().expect("memory of our own");
-        let words = [&descriptors.container, &descriptors.group, &descriptors.device, &memory]
-            .map(|descriptor| descriptor.as_raw_fd().to_string());
-        let [Queue { tail, head, phase, .. }, _] = &self.queues;
-        let admin = [*tail, *head, usize::from(*phase)].map(|word| word.to_string());
+    /// Lets another process, which has nothing but descriptors, use the drive as it runs; and takes it back by the same way.
+    fn hand_over(self) -> Outcome<Drive> {
+        let Drive { device, memory, stride, queues } = self;
+        let address = device.address();
+        let descriptors = device.descriptors();
+        let kept = [descriptors.container, descriptors.group, descriptors.device]
+            .map(|descriptor| descriptor.try_clone_to_owned());
+        device.release();
+        let [container, group, device] = kept;
+        let (container, group, device) = (container?, group?, device?);
+        let numbers = [container.as_raw_fd(), group.as_raw_fd(), device.as_raw_fd()];
+        let file = memory.fd().expect("memory of our own").as_raw_fd();
+        let [Queue { tail, head, phase, .. }, _] = &queues;
         let status = Command::new(std::env::current_exe()?)
-            .args(["successor".to_owned(), self.device.address().to_string(), std::process::id().to_string()])
-            .args([self.memory.iova(0).to_string()])
-            .args(words)
-            .args(admin)
+            .args(["successor".to_owned(), address.to_string(), std::process::id().to_string()])
+            .arg(memory.iova(0).to_string())
+            .args(numbers.map(|number| number.to_string()))
+            .arg(file.to_string())
+            .args([*tail, *head, usize::from(*phase)].map(|word| word.to_string()))
             .status()?;
         if !status.success() {
             return Err("the successor failed".into());
         }
-        self.enable()?;
-        self.write_and_read(0xB7)
+        let device = Device::take_up(address, container, group, device, vec![memory.clone()])?;
+        let mut drive = Drive { device, memory, stride, queues };
+        drive.enable()?;
+        drive.write_and_read(0xB7)?;
+        Ok(drive)
     }
 }
 

@@ -95,7 +95,8 @@ impl Device {
     }
 
     /// Takes up a device that another process opened and handed over, without touching what it does: it goes on reaching what it
-    /// was given. `mapped` is that, as this process has it. The other [releases](Device::release) it.
+    /// was given. `mapped` is that, as this process has it. The other [releases](Device::release) it: from now on this process hears
+    /// of errors and requests.
     ///
     /// # Errors
     /// As for [`Device::open`].
