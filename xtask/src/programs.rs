@@ -72,6 +72,12 @@ pub(crate) fn machines_with_card() -> Result<Command> {
     Ok(command)
 }
 
+/// The machines' program, and rte-rs's example that drives PCIe drives.
+pub(crate) fn machines_with_drive_program() -> Result<(Command, PathBuf)> {
+    build(&["build", "--release", "-p", "rte-rs", "--example", "drive"])?;
+    Ok((machines()?, built("release", "examples/drive")?))
+}
+
 /// `command` with the P4Runtime clients' environments made, and told where they are.
 pub(crate) fn with_clients(mut command: Command) -> Result<Command> {
     command.env("GANTRY_VENVS", python::environments()?);

@@ -11,8 +11,8 @@ use crate::digest;
 use crate::install::{self, Need};
 use crate::package;
 use crate::programs::{
-    cargo, machines, machines_with_card, machines_with_drives, machines_with_gantry, machines_with_gantryctl,
-    pass_signals_on, run, target, with_clients, write_to,
+    cargo, machines, machines_with_card, machines_with_drive_program, machines_with_drives, machines_with_gantry,
+    machines_with_gantryctl, pass_signals_on, run, target, with_clients, write_to,
 };
 
 /// What the host in the virtual machine connects to.
@@ -58,6 +58,8 @@ enum Action {
     MovedDrives,
     /// Gantry in a virtual machine with an IOMMU and drives, and a host in another.
     Card,
+    /// PCIe drives in a virtual machine are driven through VFIO.
+    Vfio,
     /// A seed's runs are compared.
     Digests,
     /// The arm64 package is installed in an aarch64 card, which serves a host.
@@ -109,6 +111,11 @@ impl Action {
             Self::Card => {
                 let mut command = machines_with_card()?;
                 command.arg("card");
+                command
+            }
+            Self::Vfio => {
+                let (mut command, program) = machines_with_drive_program()?;
+                command.arg("vfio").arg(program);
                 command
             }
             Self::Clients => {
@@ -225,6 +232,12 @@ const STEPS: &[Step] = &[
         shows: "gantryctl takes drives from a stock kernel and gives them back, and leaves those in use",
         needs: &[install::MACHINES],
         actions: &[Action::MovedDrives],
+    },
+    Step {
+        name: "vfio",
+        shows: "PCIe drives through VFIO in a virtual machine: kept apart by the IOMMU, reset, handed over, asked for back, refused",
+        needs: &[install::BUILD, install::MACHINES],
+        actions: &[Action::Vfio],
     },
     Step {
         name: "harness",

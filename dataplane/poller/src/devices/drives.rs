@@ -26,9 +26,14 @@ pub(super) fn check(uri: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// A line for the operator.
-pub(super) fn open(name: &str, uri: &str, lcores: usize) -> Result<Box<dyn Attachment>, String> {
+pub(super) fn open(
+    opening: &mut vfio::Opening,
+    name: &str,
+    uri: &str,
+    lcores: usize,
+) -> Result<Box<dyn Attachment>, String> {
     match uri.split_once(':') {
-        Some(("pci", rest)) => Ok(Box::new(vfio::open(name, rest, lcores)?)),
+        Some(("pci", rest)) => Ok(Box::new(vfio::open(opening, name, rest, lcores)?)),
         Some(("vfio-user", _)) => Ok(Box::new(vfio_user::open(name, &Uri::parse(uri)?)?)),
         // `mem:` and `file:`; it knows what to say of the others.
         _ => {

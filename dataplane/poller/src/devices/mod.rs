@@ -14,12 +14,13 @@ use crate::port::DpdkQueue;
 pub(crate) struct Devices {
     eal: Eal,
     lcores: usize,
+    opening: vfio::Opening,
 }
 
 impl Devices {
     /// Devices for this many lcores.
     pub(crate) fn new(eal: Eal, lcores: usize) -> Self {
-        Self { eal, lcores }
+        Self { eal, lcores, opening: vfio::Opening::default() }
     }
 }
 
@@ -40,7 +41,7 @@ impl Environment for Devices {
     }
 
     fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
-        let opened = drives::open(name, uri, self.lcores);
+        let opened = drives::open(&mut self.opening, name, uri, self.lcores);
         match &opened {
             Ok(_) => tracing::info!(drive = name, uri, "drive open"),
             // Every few seconds while it is not there; control hears of it once.

@@ -1,5 +1,6 @@
 //! `pci:ADDRESS`: a PCIe drive through VFIO, in an IOMMU container of its own (NVMe PCIe Transport 1.0).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -12,6 +13,9 @@ use rte_rs::vfio::{self, Device, PciAddress};
 
 /// How often a drive is asked whether it is there: a load across PCIe and a system call.
 const ASKED_EVERY: Duration = Duration::from_millis(1);
+
+/// What housekeeping waits for a drive to be opened. A reset by FLR takes 100 ms.
+const OPEN_WAIT: Duration = Duration::from_secs(1);
 
 /// What housekeeping waits for a reset. One that takes longer goes on by itself.
 const RESET_WAIT: Duration = Duration::from_millis(500);
@@ -52,13 +56,42 @@ impl Registers for Answering {
     }
 }
 
+/// Drives that the kernel is not done opening.
+#[derive(Default)]
+pub(super) struct Opening(BTreeMap<PciAddress, Receiver<Result<Device, vfio::Error>>>);
+
+impl Opening {
+    /// Opens a drive on a thread: the kernel resets it first, and a drive may take long over that. One that takes longer than
+    /// [`OPEN_WAIT`] is had by who asks again.
+    fn open(&mut self, address: PciAddress) -> Result<Device, String> {
+        let (end, wait) = match self.0.remove(&address) {
+            Some(end) => (end, Duration::ZERO),
+            None => {
+                let (opened, end) = channel();
+                let open = move || drop(opened.send(Device::open(address, vfio::Error::NVME)));
+                let thread = std::thread::Builder::new().name("vfio-open".into()).spawn(open);
+                thread.map_err(|error| format!("{address}: no thread to open it on: {error}"))?;
+                (end, OPEN_WAIT)
+            }
+        };
+        match end.recv_timeout(wait) {
+            Ok(opened) => opened.map_err(|error| error.to_string()),
+            Err(RecvTimeoutError::Timeout) => {
+                self.0.insert(address, end);
+                Err(format!("{address} is still being opened: the kernel resets it; it is asked for again"))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(format!("{address}: opening it panicked")),
+        }
+    }
+}
+
 /// Opens the drive that stands behind `pci:`, for as many queue pairs as there are `lcores`.
 ///
 /// # Errors
 /// A line for the operator.
-pub(super) fn open(name: &str, rest: &str, lcores: usize) -> Result<Attached, String> {
+pub(super) fn open(opening: &mut Opening, name: &str, rest: &str, lcores: usize) -> Result<Attached, String> {
     let address = parse(rest)?;
-    let device = Device::open(address, vfio::Error::NVME).map_err(|error| error.to_string())?;
+    let device = opening.open(address)?;
     // A register of a drive that does not answer reads as all ones: bring-up says so.
     let stride = 4_usize << (device.bar0().load_u32(CAP_UPPER) & 0xF);
     let (needed, found) = (DOORBELLS + 2 * (lcores + 1) * stride, device.bar0().length());
@@ -192,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_drive_that_is_not_there_is_refused_with_one_line() {
-        let refused = open("d0", "ffff:ff:1f.7", 1).err().unwrap();
+        let refused = open(&mut Opening::default(), "d0", "ffff:ff:1f.7", 1).err().unwrap();
         let line = "there is no PCI device ffff:ff:1f.7: `gantryctl drive list` shows those there are";
         assert_eq!(refused, line);
     }
