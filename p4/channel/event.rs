@@ -45,6 +45,9 @@ pub enum EventKind {
     /// The drive takes no commands until it has been reset; [`EventKind::DriveFailed`] follows when its commands have ended.
     /// Object: drive.
     DriveStopped = 10,
+    /// What a drive's SMART / Health or Error Information log says: every half minute, and at once when it reports something.
+    /// Object: drive; reason: the log page identifier. Tail: the log, at most 4 KiB.
+    DriveLog = 11,
 }
 
 /// Reason of [`EventKind::DriveFailed`]: the drive is not there, and is waited for.
@@ -66,6 +69,7 @@ impl EventKind {
             DriveSlow,
             DriveKnown,
             DriveStopped,
+            DriveLog,
         ]
         .into_iter()
         .find(|k| *k as u16 == n)

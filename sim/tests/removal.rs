@@ -4,11 +4,13 @@
 mod story;
 
 use gantry_control::{DriveState, Namespace, Notice};
-use gantry_drive::{Action, Rule};
-use gantry_sim::host::{Done, Io, IoKind, State};
+use gantry_drive::{Action, MediaError, Rule};
+use gantry_sim::host::{Command, Data, Done, Io, IoKind, State};
 use gantry_sim::world::World;
-use gantry_wire::nvme::{Nsid, Status};
+use gantry_wire::nvme::log::{ErrorEntry, SmartHealth};
+use gantry_wire::nvme::{Cid, Nsid, Sqe, Status, admin};
 use story::{NQN, SECOND, configuration, connect, plug, settled, sizes, world, world_of};
+use zerocopy::FromBytes;
 
 fn io(kind: IoKind, nsid: u32, slba: u64, data: Vec<u8>, tag: u64) -> Io {
     Io { queue: 1, kind, nsid, slba, blocks: 8, data, tag }
@@ -416,5 +418,67 @@ fn namespaces_come_go_and_change_size() {
     assert_eq!(world.host(host).namespaces()[0].blocks, 1_000);
     let beyond = run_one(&mut world, host, io(IoKind::Read, 1, 1_000, Vec::new(), 4));
     assert_eq!(beyond.status.code(), Status::LBA_OUT_OF_RANGE.code());
+    ends_well(world, host);
+}
+
+/// A host's Get Log Page of the admin queue.
+fn log(world: &mut World, host: usize, lid: u32, nsid: u32, bytes: u32, tag: u64) -> Vec<u8> {
+    let mut sqe = Sqe::new(admin::LOG_PAGE, Cid(0), Nsid(nsid));
+    sqe.cdw10 = (lid | (bytes / 4 - 1) << 16).into();
+    world.host(host).submit_command(Command { queue: 0, sqe, data: Data::ToHost(bytes), tag }).unwrap();
+    let mut done = None;
+    assert!(world.run_until(SECOND, |world| {
+        done = world.host(host).poll_completion().filter(|done| done.tag == tag);
+        done.is_some()
+    }));
+    let done = done.unwrap();
+    assert_eq!(done.status, Status::SUCCESS);
+    done.data
+}
+
+/// A drive's SMART and error logs reach its hosts, of one namespace and of the controller, and a warning is told to a host
+/// that asked.
+#[test]
+fn health_and_errors_are_passed_on() {
+    let mut world = two_drives(1, 113);
+    let host = connect(&mut world, 1500, 1, 32);
+    let faults = world.card().faults("d0").unwrap();
+    faults.lock().media_errors.push(MediaError { nsid: Nsid(1), slba: 100, blocks: 1, reads: true, writes: false });
+    for tag in 0..3 {
+        assert!(!run_one(&mut world, host, io(IoKind::Read, 1, 96, Vec::new(), tag)).status.is_success());
+    }
+    world.run_for(31 * SECOND);
+    let health = |world: &mut World, nsid: u32| {
+        let log = log(world, host, 2, nsid, 512, 1 << 32 | u64::from(nsid));
+        SmartHealth::read_from_bytes(&log).unwrap()
+    };
+    let errors = |health: &SmartHealth| u128::from_le_bytes(health.media_errors);
+    let (first, second, both) = (health(&mut world, 1), health(&mut world, 2), health(&mut world, u32::MAX));
+    assert_eq!((errors(&first), errors(&second), errors(&both)), (3, 0, 3));
+    let entries = log(&mut world, host, 1, u32::MAX, 256, 10);
+    let entries = <[ErrorEntry]>::ref_from_bytes(&entries).unwrap();
+    let newest = &entries[0];
+    assert_eq!((newest.nsid.get(), newest.lba.get(), newest.cid.get()), (1, 96, 0xffff));
+    assert!(newest.error_count > entries[1].error_count);
+
+    let mut sqe = Sqe::new(admin::SET_FEATURES, Cid(0), Nsid(0));
+    (sqe.cdw10, sqe.cdw11) = (0x0b.into(), (1 << 11 | 1 << 8 | 1 << 1).into());
+    world.host(host).submit_command(Command { queue: 0, sqe, data: Data::None, tag: 11 }).unwrap();
+    world.run_for(SECOND / 100);
+    let told = world.host(host).counters().async_events;
+    world.card().warn("d1", 1 << 1);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.host(host).counters().async_events, told + 1, "its temperature, for which it asked");
+    world.card().warn("d0", 1 << 0);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.host(host).counters().async_events, told + 1, "its spare, for which it did not");
+    // A new control knows what the one before did.
+    world.kill_control();
+    world.run_for(2 * SECOND);
+    let (first, second, both) = (health(&mut world, 1), health(&mut world, 2), health(&mut world, u32::MAX));
+    assert_eq!((first.critical_warning, second.critical_warning, both.critical_warning), (1, 2, 3));
+    assert_eq!(errors(&both), 3);
+    assert_eq!(world.host(host).counters().async_events, told + 1);
+    while world.host(host).poll_completion().is_some() {}
     ends_well(world, host);
 }

@@ -4,7 +4,7 @@
 //! device stops nothing else. The data plane outlives control: it takes what it has already as done, and refuses what it
 //! has with another device or URI.
 
-use crate::nvmf::Entry;
+use crate::nvmf::{Entry, Logs};
 use crate::transaction::{Operation, Then, Transaction};
 use crate::{Configuration, Control, Notice};
 use gantry::channel::event::{DriveLimits, DriveNamespace, NamespaceHints};
@@ -65,6 +65,8 @@ pub(crate) struct Plan {
     pub(crate) drives: Vec<Drive>,
     /// What drives are, or were when they last served.
     pub(crate) known: Vec<Option<Box<Geometry>>>,
+    /// What their logs say: SMART / Health, and error information.
+    pub(crate) logs: Vec<Logs>,
     /// How often a drive came up or went down; it grows from one control to the next.
     pub(crate) changes: u64,
     /// Drives that the data plane has under this configuration's numbers. What it tells of a number before that may be
@@ -80,6 +82,7 @@ impl Plan {
             ports: vec![None; configuration.ports.len()],
             drives: configuration.drives.iter().map(|_| Drive::Opening).collect(),
             known: configuration.drives.iter().map(|_| None).collect(),
+            logs: configuration.drives.iter().map(|_| Logs::default()).collect(),
             changes: configuration.epoch << 32,
             added: vec![false; configuration.drives.len()],
             under_way: 0,
@@ -274,7 +277,7 @@ impl Control {
                 }
             }
             Then::Connected { qpn, punt } => self.connect_refused(qpn, punt, text),
-            Then::AccessChanged { cntlid } => {
+            Then::Told { cntlid } => {
                 let what = format!("what controller {cntlid} is to be told");
                 self.notices.push(Notice::Refused { what, text: text.to_owned() });
             }

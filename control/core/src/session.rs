@@ -314,6 +314,7 @@ impl Control {
                 self.drive_failed(object, event.reason.get(), &String::from_utf8_lossy(tail));
             }
             Some(EventKind::DriveKnown) => return self.drive_known(object, tail),
+            Some(EventKind::DriveLog) => self.drive_logged(object, event.reason.get(), tail),
             Some(EventKind::DriveStopped) => self.drive_stopped(object),
             Some(EventKind::DriveSlow) => self.drive_slow(object),
             Some(EventKind::PortUp) => self.port_up(object, tail),
@@ -334,7 +335,7 @@ impl Control {
             Then::QpCreated { comm_id, reserved } => self.qp_created(comm_id, reserved),
             Then::Answered { .. } | Then::Remembered | Then::Ended => {}
             Then::Connected { qpn, .. } => self.connect_committed(qpn),
-            Then::NamespacesChanged { cntlid, .. } | Then::AccessChanged { cntlid } => self.deliver(cntlid),
+            Then::NamespacesChanged { cntlid, .. } | Then::Told { cntlid } => self.deliver(cntlid),
             Then::Tables { ticket, operations } => self.tables_committed(ticket, operations),
             Then::TablesReplayed(operations) => self.tables_replayed(operations),
         }

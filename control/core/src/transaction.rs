@@ -74,8 +74,8 @@ pub(crate) enum Then {
     Connected { qpn: u32, punt: u32 },
     /// Namespaces that came and went under a controller's feet; what is added, and the entries that it had of them.
     NamespacesChanged { cntlid: u16, before: Vec<(u32, Option<Entry>)> },
-    /// Namespaces of a controller that can be reached, or cannot, other than before.
-    AccessChanged { cntlid: u16 },
+    /// Something that a controller's host is to be told of.
+    Told { cntlid: u16 },
     /// What a controller remembers, by itself.
     Remembered,
     /// The end of QPs and controllers.

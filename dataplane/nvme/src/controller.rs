@@ -17,6 +17,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use gantry_dma::Region;
 use gantry_wire::nvme::feature::AsyncEvent;
+use gantry_wire::nvme::log::lid;
 use gantry_wire::nvme::prp_sgl::PAGE;
 use gantry_wire::nvme::register::{self, Aqa, Cap, Cc, Crto, Csts};
 use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, admin, identify};
@@ -48,6 +49,13 @@ pub enum Event {
     Failed(Failure),
     /// The drive reported something; its log has been read, so that it can report the next.
     AsyncEvent(#[serde(with = "number")] AsyncEvent),
+    /// A log of [`Controller::read_logs`].
+    Log {
+        /// Its identifier.
+        log: u8,
+        /// What it says.
+        page: Vec<u8>,
+    },
     /// [`Controller::inventory`] has other namespaces than before.
     NamespacesChanged,
     /// A command of [`Controller::submit_admin`] was answered.
@@ -259,6 +267,15 @@ impl Controller {
         Ok(ticket)
     }
 
+    /// Asks a drive that is ready for its SMART / Health and Error Information logs, which [`Event::Log`] brings, unless it
+    /// is being asked already. A drive that refuses has none.
+    pub fn read_logs(&mut self) {
+        let asked = |job: &Job| matches!(job, Job::OwnersLog(_));
+        if self.is_ready() && !self.jobs.queue.iter().any(asked) {
+            self.jobs.queue.extend([Job::OwnersLog(lid::SMART_HEALTH), Job::OwnersLog(lid::ERROR_INFORMATION)]);
+        }
+    }
+
     /// Gives the drive up, as a lcore asks for whose command expired ([`Reason::IoTimeout`]).
     pub fn fail(&mut self, now_ns: u64, reason: Reason) {
         if !matches!(self.state, State::Stopped | State::Disabling { then: Then::Fail(_), .. }) {
@@ -445,8 +462,13 @@ impl Controller {
                 let mut page = [0; identify::LEN];
                 self.memory.read(self.offset + 2 * PAGE, &mut page);
                 self.jobs.answer(job, &cqe, &page)?;
-                if let Job::ReadLog(event) = job {
-                    self.events.push_back(Event::AsyncEvent(event));
+                match job {
+                    Job::ReadLog(event) => self.events.push_back(Event::AsyncEvent(event)),
+                    Job::OwnersLog(log) if cqe.status().is_success() => {
+                        let page = page[..self.jobs.log_length(log) as usize].to_vec();
+                        self.events.push_back(Event::Log { log, page });
+                    }
+                    _ => {}
                 }
                 Ok(())
             }

@@ -10,7 +10,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use gantry_wire::nvme::feature::{AsyncEvent, NumberOfQueues, aec, fid};
 use gantry_wire::nvme::identify::{self, IdentifyController, IdentifyControllerNvm, IdentifyNamespace, NsidList, cns};
-use gantry_wire::nvme::log::lid;
+use gantry_wire::nvme::log::{ErrorEntry, SmartHealth, lid};
 use gantry_wire::nvme::register::Cap;
 use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, admin};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,8 @@ pub(crate) enum Job {
     CreateCq(u16),
     CreateSq(u16),
     ReadLog(#[serde(with = "number")] AsyncEvent),
+    /// A log that the owner asked for.
+    OwnersLog(u8),
     /// Namespaces are looked for one by one.
     Walk,
     /// The namespaces found become the inventory's.
@@ -77,6 +79,8 @@ pub(crate) struct Jobs {
     oaes: u32,
     /// AERL + 1.
     pub(crate) async_limit: u16,
+    /// ELPE + 1, as many as a page holds.
+    error_entries: u8,
     found: Vec<Namespace>,
     #[serde(with = "number")]
     left_out: Vec<(Nsid, Unusable)>,
@@ -96,7 +100,7 @@ impl Job {
             Job::EventConfiguration => "Set Features Asynchronous Event Configuration",
             Job::CreateCq(_) => "Create I/O Completion Queue",
             Job::CreateSq(_) => "Create I/O Submission Queue",
-            Job::ReadLog(_) => "Get Log Page",
+            Job::ReadLog(_) | Job::OwnersLog(_) => "Get Log Page",
             Job::Walk | Job::Adopt | Job::BecomeReady | Job::SayNamespacesChanged => "no command",
         }
     }
@@ -138,6 +142,14 @@ impl Jobs {
     /// CNS 03 came with NVMe 1.3.
     fn asks_for_descriptors(&self) -> bool {
         (self.version >= VERSION_1_3 || self.command_sets) && !self.quirks.no_descriptors
+    }
+
+    /// Bytes of a log that the owner may ask for.
+    pub(crate) fn log_length(&self, log: u8) -> u32 {
+        match log {
+            lid::ERROR_INFORMATION => u32::from(self.error_entries.max(1)) * size_of::<ErrorEntry>() as u32,
+            _ => size_of::<SmartHealth>() as u32,
+        }
     }
 
     /// An asynchronous event came: reading its log lets the controller send the next of that type.
@@ -197,6 +209,13 @@ impl Jobs {
             // Physically contiguous, no interrupts: the queue is polled (§5.4, §5.5).
             Job::CreateCq(qid) => create(admin::CREATE_IO_CQ, qid, addresses.cq, 1),
             Job::CreateSq(qid) => create(admin::CREATE_IO_SQ, qid, addresses.sq, 1 | u32::from(qid) << 16),
+            Job::OwnersLog(log) => {
+                let mut sqe = Sqe::new(admin::LOG_PAGE, cid, Nsid::ALL);
+                sqe.set_prps(page, 0);
+                // Retaining events: those are read and cleared by themselves.
+                sqe.cdw10 = (u32::from(log) | 1 << 15 | (self.log_length(log) / 4 - 1) << 16).into();
+                sqe
+            }
             Job::ReadLog(event) => {
                 let mut sqe = Sqe::new(admin::LOG_PAGE, cid, Nsid::ALL);
                 sqe.set_prps(page, 0);
@@ -217,7 +236,9 @@ impl Jobs {
         if !status.is_success() {
             return match job {
                 // Not every drive has them; without the events and the logs it still serves.
-                Job::Limits | Job::Descriptors(_) | Job::EventConfiguration | Job::ReadLog(_) => Ok(()),
+                Job::Limits | Job::Descriptors(_) | Job::EventConfiguration | Job::ReadLog(_) | Job::OwnersLog(_) => {
+                    Ok(())
+                }
                 Job::ActiveNamespaces { after: Nsid(0) } => {
                     self.walk();
                     Ok(())
@@ -264,6 +285,7 @@ impl Jobs {
         if controller.cntrltype > 1 {
             return Err(Reason::ControllerType { cntrltype: controller.cntrltype });
         }
+        self.error_entries = controller.elpe.saturating_add(1).min((identify::LEN / size_of::<ErrorEntry>()) as u8);
         let io_entries = self.inventory.io_entries;
         self.inventory = Inventory::of(controller, self.version, self.mpsmin, self.quirks);
         self.inventory.io_entries = io_entries;

@@ -368,6 +368,13 @@ impl Card {
         }
     }
 
+    /// A drive raises critical warnings (SMART / Health), and reports them to whoever asked for that.
+    pub fn warn(&mut self, name: &str, critical_warning: u8) {
+        if let Some(drive) = self.slots.find(name) {
+            drive.lock().model().warn(critical_warning);
+        }
+    }
+
     /// A drive's namespace gets another size, no larger than it was made with.
     pub fn set_blocks(&mut self, name: &str, nsid: Nsid, blocks: u64) {
         if let Some(drive) = self.slots.find(name) {

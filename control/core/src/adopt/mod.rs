@@ -74,7 +74,11 @@ impl Control {
                 match EventKind::from_u16(event.kind.get()) {
                     // Ports and drives are told as events, and nothing hangs on them yet.
                     Some(
-                        EventKind::PortUp | EventKind::DriveReady | EventKind::DriveKnown | EventKind::DriveFailed,
+                        EventKind::PortUp
+                        | EventKind::DriveReady
+                        | EventKind::DriveKnown
+                        | EventKind::DriveLog
+                        | EventKind::DriveFailed,
                     ) => {
                         self.handle_event(event, tail)?;
                     }

@@ -86,12 +86,17 @@ impl Control {
             }
             controller.events.inaccessible = now;
             self.raise(cntlid, AsyncEvent::ANA_CHANGED);
-            match self.remember(cntlid) {
-                Some(remember) => {
-                    self.transactions.submit(&mut self.session, vec![remember], Then::AccessChanged { cntlid });
-                }
-                None => self.deliver(cntlid),
+            self.tell(cntlid);
+        }
+    }
+
+    /// Tells a controller's host what was raised, once the data plane remembers that it happened.
+    pub(super) fn tell(&mut self, cntlid: u16) {
+        match self.remember(cntlid) {
+            Some(remember) => {
+                self.transactions.submit(&mut self.session, vec![remember], Then::Told { cntlid });
             }
+            None => self.deliver(cntlid),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::features::KEEP_ALIVE_GRANULARITY_MS;
 use super::property::version;
-use super::{Controller, MAXCMD, Reply, Request, Subsystem, access, events};
+use super::{Controller, MAXCMD, Reply, Request, Subsystem, access, events, health};
 use crate::hash::fnv1a;
 use crate::plan::Geometry;
 use crate::{Control, Namespace};
@@ -22,8 +22,8 @@ const CTRATT: u32 = 1 << 0 | 1 << 6;
 const CMIC: u8 = 1 << 0 | 1 << 1;
 /// CMIC: asymmetric namespace access.
 const CMIC_ANA: u8 = 1 << 3;
-/// LPA: log page 05, extended data (offsets and 32-bit lengths).
-const LPA: u8 = 1 << 1 | 1 << 2;
+/// LPA: SMART / Health of a namespace's drive, log page 05, extended data (offsets and 32-bit lengths).
+const LPA: u8 = 1 << 0 | 1 << 1 | 1 << 2;
 /// CNTRLTYPE.
 const TYPE_IO: u8 = 1;
 const TYPE_DISCOVERY: u8 = 2;
@@ -75,7 +75,7 @@ impl Control {
         page.lpa = LPA;
         page.aerl = events::AERL;
         page.acl = 3;
-        page.elpe = 0;
+        page.elpe = health::ERRORS_MAX as u8 - 1;
         page.kas = ((KEEP_ALIVE_GRANULARITY_MS / 100) as u16).into();
         page.maxcmd = MAXCMD.into();
         page.sgls = (sgls::SUPPORTED | sgls::KEYED | sgls::OFFSET).into();

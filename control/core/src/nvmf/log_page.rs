@@ -5,16 +5,12 @@ use crate::Control;
 use gantry::channel::CAPSULE_DATA_MAX;
 use gantry_wire::nvme::identify::set_text;
 use gantry_wire::nvme::log::{
-    CHANGED_NAMESPACES_MAX, CHANGED_NAMESPACES_OVERFLOW, CommandsSupported, ErrorEntry, FirmwareSlot, SmartHealth,
-    effects, lid,
+    CHANGED_NAMESPACES_MAX, CHANGED_NAMESPACES_OVERFLOW, CommandsSupported, ErrorEntry, FirmwareSlot, effects, lid,
 };
-use gantry_wire::nvme::{Nsid, Status, admin, nvm};
+use gantry_wire::nvme::{Status, admin, nvm};
 use std::collections::BTreeSet;
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromZeros, IntoBytes};
-
-/// Room temperature, in kelvin: a card has no sensor that means anything to a host.
-const TEMPERATURE: u16 = 293;
 
 impl Control {
     pub(super) fn get_log_page(&mut self, cntlid: u16, request: &Request<'_>) -> Reply {
@@ -30,16 +26,19 @@ impl Control {
         let controller = self.controllers.find(cntlid).expect("a bound queue has its controller");
         let subsystem = controller.subsystem;
         let page = match (subsystem, sqe.lid()) {
+            (Subsystem::Nvm(at), lid::ERROR_INFORMATION) => self.error_log(controller, at),
             (_, lid::ERROR_INFORMATION) => ErrorEntry::new_zeroed().as_bytes().to_vec(),
             (Subsystem::Discovery, lid::DISCOVERY) => self.discovery_log(&controller.host_nqn),
-            (Subsystem::Nvm(_), lid::SMART_HEALTH) if matches!(sqe.nsid(), Nsid(0) | Nsid::ALL) => smart_health(),
+            (Subsystem::Nvm(at), lid::SMART_HEALTH) => match self.health_log(controller, at, sqe.nsid()) {
+                Ok(log) => log,
+                Err(status) => return status.into(),
+            },
             (Subsystem::Nvm(_), lid::FIRMWARE_SLOT) => firmware_slot(),
             (Subsystem::Nvm(_), lid::CHANGED_NAMESPACES) => self.changed_namespaces(cntlid, sqe.log_retain()),
             (Subsystem::Nvm(at), lid::COMMANDS_SUPPORTED) => self.commands_supported(at),
             (Subsystem::Nvm(at), lid::ANA) if self.reports_access(subsystem) => {
                 self.access_log(controller, at, (sqe.cdw10.get() >> 8) as u8 & 0x7f)
             }
-            (Subsystem::Nvm(_), lid::SMART_HEALTH) => return Status::INVALID_FIELD.into(),
             _ => return Status::INVALID_LOG_PAGE.into(),
         };
         let Some(rest) = usize::try_from(offset).ok().and_then(|offset| page.get(offset..)) else {
@@ -102,14 +101,6 @@ impl Control {
         commands.extend(optional.iter().filter(|(bit, _)| offered & bit != 0).map(|(_, command)| *command));
         commands
     }
-}
-
-fn smart_health() -> Vec<u8> {
-    let mut log = SmartHealth::new_zeroed();
-    log.composite_temperature = TEMPERATURE.into();
-    log.available_spare = 100;
-    log.available_spare_threshold = 10;
-    log.as_bytes().to_vec()
 }
 
 fn firmware_slot() -> Vec<u8> {

@@ -10,12 +10,14 @@ mod connect;
 mod discovery;
 mod events;
 mod features;
+mod health;
 mod identify;
 mod log_page;
 mod property;
 mod remember;
 
 pub(crate) use connect::HeldConnect;
+pub(crate) use health::Logs;
 
 use crate::random::Random;
 use crate::transaction::{Operation, Then};
@@ -29,6 +31,7 @@ use gantry_wire::fabrics::{Command, DISCOVERY_NQN};
 use gantry_wire::nvme::{Sqe, Status};
 use property::Properties;
 use std::collections::BTreeMap;
+use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::{U16, U32};
 
 /// Most entries of a queue (MAXCMD, CAP.MQES + 1): bounds what one host can have outstanding on one QP.
@@ -53,6 +56,11 @@ pub(crate) enum Subsystem {
 
 /// An entry of the data plane's command table, as it was asked for.
 pub(crate) type Entry = [u8; size_of::<NamespaceAdd>()];
+
+/// The drive's NSID in an entry.
+fn drive_nsid(entry: &Entry) -> u32 {
+    NamespaceAdd::ref_from_bytes(entry).expect("an entry is its body").drive_nsid.get()
+}
 
 /// One controller.
 #[derive(Debug)]

@@ -84,7 +84,7 @@ fn identify_controller() {
     assert_eq!(page.oncs.get(), 0x0c, "drive b offers no Compare, nobody offers more than the data plane carries");
     assert_eq!(page.vwc & 1, 1);
     assert_eq!((page.awun.get(), page.awupf.get()), (0, 0), "what holds for both: drive a promises one block");
-    assert_eq!((page.aerl, page.lpa, page.oaes.get()), (3, 6, 1 << 8 | 1 << 11));
+    assert_eq!((page.aerl, page.lpa, page.oaes.get()), (3, 7, 1 << 8 | 1 << 11));
     assert_eq!((page.cmic, page.anacap, page.anagrpmax.get(), page.nanagrpid.get()), (0b1011, 0b101, 2, 2));
     assert_ne!(page.anatt, 0);
     assert_eq!(page.ver.get(), 0x0002_0000);

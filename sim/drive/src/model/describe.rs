@@ -201,6 +201,7 @@ impl Model {
 
     fn smart(&self) -> SmartHealth {
         let mut smart = SmartHealth::new_zeroed();
+        smart.critical_warning = self.critical_warning;
         let count = |value: u64| u128::from(value).to_le_bytes();
         // Thousands of 512 bytes, rounded up.
         let units = |bytes: u64| count(bytes.div_ceil(512 * 1000));

@@ -23,6 +23,7 @@ use crate::{Action, Defect, Error, Faults, Identity, Traits};
 use describe::ErrorLog;
 use gantry_dma::{AddressSpace, Region};
 use gantry_wire::nvme::feature::{AsyncEvent, aec, fid};
+use gantry_wire::nvme::log::lid;
 use gantry_wire::nvme::prp_sgl::PAGE;
 use gantry_wire::nvme::register::{self, Aqa, Cap, Cc, Crto, Csts};
 use gantry_wire::nvme::{Cid, Cqe, Nsid, Sqe, Status, admin as opcode};
@@ -120,6 +121,7 @@ pub struct Model {
     /// Event types that wait for their log to be read, a bit each.
     masked: u8,
     changed: Vec<Nsid>,
+    critical_warning: u8,
     features: BTreeMap<u8, u32>,
     queues_granted: Option<(u16, u16)>,
     /// When CSTS.RDY follows CC.EN, until it has.
@@ -167,6 +169,7 @@ impl Model {
             events: VecDeque::new(),
             masked: 0,
             changed: Vec::new(),
+            critical_warning: 0,
             features: BTreeMap::new(),
             queues_granted: None,
             ready_at_ns: None,
@@ -245,6 +248,15 @@ impl Model {
         assert!((1..=self.shape.blocks[at]).contains(&blocks), "{blocks} blocks of {}", self.shape.blocks[at]);
         self.parts[at].blocks = blocks;
         self.set_active(nsid, true);
+    }
+
+    /// Sets the critical warnings of SMART / Health, and reports those that the host asked to hear of.
+    pub fn warn(&mut self, critical_warning: u8) {
+        self.critical_warning = critical_warning;
+        let asked = self.features.get(&fid::ASYNC_EVENT_CONFIGURATION).copied().unwrap_or(0);
+        if asked & u32::from(critical_warning) != 0 {
+            self.raise(AsyncEvent { kind: 1, information: 0, log: lid::SMART_HEALTH });
+        }
     }
 
     /// Reports an asynchronous event to the host, now or when it next asks (§5.2).

@@ -301,7 +301,7 @@ impl Plane {
             EventKind::DriveReady => drop(self.drive_states.insert(object, Ok(()))),
             EventKind::DriveFailed => drop(self.drive_states.insert(object, Err(tail.to_vec()))),
             EventKind::QpRetired | EventKind::PortUp | EventKind::DriveSlow => {}
-            EventKind::DriveKnown | EventKind::DriveStopped => {}
+            EventKind::DriveKnown | EventKind::DriveStopped | EventKind::DriveLog => {}
         }
         self.send(event_frame(kind, object, reason, tail));
         self.pump();

@@ -14,6 +14,7 @@ mod told;
 mod ways;
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -54,6 +55,9 @@ const ABSENT_MAX_NS: u64 = 4_000_000_000;
 /// How long a drive that is to go gets to confirm that it is disabled: somebody waits for it to be let go of.
 const LEAVE_NS: u64 = 500_000_000;
 
+/// How often its logs are read.
+const LOGS_NS: u64 = 30_000_000_000;
+
 /// Where a drive is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
@@ -88,6 +92,9 @@ pub(super) struct Drive {
     failures: u32,
     /// Why it does not serve, in words.
     failure: String,
+    /// Its logs as they were last read, by identifier, and when they are read again.
+    logs: BTreeMap<u8, Vec<u8>>,
+    logs_at_ns: u64,
     /// It has not confirmed that it is disabled, and reaches no memory.
     cut_off: bool,
     /// It serves no more and is being disabled, which control knows.
@@ -116,6 +123,8 @@ impl Drive {
             looks: 0,
             failures: 0,
             failure: String::new(),
+            logs: BTreeMap::new(),
+            logs_at_ns: 0,
             cut_off: false,
             stopping: false,
             leave_by_ns: None,
@@ -289,10 +298,18 @@ impl<E: Environment> Housekeeping<E> {
             Some(Event::Ready) => self.drive_ready(now_ns, number),
             Some(Event::Failed(failure)) => self.drive_failed(now_ns, number, &failure),
             Some(Event::NamespacesChanged) => self.namespaces_changed(now_ns, number),
-            // Events that lead to nothing else are the log's.
-            Some(Event::AsyncEvent(_) | Event::AdminCompleted { .. } | Event::ShutDown) | None => {}
+            // What it is about may be in the logs that hosts are given.
+            Some(Event::AsyncEvent(_)) => controller.read_logs(),
+            Some(Event::Log { log, page }) => self.drive_logged(number, log, page),
+            Some(Event::AdminCompleted { .. } | Event::ShutDown) | None => {}
         }
         let drive = self.drives.get_mut(&number).expect("the drive that is polled");
+        if let (State::Ready { .. }, Some(Attached { controller, .. })) = (&drive.state, &mut drive.attached)
+            && now_ns >= drive.logs_at_ns
+        {
+            drive.logs_at_ns = now_ns.saturating_add(LOGS_NS);
+            controller.read_logs();
+        }
         if let (State::Ready { .. }, Some(Attached { controller, .. })) = (&drive.state, &drive.attached)
             && !controller.is_ready()
             && !core::mem::replace(&mut drive.stopping, true)
@@ -318,6 +335,9 @@ impl<E: Environment> Housekeeping<E> {
         let drive = &self.drives[&number];
         let known = drive.known.as_ref().map(|known| known.describe(&self.remarks(number)));
         let (text, reason, drive_state) = (drive.failure.clone(), drive.failure_reason(), drive.state.clone());
+        for (log, page) in self.drives[&number].logs.clone() {
+            self.event(EventKind::DriveLog, log.into(), number.into(), &page);
+        }
         match drive_state {
             State::Ready { .. } => {
                 let tail = known.expect("a drive that serves is known");
@@ -415,6 +435,15 @@ impl<E: Environment> Housekeeping<E> {
         let known = self.drives[&number].known.as_ref().expect("a drive that serves is known");
         let tail = known.describe(&self.remarks(number));
         self.event(EventKind::DriveReady, 0, number.into(), &tail);
+    }
+
+    /// A drive's log was read: control hears of it, when it says something else than before.
+    fn drive_logged(&mut self, number: u16, log: u8, page: Vec<u8>) {
+        let drive = self.drives.get_mut(&number).expect("the drive whose log was read");
+        if drive.logs.get(&log) != Some(&page) {
+            self.event(EventKind::DriveLog, log.into(), number.into(), &page);
+            self.drives.get_mut(&number).expect("as before").logs.insert(log, page);
+        }
     }
 
     /// Namespaces of a drive that serves came, went, or have another size: lcores and control hear of it.

@@ -18,6 +18,9 @@ pub(in crate::housekeeping) struct DriveState {
     looks: u32,
     failures: u32,
     failure: String,
+    /// By identifier.
+    logs: BTreeMap<u8, Vec<u8>>,
+    logs_at_ns: u64,
     cut_off: bool,
     stopping: bool,
     leave_by_ns: Option<u64>,
@@ -46,6 +49,8 @@ impl DriveState {
             looks,
             failures,
             failure,
+            logs,
+            logs_at_ns,
             cut_off,
             stopping,
             leave_by_ns,
@@ -80,6 +85,8 @@ impl DriveState {
             looks,
             failures,
             failure,
+            logs,
+            logs_at_ns,
             cut_off,
             stopping,
             leave_by_ns,
@@ -90,8 +97,8 @@ impl DriveState {
 impl Drive {
     /// Tells a successor everything but the attachment, which it is handed.
     pub(in crate::housekeeping) fn tell(&self, regions: &mut Regions) -> DriveState {
-        let Self { name, uri, memory, attached, state, known, failure, .. } = self;
-        let Self { looks, failures, cut_off, stopping, leave_by_ns, .. } = *self;
+        let Self { name, uri, memory, attached, state, known, failure, logs, .. } = self;
+        let Self { looks, failures, logs_at_ns, cut_off, stopping, leave_by_ns, .. } = *self;
         DriveState {
             name: name.clone(),
             uri: uri.clone(),
@@ -102,6 +109,8 @@ impl Drive {
             looks,
             failures,
             failure: failure.clone(),
+            logs: logs.clone(),
+            logs_at_ns,
             cut_off,
             stopping,
             leave_by_ns,
