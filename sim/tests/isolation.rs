@@ -251,7 +251,9 @@ fn a_flood_for_a_silent_drive_takes_no_slots_that_others_need() {
     assert_eq!(count(&mut world, Counter::Interrupted), 0, "none has waited for a second");
     rest(&mut world, &mut all);
     world.run_for(SECOND + SECOND / 10);
-    assert!(count(&mut world, Counter::Interrupted) > 100, "{}", count(&mut world, Counter::Interrupted));
+    // Until an eighth of the slots is free again.
+    let interrupted = count(&mut world, Counter::Interrupted);
+    assert!(interrupted > u64::from(sizes.commands / 16), "{interrupted} commands have made room");
     rest(&mut world, &mut all);
     for load in &mut all {
         let refused = std::mem::take(&mut load.errors);
