@@ -14,6 +14,7 @@
 //! claim /dev/nvme0n1 = busy            who opens it exclusively hears busy, or denied
 //! refuse /sys/bus/pci/drivers_probe    a write to it fails
 //! untaken vfio-pci                     this driver takes no device
+//! offered 0000:06:00.0 = 18            its IOMMU group from when a driver was offered it
 //! run modprobe vfio-pci = 1 no such module       what a program answers: its status and words
 //! unrun gantryd --check                no such program after all
 //! mode /run/gantry/channel = 600       permissions
@@ -40,6 +41,7 @@ pub(crate) struct Described {
     claims: BTreeMap<PathBuf, ErrorKind>,
     refused: RefCell<BTreeSet<PathBuf>>,
     untaken: BTreeSet<String>,
+    offered: BTreeMap<String, String>,
     answers: BTreeMap<String, (bool, String)>,
     /// Every write, in order: path without the root, text.
     pub(crate) writes: RefCell<Vec<(String, String)>>,
@@ -65,6 +67,7 @@ impl Described {
             claims: BTreeMap::new(),
             refused: RefCell::default(),
             untaken: BTreeSet::new(),
+            offered: BTreeMap::new(),
             answers: BTreeMap::new(),
             writes: RefCell::default(),
         };
@@ -106,6 +109,10 @@ impl Described {
                 }
                 "refuse" => {
                     self.refused.borrow_mut().insert(self.at(rest));
+                }
+                "offered" => {
+                    let (address, group) = pair();
+                    self.offered.insert(address.to_owned(), group.to_owned());
                 }
                 "untaken" => {
                     self.untaken.insert(rest.to_owned());
@@ -202,6 +209,9 @@ impl Described {
     /// What the bus does when it is asked to find a driver for `address`.
     fn probe(&self, address: &str) {
         let folder = self.at(&format!("/sys/bus/pci/devices/{address}"));
+        if let Some(group) = self.offered.get(address) {
+            self.pci(&format!("{address} group={group}"));
+        }
         let named = fs::read_to_string(folder.join("driver_override")).unwrap_or_default();
         let driver = if named.trim().is_empty() { "nvme" } else { named.trim() };
         let there = self.at(&format!("/sys/bus/pci/drivers/{driver}")).is_dir();

@@ -105,12 +105,8 @@ pub(crate) fn bind(machine: &Machine<'_>, address: Address, without_iommu: bool)
         return Err(BindError::Unseen { address, device });
     }
     match address.group(machine) {
-        Some(group) => {
-            let others = blocking(machine, address);
-            if !others.is_empty() {
-                return Err(BindError::Group { address, group, others });
-            }
-        }
+        Some(group) => alone(machine, address, group)?,
+        None if !without_iommu && from.is_none() => return offer(machine, address),
         None if !without_iommu => return Err(BindError::NoIommu { address, remedy: iommu(machine) }),
         None if machine.text("sys/module/vfio/parameters/enable_unsafe_noiommu_mode").as_deref() != Some("Y") => {
             // The parameter is there only after the module is.
@@ -125,6 +121,35 @@ pub(crate) fn bind(machine: &Machine<'_>, address: Address, without_iommu: bool)
     let moved = hand_over(machine, address, from.as_deref(), VFIO);
     drop(claims);
     moved
+}
+
+/// Whether VFIO accepts the IOMMU group.
+fn alone(machine: &Machine<'_>, address: Address, group: u32) -> Result<(), BindError> {
+    let others = blocking(machine, address);
+    if others.is_empty() { Ok(()) } else { Err(BindError::Group { address, group, others }) }
+}
+
+/// Gives a drive to vfio-pci that has neither driver nor group: on Arm a function gets its group when it is first offered to a
+/// driver. One that has no group then, or one that VFIO does not accept, is let go of again.
+fn offer(machine: &Machine<'_>, address: Address) -> Result<Done, BindError> {
+    load(machine, address, VFIO)?;
+    let moved = hand_over(machine, address, None, VFIO);
+    let may = match address.group(machine) {
+        Some(group) => alone(machine, address, group),
+        None => Err(BindError::NoIommu { address, remedy: iommu(machine) }),
+    };
+    if may.is_err() && moved.is_ok() {
+        let undone = machine
+            .write(&format!("sys/bus/pci/drivers/{VFIO}/unbind"), &address.to_string())
+            .and_then(|()| machine.write(&address.attribute("driver_override"), NO_OVERRIDE));
+        undone.map_err(|error| BindError::Step {
+            address,
+            step: "letting go of it".into(),
+            error,
+            back: Back::AsBefore,
+        })?;
+    }
+    may.and(moved)
 }
 
 /// Gives a drive back to the kernel's driver, unless a process has it open.

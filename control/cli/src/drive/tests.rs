@@ -151,6 +151,27 @@ fn what_is_no_drive_or_cannot_be_held_within_bounds_is_refused() {
 }
 
 #[test]
+fn a_drive_that_no_driver_was_offered_gets_its_group_with_vfio() {
+    let fresh = "pci 0000:06:00.0 class=0x010802 vendor=0x1b36 device=0x0010\n";
+    let drive = address("06:00.0");
+    let left = |more: &str| {
+        let described = machine(&format!("{fresh}{more}"));
+        let done = bind(&described.machine(), drive, false);
+        (done, drive.driver(&described.machine()), described.machine().text(&drive.attribute("driver_override")))
+    };
+    let (done, driver, _) = left("offered 0000:06:00.0 = 18");
+    assert_eq!(done.unwrap(), Done::Moved { from: None, to: "vfio-pci".to_owned() });
+    assert_eq!(driver.as_deref(), Some("vfio-pci"));
+    // It has none then either, or one with a device of the kernel's: as before.
+    for (more, said) in [("", "no IOMMU group"), ("offered 0000:06:00.0 = 17", "0000:04:00.1 (i40e)")] {
+        let (done, driver, driver_override) = left(more);
+        let error = done.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        assert_eq!((driver, driver_override.as_deref()), (None, Some("")), "{more}");
+    }
+}
+
+#[test]
 fn a_missing_module_is_loaded() {
     let described = machine("- /sys/bus/pci/drivers/vfio-pci\nrun modprobe vfio-pci = 0");
     bind(&described.machine(), address("02:00.0"), false).unwrap();
