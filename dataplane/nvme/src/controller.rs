@@ -465,7 +465,7 @@ impl Controller {
                 match job {
                     Job::ReadLog(event) => self.events.push_back(Event::AsyncEvent(event)),
                     Job::OwnersLog(log) if cqe.status().is_success() => {
-                        let page = page[..self.jobs.log_length(log) as usize].to_vec();
+                        let page = self.jobs.log(log, &page).to_vec();
                         self.events.push_back(Event::Log { log, page });
                     }
                     _ => {}

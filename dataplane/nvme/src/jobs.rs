@@ -152,6 +152,18 @@ impl Jobs {
         }
     }
 
+    /// A log that was read into `page`. Of the errors, those that there are: entries without a count come last and say nothing
+    /// (§5.16.1.2).
+    pub(crate) fn log<'a>(&self, log: u8, page: &'a [u8; identify::LEN]) -> &'a [u8] {
+        let page = &page[..self.log_length(log) as usize];
+        if log != lid::ERROR_INFORMATION {
+            return page;
+        }
+        let entries = page.chunks_exact(size_of::<ErrorEntry>());
+        let errors = entries.take_while(|entry| entry[..size_of::<u64>()] != [0; size_of::<u64>()]).count();
+        &page[..errors * size_of::<ErrorEntry>()]
+    }
+
     /// An asynchronous event came: reading its log lets the controller send the next of that type.
     pub(crate) fn event(&mut self, event: AsyncEvent) {
         self.queue.push_back(Job::ReadLog(event));

@@ -79,12 +79,13 @@ const DRAWN: [(&str, &str); 4] = [
 ];
 
 /// All that something may be planted in.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 8] = [
     DRAWN[0],
     DRAWN[1],
     DRAWN[2],
     DRAWN[3],
     ("gantry-drive", "sim/drive/"),
+    ("gantry-table", "dataplane/table/"),
     // The pipeline runs what they say, and its tests are the first to know.
     ("gantry-pipeline", "p4/packet.p4"),
     ("gantry-pipeline", "p4/command.p4"),

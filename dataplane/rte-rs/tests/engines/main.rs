@@ -149,7 +149,7 @@ fn random_commands_become_the_same(eal: &Eal, pool: &Mempool) {
         ("verdict 0x3", 50),
         ("status 0x1", 50),
         ("status 0x2", 50),
-        ("status 0x6", 50),
+        ("status 0x302", 50),
         ("status 0xb", 50),
         ("status 0xf", 50),
         ("status 0x11", 20),
