@@ -211,6 +211,7 @@ fn card_arm64() -> vm::Result<bool> {
 fn vfio(program: &Path) -> vm::Result<bool> {
     process::end_on_interrupt(|| eprintln!("interrupted: everything stopped"))?;
     card::vfio::run(program)?;
+    card::unguarded::run(program)?;
     Ok(true)
 }
 

@@ -29,7 +29,7 @@ use gantry_pipeline::tables::Writer;
 use rte_rs::Eal;
 
 use channel::{Channel, Heard};
-use devices::Devices;
+use devices::{Devices, Memory};
 use exchange::{HousekeepingEnd, LcoreEnd};
 use idle::Idle;
 use statistics::Statistics;
@@ -47,6 +47,10 @@ struct Arguments {
     /// Run without hugepages.
     #[arg(long)]
     no_huge: bool,
+    /// Drives may be opened without an IOMMU (`iommu=off`), and can then write anywhere in the machine's memory: queues and buffers
+    /// are physically contiguous hugepages. Needs root.
+    #[arg(long, conflicts_with = "no_huge")]
+    physical_memory: bool,
     /// Memory for DPDK in MiB.
     #[arg(long, default_value_t = 256)]
     memory: u32,
@@ -76,8 +80,8 @@ enum Error {
     Channel { path: PathBuf, error: std::io::Error },
     #[error("statistics beside channel {path}: {error}")]
     Statistics { path: PathBuf, error: std::io::Error },
-    #[error("{length} bytes of DMA memory for an lcore: {error}; ask for less with --data-memory or --commands")]
-    Memory { length: usize, error: gantry_dma::Error },
+    #[error("memory for an lcore: {0}; or ask for less with --data-memory or --commands")]
+    Memory(String),
     #[error("signal handlers: {0}")]
     Signals(std::io::Error),
     #[error("rings between lcores: {0}; ask for more with --memory")]
@@ -135,7 +139,8 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         ..Sizes::default()
     };
     let liveness = Liveness::new();
-    let mut devices = Devices::new(eal.clone(), lcores);
+    let kind = if arguments.physical_memory { Memory::Physical } else { Memory::Shared };
+    let mut devices = Devices::new(eal.clone(), lcores, kind);
     let tables = Writer::new(&sizes, lcores, devices.random());
 
     let mut memory = Vec::new();
@@ -144,7 +149,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     for ((index, lcore), (end, housekeeping_end)) in eal.worker_lcores().into_iter().take(lcores).enumerate().zip(pairs)
     {
         let length = sizes.dma_bytes();
-        let region = Region::shared(length).map_err(|error| Error::Memory { length, error })?;
+        let region = kind.make(length).map_err(Error::Memory)?;
         memory.push(region.clone());
         ends.push(housekeeping_end);
         let core = Core::new(cpu, (index as u16, tables.reader()), sizes, region, liveness.clone(), clock.now_ns());

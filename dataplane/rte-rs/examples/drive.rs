@@ -2,6 +2,7 @@
 //! is mapped, a function reset, a second process that takes the first drive over, and who asks for a drive back.
 //!
 //! `drive ADDRESS... [watch SECONDS]`; it writes to the last block of each drive's first namespace, and needs vfio-pci to have them.
+//! `drive without-iommu ADDRESS [watch SECONDS]` does what can be done to one that uio_pci_generic has.
 
 use std::error::Error;
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use gantry_dma::Region;
-use rte_rs::vfio::{self, Device, Presence};
+use rte_rs::vfio::{self, Device, PciAddress, Presence, UioDevice, physical_memory};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -27,6 +28,9 @@ const BUFFER: usize = 4 * PAGE;
 
 /// Where vfio-pci keeps configuration space in a device's file: region 7.
 const CONFIG: u64 = 7 << 40;
+
+/// More than a hugepage, and than some of them.
+const LONG: usize = 16 << 20;
 
 /// Entries of each queue.
 const ENTRIES: usize = 16;
@@ -47,9 +51,35 @@ struct Queue {
     phase: u16,
 }
 
+/// A function, behind an IOMMU or not.
+trait Function {
+    fn bar0(&self) -> &Region;
+    fn address(&self) -> PciAddress;
+}
+
+impl Function for Device {
+    fn bar0(&self) -> &Region {
+        Device::bar0(self)
+    }
+
+    fn address(&self) -> PciAddress {
+        Device::address(self)
+    }
+}
+
+impl Function for UioDevice {
+    fn bar0(&self) -> &Region {
+        UioDevice::bar0(self)
+    }
+
+    fn address(&self) -> PciAddress {
+        UioDevice::address(self)
+    }
+}
+
 /// A drive, its queues and a page for data.
-struct Drive {
-    device: Device,
+struct Drive<F = Device> {
+    device: F,
     memory: Arc<Region>,
     stride: usize,
     queues: [Queue; 2],
@@ -71,6 +101,12 @@ fn run() -> Outcome<()> {
         && word == "successor"
     {
         return succeed(rest);
+    }
+    if let [word, address, rest @ ..] = &arguments[..]
+        && word == "without-iommu"
+    {
+        let seconds = rest.get(1).map_or(Ok(0), |seconds| seconds.parse())?;
+        return without_iommu(address.parse()?, Duration::from_secs(seconds));
     }
     let (addresses, watched) = match arguments.iter().position(|argument| argument == "watch") {
         Some(at) => (&arguments[..at], arguments.get(at + 1).map_or(Ok(10), |seconds| seconds.parse())?),
@@ -118,7 +154,60 @@ fn run() -> Outcome<()> {
     Ok(())
 }
 
-impl Drive {
+/// A drive that sees physical addresses: its I/O, a region of many hugepages, its bus mastering off and on, a reset.
+fn without_iommu(address: PciAddress, watched: Duration) -> Outcome<()> {
+    let device = UioDevice::open(address, vfio::Error::NVME)?;
+    println!("{address}: open, {:x?}, {:#x} bytes of BAR 0", device.identity(), device.bar0().length());
+    assert!(matches!(device.map(Region::shared(PAGE)?), Err(vfio::Error::NotPhysical(_))), "any memory was taken");
+    let memory = physical_memory(MEMORY)?;
+    device.map(memory.clone())?;
+    device.set_dma(true)?;
+    let stride = 4 << (device.bar0().load_u32(4, Ordering::Relaxed) & 0xF);
+    let mut drive = Drive { device, memory, stride, queues: Default::default() };
+    drive.enable()?;
+    drive.identify()?;
+    drive.write_and_read(0xA5)?;
+
+    let long = physical_memory(LONG)?;
+    drive.device.map(long.clone())?;
+    let last = drive.blocks()? - 1;
+    let lba = [last as u32, (last >> 32) as u32, 0];
+    for offset in (0..LONG).step_by(LONG / 64) {
+        drive.command(1, 0x02, 1, long.iova(offset), lba)?;
+        assert!(long.compare(offset, &[0xA5; 512]), "{address}: what it wrote at {offset:#x} is elsewhere");
+    }
+    println!("{address}: wrote all over {LONG} bytes from {:#x} on", long.iova(0));
+
+    drive.device.set_dma(false)?;
+    long.fill(0, PAGE, 0x5A);
+    let queues = [0, 1].map(|queue| Queue { ..drive.queues[queue] });
+    drive.submit(1, 0x02, 1, long.iova(0), lba);
+    sleep(Duration::from_millis(500));
+    assert!(long.compare(0, &[0x5A; PAGE]), "{address}: wrote to memory without bus mastering");
+    drive.queues = queues;
+    println!("{address}: a read without bus mastering touched nothing, CSTS {:#x}", drive.load(CSTS));
+    let begun = Instant::now();
+    drive.device.reset()?;
+    println!("{address}: reset in {:?}, CC {:#x}", begun.elapsed(), drive.load(CC));
+    drive.device.set_dma(true)?;
+    drive.enable()?;
+    drive.write_and_read(0xC6)?;
+    assert!(drive.device.unmap(&long));
+
+    println!("watching {address}");
+    let until = Instant::now() + watched;
+    while Instant::now() < until {
+        let presence = drive.device.presence();
+        if presence != Presence::There {
+            println!("{address}: {presence:?}");
+            break;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+impl<F: Function> Drive<F> {
     fn load(&self, offset: usize) -> u32 {
         self.device.bar0().load_u32(offset, Ordering::Acquire)
     }
@@ -161,10 +250,10 @@ impl Drive {
         Ok(())
     }
 
-    /// Runs one command and waits for it; its status when it is not 0.
-    fn command(&mut self, queue: usize, opcode: u32, nsid: u32, data: u64, dwords: [u32; 3]) -> Outcome<()> {
-        let (sq, cq) = (2 * queue * PAGE, (2 * queue + 1) * PAGE);
-        let Queue { qid, tail, head, phase } = &mut self.queues[queue];
+    /// Gives the drive one command; where the queue's doorbells are.
+    fn submit(&mut self, queue: usize, opcode: u32, nsid: u32, data: u64, dwords: [u32; 3]) -> usize {
+        let sq = 2 * queue * PAGE;
+        let Queue { qid, tail, .. } = &mut self.queues[queue];
         let mut sqe = [0_u32; 16];
         sqe[0] = opcode | (*tail as u32) << 16;
         sqe[1] = nsid;
@@ -177,6 +266,14 @@ impl Drive {
         fence(Ordering::SeqCst);
         let doorbell = 0x1000 + 2 * *qid * self.stride;
         self.device.bar0().store_u32(doorbell, *tail as u32, Ordering::Release);
+        doorbell
+    }
+
+    /// Runs one command and waits for it; its status when it is not 0.
+    fn command(&mut self, queue: usize, opcode: u32, nsid: u32, data: u64, dwords: [u32; 3]) -> Outcome<()> {
+        let doorbell = self.submit(queue, opcode, nsid, data, dwords);
+        let cq = (2 * queue + 1) * PAGE;
+        let Queue { head, phase, .. } = &mut self.queues[queue];
         let until = Instant::now() + Duration::from_secs(20);
         let status = loop {
             let status = self.memory.load_u16(cq + *head * 16 + 14, Ordering::Acquire);
@@ -218,7 +315,9 @@ impl Drive {
         println!("{}: block {last} written and read", self.device.address());
         Ok(())
     }
+}
 
+impl Drive {
     /// A read into memory that the drive was given and that was taken away again. Only the IOMMU stands between.
     fn outside(&mut self) -> Outcome<()> {
         let other = Region::shared(PAGE)?;

@@ -57,7 +57,7 @@ pub(super) const PCI_HOST: &[&str] = &[
 ];
 
 /// What gives devices to programs.
-pub(super) const CARD: &[&str] = &["vfio_pci", "vfio_iommu_type1", "nvme"];
+pub(super) const CARD: &[&str] = &["vfio_pci", "vfio_iommu_type1", "uio_pci_generic", "nvme"];
 
 /// Both, and what is put upon a drive.
 pub(super) const MOVER: &[&str] =

@@ -43,7 +43,8 @@ pub(super) fn examine(machine: &Machine<'_>, plan: &Plan, report: &mut Report) {
             );
             continue;
         }
-        driver(machine, name, address, report);
+        let guarded = !plan.unguarded.contains(name);
+        driver(machine, name, (address, guarded), report);
         group(machine, name, address, report);
         link(machine, name, address, report);
         errors(machine, name, address, report);
@@ -52,24 +53,34 @@ pub(super) fn examine(machine: &Machine<'_>, plan: &Plan, report: &mut Report) {
     }
 }
 
-fn driver(machine: &Machine<'_>, name: &str, address: Address, report: &mut Report) {
+fn driver(machine: &Machine<'_>, name: &str, (address, guarded): (Address, bool), report: &mut Report) {
     let driver = address.driver(machine);
-    if driver.as_deref().is_some_and(|driver| driver.starts_with("vfio")) {
+    let (wanted, option) = if guarded { ("vfio-pci", "") } else { ("uio_pci_generic", " --without-iommu") };
+    if !guarded {
+        report.warning(
+            "drive.without-iommu",
+            format!("drive {name}: {address} is driven without an IOMMU (iommu=off): it can write all of this machine's memory"),
+            "turn the IOMMU on and leave iommu=off out; or know what you do",
+        );
+    }
+    if driver.as_deref().is_some_and(|driver| driver == wanted || guarded && driver.starts_with("vfio")) {
         return;
     }
     if let Some(first) = uses::of(machine, address, Look::Only).found.first() {
         report.error(
             "drive.in-use",
             format!("drive {name}: {address} is the kernel's and in use: {} {}", first.device, first.by),
-            format!("stop using it (`gantryctl drive list` shows every use), then `gantryctl drive bind {address}`"),
+            format!(
+                "stop using it (`gantryctl drive list` shows every use), then `gantryctl drive bind {address}{option}`"
+            ),
         );
         return;
     }
     let has = driver.map_or_else(|| "no driver".to_owned(), |driver| format!("driver {driver}"));
     report.error(
         "drive.not-vfio",
-        format!("drive {name}: {address} has {has}, not vfio-pci"),
-        format!("gantryctl drive bind {address}"),
+        format!("drive {name}: {address} has {has}, not {wanted}"),
+        format!("gantryctl drive bind {address}{option}"),
     );
 }
 

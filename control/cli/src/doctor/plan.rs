@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) ports: Vec<PlannedPort>,
     /// Name and PCI address, as written, of each `pci:` drive.
     pub(super) drives: Vec<(String, String)>,
+    /// Names of those that are to be driven without an IOMMU.
+    pub(super) unguarded: Vec<String>,
     /// Name and socket of each `vfio-user:` drive.
     pub(super) sockets: Vec<(String, String)>,
     /// The channel of the configuration.
@@ -71,20 +73,27 @@ impl Plan {
             };
             sections("drive").into_iter().filter_map(drive).collect()
         };
+        let unguarded = sections("drive").into_iter().filter(|section| {
+            let uri = text(section, "uri");
+            uri.starts_with("pci:") && uri.split(',').skip(1).any(|option| option == "iommu=off")
+        });
+        let unguarded = unguarded.map(|section| text(&section, "name")).collect();
         let channel = table.get("dataplane").and_then(|dataplane| dataplane.get("channel")?.as_str());
         Self {
             configured,
             ports: sections("port").into_iter().map(port).collect(),
             drives: drives("pci:"),
+            unguarded,
             sockets: drives("vfio-user:"),
             channel: channel.unwrap_or(CHANNEL).to_owned(),
             process: Process::find(machine),
         }
     }
 
-    /// Whether VFIO is needed: for `pci:` drives, and for ports that have no driver of their own vendor's.
+    /// Whether VFIO is needed: for `pci:` drives behind an IOMMU, and for ports that have no driver of their own vendor's.
     pub(super) fn needs_vfio(&self, machine: &Machine<'_>) -> bool {
-        !self.drives.is_empty() || self.ports.iter().any(|port| super::ports::wants_vfio(machine, port))
+        self.drives.len() > self.unguarded.len()
+            || self.ports.iter().any(|port| super::ports::wants_vfio(machine, port))
     }
 
     /// Number of lcores.

@@ -1,10 +1,10 @@
-//! `gantryctl drive bind` and `unbind`: a drive goes from the kernel's driver to VFIO and back, by `driver_override`
+//! `gantryctl drive bind` and `unbind`: a drive goes from the kernel's driver to VFIO, or to UIO where there is no IOMMU, and back, by `driver_override`
 //! (Linux Documentation/ABI/testing/sysfs-bus-pci). What a failed step had changed is put back.
 
 use super::list::held;
 use super::pci::{Address, group_members};
 use super::uses::{self, Look, Use};
-use super::{KERNELS_DRIVER, VFIO};
+use super::{KERNELS_DRIVER, UIO, VFIO};
 use crate::machine::Machine;
 use std::io;
 
@@ -25,12 +25,6 @@ pub(crate) enum BindError {
     )]
     NoIommu { address: Address, remedy: &'static str },
     #[error(
-        "{address}: VFIO's mode without an IOMMU is off; \
-         `echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode` turns it on, in kernels that were built with it: a \
-         drive may then write any memory"
-    )]
-    NoIommuModeOff { address: Address },
-    #[error(
         "{address}: IOMMU group {group} has other devices with drivers of the kernel, which VFIO does not accept: {}; unbind \
          those too, or put the drive into another slot", .others.join(", ")
     )]
@@ -41,9 +35,9 @@ pub(crate) enum BindError {
     Step { address: Address, step: String, error: io::Error, back: Back },
     #[error("{address}: {driver} did not take it, see the kernel's log (dmesg){}", after(.back))]
     NotTaken { address: Address, driver: &'static str, back: Back },
-    #[error("{address} has the driver {driver}, not vfio-pci: there is nothing to give back")]
+    #[error("{address} has the driver {driver}, not vfio-pci or uio_pci_generic: there is nothing to give back")]
     NotOurs { address: Address, driver: String },
-    #[error("{address} is in use, so it stays with vfio-pci:\n{}\nremove the drive from the configuration or stop gantry-dataplane, then unbind it again", listed(.uses))]
+    #[error("{address} is in use, so it stays where it is:\n{}\nremove the drive from the configuration or stop gantry-dataplane, then unbind it again", listed(.uses))]
     Held { address: Address, uses: Vec<Use> },
 }
 
@@ -89,11 +83,13 @@ fn check(machine: &Machine<'_>, address: Address) -> Result<(), BindError> {
     if address.is_nvme(machine) { Ok(()) } else { Err(BindError::NoDrive { address, class }) }
 }
 
-/// Gives a drive to vfio-pci, unless somebody uses it.
+/// Gives a drive to vfio-pci, or to uio_pci_generic where there is no IOMMU and who asks knows that, unless somebody uses it.
 pub(crate) fn bind(machine: &Machine<'_>, address: Address, without_iommu: bool) -> Result<Done, BindError> {
     check(machine, address)?;
     let from = address.driver(machine);
-    if from.as_deref() == Some(VFIO) {
+    let group = address.group(machine);
+    let to = if group.is_none() && without_iommu { UIO } else { VFIO };
+    if from.as_deref() == Some(to) {
         return Ok(Done::Already);
     }
     // Held until the kernel's driver has let go: nobody mounts the drive in between.
@@ -104,21 +100,14 @@ pub(crate) fn bind(machine: &Machine<'_>, address: Address, without_iommu: bool)
     if let Some(device) = unseen {
         return Err(BindError::Unseen { address, device });
     }
-    match address.group(machine) {
+    match group {
         Some(group) => alone(machine, address, group)?,
         None if !without_iommu && from.is_none() => return offer(machine, address),
         None if !without_iommu => return Err(BindError::NoIommu { address, remedy: iommu(machine) }),
-        None if machine.text("sys/module/vfio/parameters/enable_unsafe_noiommu_mode").as_deref() != Some("Y") => {
-            // The parameter is there only after the module is.
-            let _ = load(machine, address, VFIO);
-            if machine.text("sys/module/vfio/parameters/enable_unsafe_noiommu_mode").as_deref() != Some("Y") {
-                return Err(BindError::NoIommuModeOff { address });
-            }
-        }
         None => {}
     }
-    load(machine, address, VFIO)?;
-    let moved = hand_over(machine, address, from.as_deref(), VFIO);
+    load(machine, address, to)?;
+    let moved = hand_over(machine, address, from.as_deref(), to);
     drop(claims);
     moved
 }
@@ -158,7 +147,7 @@ pub(crate) fn unbind(machine: &Machine<'_>, address: Address) -> Result<Done, Bi
     let from = address.driver(machine);
     match from.as_deref() {
         Some(KERNELS_DRIVER) => return Ok(Done::Already),
-        Some(VFIO) | None => {}
+        Some(VFIO | UIO) | None => {}
         Some(driver) => return Err(BindError::NotOurs { address, driver: driver.to_owned() }),
     }
     let uses::Uses { found, unseen, .. } = held(machine, address, Look::AndClaim);

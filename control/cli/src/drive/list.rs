@@ -2,7 +2,7 @@
 
 use super::pci::{self, Address};
 use super::uses::{self, Look, Use};
-use super::{KERNELS_DRIVER, VFIO};
+use super::{KERNELS_DRIVER, UIO, VFIO};
 use crate::machine::Machine;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -68,7 +68,7 @@ fn drive(machine: &Machine<'_>, address: Address, how: Look) -> Drive {
     let group = address.group(machine);
     let others = group.map(|group| pci::group_members(machine, group)).unwrap_or_default();
     let neighbours = others.into_iter().filter(|other| *other != address);
-    let look = if driver.as_deref() == Some(VFIO) { held } else { uses::of };
+    let look = if matches!(driver.as_deref(), Some(VFIO | UIO)) { held } else { uses::of };
     let uses = look(machine, address, how);
     Drive {
         address: address.to_string(),
@@ -97,7 +97,10 @@ pub(super) fn held(machine: &Machine<'_>, address: Address, how: Look) -> uses::
     nodes.extend(address.group(machine).map(|group| format!("/dev/vfio/noiommu-{group}")));
     nodes.extend(machine.names(&address.attribute("vfio-dev")).iter().map(|name| format!("/dev/vfio/devices/{name}")));
     let device = address.to_string();
-    let openers = machine.openers(&nodes);
+    // Never opened here: the kernel turns the drive's bus mastering off when anybody closes it.
+    let unguarded =
+        machine.names(&address.attribute("uio")).iter().map(|name| format!("/dev/{name}")).collect::<Vec<_>>();
+    let openers = machine.openers(&[nodes.clone(), unguarded].concat());
     uses.found.extend(openers.into_iter().map(|who| Use { device: device.clone(), by: format!("is open in {who}") }));
     if uses.found.is_empty() && how == Look::AndClaim {
         for node in nodes.iter().filter(|node| machine.exists(node)) {

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 /// The driver that gives a device to user space under an IOMMU.
 const VFIO: &str = "vfio-pci";
+/// The driver that gives a device to user space where there is no IOMMU.
+const UIO: &str = "uio_pci_generic";
 /// The kernel's own NVMe driver.
 const KERNELS_DRIVER: &str = "nvme";
 
@@ -37,7 +39,8 @@ pub(crate) enum Action {
         /// PCI address, as `drive list` shows it; more than one may be given.
         #[arg(required = true)]
         address: Vec<Address>,
-        /// Without an IOMMU the drive can write all memory, and so can whoever makes it. Only for machines that have none.
+        /// Without an IOMMU the drive can write all memory, and so can whoever makes it. Only for machines that have none: the drive
+        /// goes to uio_pci_generic, for `pci:ADDRESS,iommu=off`.
         #[arg(long)]
         without_iommu: bool,
     },

@@ -63,6 +63,14 @@ pub trait Environment {
     /// A line for the operator.
     fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String>;
 
+    /// Zeroed memory of `length` bytes that its drives can be given, aligned to pages of 4 KiB.
+    ///
+    /// # Errors
+    /// A line for the operator.
+    fn memory(&mut self, length: usize) -> Result<Arc<Region>, String> {
+        Region::shared(length).map_err(|error| alloc::format!("{length} bytes of DMA memory: {error}"))
+    }
+
     /// Sixty-four bits that nobody can guess.
     fn random(&mut self) -> u64;
 }
@@ -88,6 +96,16 @@ pub trait Attachment: Send {
 
     /// Takes a region back that the drive could reach.
     fn unmap(&self, region: &Arc<Region>);
+
+    /// Turns off all of the drive's DMA at its own end before memory is taken from one that may not have stopped, and on when it gets it
+    /// (back). Only a drive that nothing stands between memory and has to heed it: where unmapped memory is out of reach, that
+    /// is enough.
+    ///
+    /// # Errors
+    /// Why it cannot be turned on, as a line for the operator. Off always succeeds.
+    fn set_dma(&self, _on: bool) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Does what does not happen by itself (doorbells that another process has to be told of), in bounded time, and says
     /// whether the drive is there. Called in every poll of housekeeping.

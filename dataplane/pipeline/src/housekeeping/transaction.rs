@@ -354,8 +354,10 @@ impl<E: Environment> Housekeeping<E> {
         }
         let name = add.name.as_str();
         // It need not be there yet: it is opened after COMMIT, and looked for until it is.
-        match self.environment.check_drive(name, &uri) {
-            Ok(()) => Ok(Staged::Drive(number, Box::new(Drive::new(name.into(), uri, self.lcores)))),
+        let checked = self.environment.check_drive(name, &uri);
+        let memory = checked.and_then(|()| self.environment.memory(Drive::memory_needed(&uri, self.lcores)));
+        match memory {
+            Ok(memory) => Ok(Staged::Drive(number, Box::new(Drive::new(name.into(), uri, memory)))),
             Err(text) => refusal(Reason::Device, text),
         }
     }

@@ -8,15 +8,15 @@ use gantry_nvme::{Bar, Device};
 use gantry_pipeline::housekeeping::Attachment;
 use gantry_vfio_user::Uri;
 
-use super::{vfio, vfio_user};
+use super::{Memory, vfio, vfio_user};
 
 /// Checks a URI for what no waiting mends.
 ///
 /// # Errors
 /// A line for the operator.
-pub(super) fn check(uri: &str) -> Result<(), String> {
+pub(super) fn check(uri: &str, memory: Memory) -> Result<(), String> {
     match uri.split_once(':') {
-        Some(("pci", rest)) => vfio::check(rest),
+        Some(("pci", rest)) => vfio::check(rest, memory),
         Some(("vfio-user", _)) => Uri::parse(uri).map(drop),
         _ => gantry_drive::Uri::parse(uri).map(drop).map_err(|error| error.to_string()),
     }

@@ -5,6 +5,9 @@ mod ports;
 mod vfio;
 mod vfio_user;
 
+use std::sync::Arc;
+
+use gantry_dma::Region;
 use gantry_pipeline::housekeeping::{Attachment, Environment, OpenPort};
 use rte_rs::Eal;
 
@@ -15,12 +18,35 @@ pub(crate) struct Devices {
     eal: Eal,
     lcores: usize,
     opening: vfio::Opening,
+    memory: Memory,
+}
+
+/// What devices' memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// At device addresses of our own making, which an IOMMU or a software drive translates.
+    Shared,
+    /// Hugepages at physical addresses: for drives without an IOMMU as well.
+    Physical,
+}
+
+impl Memory {
+    /// Zeroed memory of `length` bytes.
+    ///
+    /// # Errors
+    /// A line for the operator.
+    pub(crate) fn make(self, length: usize) -> Result<Arc<Region>, String> {
+        match self {
+            Self::Shared => Region::shared(length).map_err(|error| format!("{length} bytes of DMA memory: {error}")),
+            Self::Physical => rte_rs::vfio::physical_memory(length).map_err(|error| error.to_string()),
+        }
+    }
 }
 
 impl Devices {
     /// Devices for this many lcores.
-    pub(crate) fn new(eal: Eal, lcores: usize) -> Self {
-        Self { eal, lcores, opening: vfio::Opening::default() }
+    pub(crate) fn new(eal: Eal, lcores: usize, memory: Memory) -> Self {
+        Self { eal, lcores, opening: vfio::Opening::default(), memory }
     }
 }
 
@@ -37,7 +63,7 @@ impl Environment for Devices {
     }
 
     fn check_drive(&self, name: &str, uri: &str) -> Result<(), String> {
-        drives::check(uri).map_err(|error| format!("drive {name} ({uri}): {error}"))
+        drives::check(uri, self.memory).map_err(|error| format!("drive {name} ({uri}): {error}"))
     }
 
     fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
@@ -48,6 +74,10 @@ impl Environment for Devices {
             Err(error) => tracing::debug!(drive = name, uri, error, "drive not opened"),
         }
         opened.map_err(|error| format!("drive {name} ({uri}): {error}"))
+    }
+
+    fn memory(&mut self, length: usize) -> Result<Arc<Region>, String> {
+        self.memory.make(length)
     }
 
     fn random(&mut self) -> u64 {

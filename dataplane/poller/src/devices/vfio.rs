@@ -1,4 +1,5 @@
-//! `pci:ADDRESS`: a PCIe drive through VFIO, in an IOMMU container of its own (NVMe PCIe Transport 1.0).
+//! `pci:ADDRESS`: a PCIe drive through VFIO, in an IOMMU container of its own (NVMe PCIe Transport 1.0); with `iommu=off` through
+//! uio_pci_generic, at physical addresses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 use gantry_dma::Region;
 use gantry_nvme::{Bar, Registers};
 use gantry_pipeline::housekeeping::{Attachment, Presence};
-use rte_rs::vfio::{self, Device, PciAddress};
+use rte_rs::vfio::{self, Device, PciAddress, UioDevice};
+
+use super::Memory;
 
 /// How often a drive is asked whether it is there: a load across PCIe and a system call.
 const ASKED_EVERY: Duration = Duration::from_millis(1);
@@ -26,10 +29,74 @@ const DOORBELLS: usize = 0x1000;
 /// Where CAP's upper half is, whose lowest four bits are DSTRD (NVMe Base 2.0 §3.1.3.1).
 const CAP_UPPER: usize = 4;
 
-/// A drive on vfio-pci.
+/// An open function.
+enum Function {
+    /// Behind an IOMMU.
+    Vfio(Device),
+    /// With all of the machine's memory before it.
+    Uio(UioDevice),
+}
+
+impl Function {
+    fn open(address: PciAddress, iommu: bool) -> Result<Self, vfio::Error> {
+        match iommu {
+            true => Device::open(address, vfio::Error::NVME).map(Self::Vfio),
+            false => UioDevice::open(address, vfio::Error::NVME).map(Self::Uio),
+        }
+    }
+
+    fn address(&self) -> PciAddress {
+        match self {
+            Self::Vfio(device) => device.address(),
+            Self::Uio(device) => device.address(),
+        }
+    }
+
+    fn identity(&self) -> [u16; 4] {
+        match self {
+            Self::Vfio(device) => device.identity(),
+            Self::Uio(device) => device.identity(),
+        }
+    }
+
+    fn bar0(&self) -> &Arc<Region> {
+        match self {
+            Self::Vfio(device) => device.bar0(),
+            Self::Uio(device) => device.bar0(),
+        }
+    }
+
+    fn presence(&self) -> vfio::Presence {
+        match self {
+            Self::Vfio(device) => device.presence(),
+            Self::Uio(device) => device.presence(),
+        }
+    }
+
+    /// Whether it has reported an error. Without VFIO the kernel tells nobody.
+    fn take_error(&self) -> bool {
+        matches!(self, Self::Vfio(device) if device.take_error())
+    }
+
+    fn can_reset(&self) -> bool {
+        match self {
+            Self::Vfio(device) => device.can_reset(),
+            Self::Uio(_) => true,
+        }
+    }
+
+    fn reset(&self) -> Result<(), vfio::Error> {
+        match self {
+            Self::Vfio(device) => device.reset(),
+            Self::Uio(device) => device.reset(),
+        }
+    }
+}
+
+/// A drive on vfio-pci, or on uio_pci_generic.
 pub(super) struct Attached {
     name: String,
-    device: Arc<Device>,
+    device: Arc<Function>,
     asked: Instant,
     presence: Presence,
     /// A reset that runs, and how it ends.
@@ -58,17 +125,17 @@ impl Registers for Answering {
 
 /// Drives that the kernel is not done opening.
 #[derive(Default)]
-pub(super) struct Opening(BTreeMap<PciAddress, Receiver<Result<Device, vfio::Error>>>);
+pub(super) struct Opening(BTreeMap<PciAddress, Receiver<Result<Function, vfio::Error>>>);
 
 impl Opening {
     /// Opens a drive on a thread: the kernel resets it first, and a drive may take long over that. One that takes longer than
     /// [`OPEN_WAIT`] is had by who asks again.
-    fn open(&mut self, address: PciAddress) -> Result<Device, String> {
+    fn open(&mut self, address: PciAddress, iommu: bool) -> Result<Function, String> {
         let (end, wait) = match self.0.remove(&address) {
             Some(end) => (end, Duration::ZERO),
             None => {
                 let (opened, end) = channel();
-                let open = move || drop(opened.send(Device::open(address, vfio::Error::NVME)));
+                let open = move || drop(opened.send(Function::open(address, iommu)));
                 let thread = std::thread::Builder::new().name("vfio-open".into()).spawn(open);
                 thread.map_err(|error| format!("{address}: no thread to open it on: {error}"))?;
                 (end, OPEN_WAIT)
@@ -90,8 +157,15 @@ impl Opening {
 /// # Errors
 /// A line for the operator.
 pub(super) fn open(opening: &mut Opening, name: &str, rest: &str, lcores: usize) -> Result<Attached, String> {
-    let address = parse(rest)?;
-    let device = opening.open(address)?;
+    let Told { address, iommu } = parse(rest)?;
+    let device = opening.open(address, iommu)?;
+    if !iommu {
+        tracing::warn!(
+            drive = name,
+            %address,
+            "no IOMMU: this drive, its firmware, or an address that is wrong can read and write anywhere in the machine's memory"
+        );
+    }
     // A register of a drive that does not answer reads as all ones: bring-up says so.
     let stride = 4_usize << (device.bar0().load_u32(CAP_UPPER) & 0xF);
     let (needed, found) = (DOORBELLS + 2 * (lcores + 1) * stride, device.bar0().length());
@@ -114,25 +188,42 @@ pub(super) fn open(opening: &mut Opening, name: &str, rest: &str, lcores: usize)
 ///
 /// # Errors
 /// A line for the operator.
-pub(super) fn check(rest: &str) -> Result<(), String> {
-    parse(rest).map(drop)
+pub(super) fn check(rest: &str, memory: Memory) -> Result<(), String> {
+    let told = parse(rest)?;
+    if !told.iommu && memory != Memory::Physical {
+        return Err(
+            "iommu=off: gantry-dataplane drives it when it is started with --physical-memory; such a drive can \
+                    write anywhere in the machine's memory"
+                .into(),
+        );
+    }
+    Ok(())
 }
 
-/// The address in what stands behind `pci:`, whose options are known.
-fn parse(rest: &str) -> Result<PciAddress, String> {
+/// What stands behind `pci:`.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    address: PciAddress,
+    iommu: bool,
+}
+
+/// Reads it; its options are known.
+fn parse(rest: &str) -> Result<Told, String> {
     let mut parts = rest.split(',');
     let address = parts.next().unwrap_or_default().parse().map_err(|error: vfio::Error| error.to_string())?;
+    let mut iommu = true;
     for option in parts {
         match option {
             // Read by housekeeping.
             "sgl=off" => {}
-            "iommu=off" => {
-                return Err("iommu=off is not there yet: a drive is driven behind an IOMMU only, turn it on".into());
+            "iommu=off" => iommu = false,
+            option => {
+                let option = option.escape_default();
+                return Err(format!("'{option}' is no option of a PCIe drive: `sgl=off` and `iommu=off` are"));
             }
-            option => return Err(format!("'{}' is no option of a PCIe drive: `sgl=off` is", option.escape_default())),
         }
     }
-    Ok(address)
+    Ok(Told { address, iommu })
 }
 
 impl Attached {
@@ -163,12 +254,28 @@ impl Attachment for Attached {
     }
 
     fn map(&self, region: Arc<Region>) -> Result<(), String> {
-        self.device.map(region).map_err(|error| error.to_string())
+        match &*self.device {
+            Function::Vfio(device) => device.map(region),
+            Function::Uio(device) => device.map(region),
+        }
+        .map_err(|error| error.to_string())
     }
 
     fn unmap(&self, region: &Arc<Region>) {
-        // What a drive may still write is never handed out again, so there is no going on.
-        self.device.unmap(region).unwrap_or_else(|error| panic!("drive {}: {error}", self.name));
+        match &*self.device {
+            // What a drive may still write is never handed out again, so there is no going on.
+            Function::Vfio(device) => {
+                device.unmap(region).unwrap_or_else(|error| panic!("drive {}: {error}", self.name))
+            }
+            Function::Uio(device) => device.unmap(region),
+        };
+    }
+
+    fn set_dma(&self, on: bool) -> Result<(), String> {
+        match &*self.device {
+            Function::Vfio(_) => Ok(()),
+            Function::Uio(device) => device.set_dma(on).map_err(|error| error.to_string()),
+        }
     }
 
     fn poll(&mut self) -> Presence {
@@ -215,12 +322,24 @@ mod tests {
 
     #[test]
     fn what_stands_behind_pci_is_an_address_and_options() {
-        assert_eq!(parse("0000:01:00.0").unwrap().to_string(), "0000:01:00.0");
-        assert_eq!(parse("01:00.0,sgl=off").unwrap().to_string(), "0000:01:00.0");
+        let told = |text: &str, iommu| Told { address: text.parse().unwrap(), iommu };
+        assert_eq!(parse("0000:01:00.0"), Ok(told("0000:01:00.0", true)));
+        assert_eq!(parse("01:00.0,sgl=off"), Ok(told("0000:01:00.0", true)));
+        assert_eq!(parse("01:00.0,sgl=off,iommu=off"), Ok(told("0000:01:00.0", false)));
         let refused = |rest| parse(rest).unwrap_err();
         assert_eq!(refused("nvme0"), "'nvme0' is no PCI address: write it as 0000:01:00.0");
-        assert_eq!(refused("01:00.0,size=4"), "'size=4' is no option of a PCIe drive: `sgl=off` is");
-        assert!(refused("01:00.0,iommu=off").starts_with("iommu=off is not there yet"));
+        assert_eq!(refused("01:00.0,size=4"), "'size=4' is no option of a PCIe drive: `sgl=off` and `iommu=off` are");
+        assert!(refused("01:00.0,iommu=on").starts_with("'iommu=on' is no option"));
+    }
+
+    #[test]
+    fn without_an_iommu_only_who_says_so_twice() {
+        let refused = check("01:00.0,iommu=off", Memory::Shared).unwrap_err();
+        assert!(refused.contains("--physical-memory") && refused.lines().count() == 1, "{refused}");
+        assert_eq!(check("01:00.0,iommu=off", Memory::Physical), Ok(()));
+        assert_eq!(check("01:00.0", Memory::Shared), Ok(()));
+        let refused = open(&mut Opening::default(), "d0", "ffff:ff:1f.7,iommu=off", 1).err().unwrap();
+        assert!(refused.starts_with("there is no PCI device ffff:ff:1f.7"), "{refused}");
     }
 
     #[test]

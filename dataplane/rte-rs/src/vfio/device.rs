@@ -125,7 +125,8 @@ impl Device {
         let flags = abi::device_flags(&device).map_err(failed("VFIO_DEVICE_GET_INFO"))?;
         let region = |index| abi::region(&device, index).map_err(failed("VFIO_DEVICE_GET_REGION_INFO"));
         let config = region(dpdk_sys::VFIO_PCI_CONFIG_REGION_INDEX)?;
-        let bar = Arc::new(Bar::map(address, &device, &region(dpdk_sys::VFIO_PCI_BAR0_REGION_INDEX)?, claim.clone())?);
+        let bar =
+            Arc::new(Bar::map(address, &device, &region(dpdk_sys::VFIO_PCI_BAR0_REGION_INDEX)?, Some(claim.clone()))?);
         // SAFETY: the mapping is readable and writable for its length until the last clone of `bar` is dropped, whatever becomes
         // of the device: a load that fails gives all ones.
         let bar0 = unsafe { Region::from_raw(bar.base.as_ptr(), bar.length, 0, Box::new(bar.clone())) };
@@ -305,11 +306,11 @@ impl Drop for Device {
 }
 
 /// What is on in a function that is used: memory decoding and DMA; its interrupt line is not.
-const ON: u16 =
+pub(super) const ON: u16 =
     (dpdk_sys::PCI_COMMAND_MEMORY | dpdk_sys::PCI_COMMAND_MASTER | dpdk_sys::PCI_COMMAND_INTX_DISABLE) as u16;
 
 /// Where vendor, device, subsystem vendor and subsystem id are in configuration space.
-const IDENTITY: [u64; 4] = [0, 2, 0x2C, 0x2E];
+pub(super) const IDENTITY: [u64; 4] = [0, 2, 0x2C, 0x2E];
 
 /// An open device. Its fields are dropped in this order: the BAR before the device, the container last.
 #[derive(Debug)]
@@ -369,12 +370,12 @@ impl Drop for Open {
 
 /// A mapped BAR.
 #[derive(Debug)]
-struct Bar {
+pub(super) struct Bar {
     base: NonNull<u8>,
     /// Bytes of it; the mapping is whole pages.
     length: usize,
     guard: Guard,
-    _claim: Arc<Claim>,
+    _claim: Option<Arc<Claim>>,
 }
 
 // SAFETY: an address and a length; what is there is reached by raw copies and atomics only.
@@ -383,7 +384,13 @@ unsafe impl Send for Bar {}
 unsafe impl Sync for Bar {}
 
 impl Bar {
-    fn map(address: PciAddress, device: &OwnedFd, info: &abi::RegionInfo, claim: Arc<Claim>) -> Result<Bar, Error> {
+    /// Maps what can be mapped of it; `claim` is kept as long.
+    pub(super) fn map(
+        address: PciAddress,
+        device: &OwnedFd,
+        info: &abi::RegionInfo,
+        claim: Option<Arc<Claim>>,
+    ) -> Result<Bar, Error> {
         let length = usize::try_from(info.mappable).unwrap_or(0);
         if length < size_of::<u64>() {
             return Err(Error::Bar { address, bytes: info.size, mappable: info.mappable });
@@ -406,6 +413,19 @@ impl Bar {
             return Err(failed("guarding BAR 0")(io::Error::other("as many are open as can be")));
         };
         Ok(Bar { base, length, guard, _claim: claim })
+    }
+
+    pub(super) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Whether it was found gone.
+    pub(super) fn has_replaced(&self) -> bool {
+        self.guard.has_replaced()
     }
 }
 

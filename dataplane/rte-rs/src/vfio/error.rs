@@ -69,6 +69,67 @@ pub enum Error {
         /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
     )]
     NoIommu(PciAddress),
+    /// It was to be driven without an IOMMU, and has one.
+    #[error("{address} has an IOMMU (group {group}): leave iommu=off out, and `gantryctl drive bind {address}`")]
+    Guarded {
+        /// The device.
+        address: PciAddress,
+        /// Its group.
+        group: String,
+    },
+    /// It was to be driven without an IOMMU, and another driver has it.
+    #[error("{address} {}: `gantryctl drive bind {address} --without-iommu` gives it to uio_pci_generic", match .driver {
+        Some(driver) => format!("is bound to the driver {driver}"),
+        None => "has no driver".to_owned(),
+    })]
+    NotUio {
+        /// The device.
+        address: PciAddress,
+        /// The driver that has it.
+        driver: Option<String>,
+    },
+    /// Its driver has no file for it.
+    #[error("{0}: uio_pci_generic has made no file for it: see the kernel's log (dmesg)")]
+    NoUio(PciAddress),
+    /// Nothing can stop it.
+    #[error(
+        "{0} cannot be reset by the kernel: without an IOMMU nothing else makes sure that it has stopped, so it is not driven"
+    )]
+    NoReset(PciAddress),
+    /// Somebody has it.
+    #[error("{address} ({file}) is held by {}", match .holder {
+        Some(holder) => format!("{holder}: end that first"),
+        None => format!("this process or one that cannot be seen: `fuser -v {}` names it", .file),
+    })]
+    Taken {
+        /// The device.
+        address: PciAddress,
+        /// Its driver's file.
+        file: String,
+        /// Who, as far as it can be told.
+        holder: Option<Holder>,
+    },
+    /// Memory at device addresses of our own making.
+    #[error("{0} has no IOMMU and reaches physical memory only: run gantry-dataplane with --physical-memory")]
+    NotPhysical(PciAddress),
+    /// Too few hugepages.
+    #[error(
+        "{length} bytes of physical memory need {wanted} hugepages of {page} bytes, one behind the other, and {free} are free: \
+        reserve more when the machine boots (`hugepages=` on the kernel's command line), or larger ones"
+    )]
+    Hugepages {
+        /// Bytes that were asked for.
+        length: usize,
+        /// Bytes of a hugepage; 0 when the kernel has none.
+        page: usize,
+        /// As many are needed.
+        wanted: usize,
+        /// As many are free, not all of them in one piece.
+        free: usize,
+    },
+    /// Physical addresses are hidden from this process.
+    #[error("physical addresses are hidden from this process: run it as root (CAP_SYS_ADMIN)")]
+    Physical,
     /// Other devices of the group are not VFIO's.
     #[error("{address} shares IOMMU group {group} with {}: give {} to vfio-pci as well (`gantryctl drive bind`), or \
         leave none of the group to another driver", named(.others), if .others.len() == 1 { "it" } else { "them" })]

@@ -8,6 +8,8 @@
 //!                                                 └─ presence, take_error   (who asks for it back, what went wrong)
 //! ```
 //!
+//! [`UioDevice`] is its sibling for machines without an IOMMU, which reaches [`physical_memory`].
+//!
 //! Nothing here needs the EAL. All descriptors can be borrowed, so that another process can be given them.
 
 mod abi;
@@ -16,8 +18,12 @@ mod claim;
 mod device;
 mod error;
 mod fault;
+mod physical;
 mod sysfs;
+mod uio;
 
 pub use address::PciAddress;
 pub use device::{Descriptors, Device, Presence};
 pub use error::{Error, Holder};
+pub use physical::physical_memory;
+pub use uio::UioDevice;

@@ -1,7 +1,7 @@
 //! What sysfs tells of a PCI function before VFIO is asked, and who holds a file of VFIO's (procfs).
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::Holder;
 use super::{Error, PciAddress};
@@ -21,14 +21,44 @@ pub(super) struct Group {
     pub(super) hindered_by: Vec<(String, String)>,
 }
 
-/// The group of `address`, when the function is of class `class` and VFIO has it.
-pub(super) fn group(sysfs: &Path, address: PciAddress, class: u32) -> Result<Group, Error> {
+/// The driver that gives functions without an IOMMU to programs.
+const UNGUARDED: &str = "uio_pci_generic";
+
+/// A function of uio_pci_generic's.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Uio {
+    /// The function's folder.
+    pub(super) folder: PathBuf,
+    /// Its file's name in /dev.
+    pub(super) name: String,
+}
+
+/// The function at `address`, when it is of class `class`, has no IOMMU, and uio_pci_generic has it.
+pub(super) fn uio(sysfs: &Path, address: PciAddress, class: u32) -> Result<Uio, Error> {
+    let folder = function(sysfs, address, class)?;
+    if let Some(group) = link_name(&folder.join("iommu_group")) {
+        return Err(Error::Guarded { address, group });
+    }
+    let driver = link_name(&folder.join("driver"));
+    if driver.as_deref() != Some(UNGUARDED) {
+        return Err(Error::NotUio { address, driver });
+    }
+    let nodes = fs::read_dir(folder.join("uio")).into_iter().flatten().flatten();
+    let name = nodes.map(|node| node.file_name().to_string_lossy().into_owned()).next();
+    name.map(|name| Uio { folder, name }).ok_or(Error::NoUio(address))
+}
+
+/// The folder of `address`, when it is of class `class`.
+fn function(sysfs: &Path, address: PciAddress, class: u32) -> Result<PathBuf, Error> {
     let function = sysfs.join("bus/pci/devices").join(address.to_string());
     let Ok(text) = fs::read_to_string(function.join("class")) else { return Err(Error::Missing(address)) };
     let found = u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).unwrap_or(0);
-    if found != class {
-        return Err(Error::Class { address, found, wanted: class });
-    }
+    if found == class { Ok(function) } else { Err(Error::Class { address, found, wanted: class }) }
+}
+
+/// The group of `address`, when the function is of class `class` and VFIO has it.
+pub(super) fn group(sysfs: &Path, address: PciAddress, class: u32) -> Result<Group, Error> {
+    let function = function(sysfs, address, class)?;
     let driver = link_name(&function.join("driver"));
     if driver.as_deref() != Some(DRIVER) {
         return Err(Error::NotBound { address, driver });
@@ -73,17 +103,16 @@ pub(super) fn holder(procfs: &Path, file: &Path) -> Option<Holder> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-    use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A sysfs of the test's own, removed with it.
-    struct Tree(PathBuf);
+    pub(in super::super) struct Tree(PathBuf);
 
     impl Tree {
-        fn new() -> Tree {
+        pub(in super::super) fn new() -> Tree {
             static NEXT: AtomicU32 = AtomicU32::new(0);
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let root = std::env::temp_dir().join(format!("gantry-sysfs-{}-{number}", std::process::id()));
@@ -91,7 +120,17 @@ mod tests {
             Tree(root)
         }
 
-        fn function(&self, address: &str, class: &str, driver: Option<&str>, group: Option<u32>) -> &Tree {
+        pub(in super::super) fn root(&self) -> &Path {
+            &self.0
+        }
+
+        pub(in super::super) fn function(
+            &self,
+            address: &str,
+            class: &str,
+            driver: Option<&str>,
+            group: Option<u32>,
+        ) -> &Tree {
             let folder = self.0.join("bus/pci/devices").join(address);
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("class"), format!("{class}\n")).unwrap();

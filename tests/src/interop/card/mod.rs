@@ -15,6 +15,7 @@ mod programs;
 mod removal;
 mod scenario;
 mod stray;
+pub mod unguarded;
 pub mod vfio;
 
 use std::time::Duration;

@@ -110,13 +110,18 @@ struct Attached {
 }
 
 impl Drive {
-    /// A drive that is opened when it is first polled.
-    pub(super) fn new(name: String, uri: String, lcores: usize) -> Self {
-        let config = Self::config(&uri, lcores);
+    /// Bytes that a drive's queues need.
+    pub(super) fn memory_needed(uri: &str, lcores: usize) -> usize {
+        let config = Self::config(uri, lcores);
+        Controller::memory_needed(config.io_queues, config.io_entries)
+    }
+
+    /// A drive that is opened when it is first polled, with `memory` for its queues.
+    pub(super) fn new(name: String, uri: String, memory: Arc<Region>) -> Self {
         Self {
             name,
             uri,
-            memory: shared(Controller::memory_needed(config.io_queues, config.io_entries)),
+            memory,
             attached: None,
             state: State::Absent { until_ns: 0 },
             known: None,
@@ -167,12 +172,13 @@ impl Drive {
                 return Err(error);
             }
         }
-        Ok(())
+        attachment.set_dma(true).inspect_err(|_| regions().for_each(|region| attachment.unmap(region)))
     }
 
     /// Takes all memory from it that is not on its way back from an lcore.
     fn cut_off(&mut self, lcore_memory: &[Arc<Region>]) {
         if let Some(Attached { attachment, .. }) = self.attached.as_ref().filter(|_| !self.cut_off) {
+            attachment.set_dma(false).unwrap_or_else(|error| panic!("drive {}: {error}", self.name));
             lcore_memory.iter().chain([&self.memory]).for_each(|region| attachment.unmap(region));
         }
         self.cut_off = true;
@@ -246,11 +252,6 @@ impl Drive {
     fn controller(&mut self) -> &mut Controller {
         &mut self.attached.as_mut().expect("a drive that is there").controller
     }
-}
-
-/// Memory for queues and lists. Without it nothing can run: out of memory ends the process, as it does for the heap.
-fn shared(length: usize) -> Arc<Region> {
-    Region::shared(length).unwrap_or_else(|error| panic!("{length} bytes of DMA memory: {error}"))
 }
 
 impl<E: Environment> Housekeeping<E> {
@@ -407,8 +408,14 @@ impl<E: Environment> Housekeeping<E> {
         for (lcore, (path, entries)) in ways_to(drive.controller(), number, lcores).into_iter().enumerate() {
             let drive = self.drives.get_mut(&number).expect("the drive that is ready");
             let Some(Attached { attachment, controller }) = &drive.attached else { unreachable!("it is there") };
-            let prp_lists = shared(usize::from(entries) * PRP_LIST_BYTES);
-            mapped &= attachment.map(prp_lists.clone()).is_ok();
+            let length = usize::from(entries) * PRP_LIST_BYTES;
+            let prp_lists = self.environment.memory(length).or_else(|_| {
+                // The lcore needs its lists to give the drive back; the drive does not get these.
+                mapped = false;
+                Region::shared(length)
+            });
+            let prp_lists = prp_lists.unwrap_or_else(|error| panic!("{length} bytes of DMA memory: {error}"));
+            mapped = mapped && attachment.map(prp_lists.clone()).is_ok();
             let parts = DriveQueueParts {
                 drive: number,
                 path,
