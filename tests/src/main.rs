@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use gantry_tests::clients::CLIENTS;
-use gantry_tests::interop::card::{self, Card, Programs};
+use gantry_tests::interop::card::{self, Card, Guard, Programs};
 use gantry_tests::interop::scenario::{self, Scenario};
 use gantry_tests::interop::suite::{self, Score};
 use gantry_tests::interop::{Gantry, Nvmet, Paths, Target, drives, kill, vfio_user};
@@ -125,6 +125,8 @@ enum TargetKind {
     Gantry,
     /// The same in a second machine, which has an IOMMU and drives.
     Card,
+    /// The same without the IOMMU.
+    UnguardedCard,
 }
 
 fn main() -> ExitCode {
@@ -179,6 +181,7 @@ fn start(kind: TargetKind, seed: u64) -> vm::Result<Box<dyn Target>> {
         TargetKind::Nvmet => Box::new(Nvmet::start(seed)?),
         TargetKind::Gantry => Box::new(Gantry::start(&Paths::find()?)?),
         TargetKind::Card => Box::new(Card::start(&Programs::gantry()?, seed)?),
+        TargetKind::UnguardedCard => Box::new(Card::start_with(Guard::None, &Programs::gantry()?, seed)?),
     })
 }
 

@@ -41,6 +41,7 @@ pub struct Builder {
     kernel_words: Vec<String>,
     pub(super) contents: Contents,
     iommu: bool,
+    unguarded: bool,
     pub(super) drives: Vec<Nvme>,
     wire: Wire,
     mac: [u8; 6],
@@ -70,6 +71,7 @@ impl Builder {
             kernel_words: Vec::new(),
             contents: Contents::host(),
             iommu: false,
+            unguarded: false,
             drives: Vec::new(),
             wire: Wire::None,
             mac: [0x52, 0x54, 0, 0, 0, 2],
@@ -127,6 +129,13 @@ impl Builder {
     #[must_use]
     pub fn iommu(mut self) -> Self {
         self.iommu = true;
+        self
+    }
+
+    /// As [`Builder::iommu`], on the same kind of machine, without an IOMMU: nothing stands between devices and memory.
+    #[must_use]
+    pub fn unguarded(mut self) -> Self {
+        self.unguarded = true;
         self
     }
 
@@ -220,7 +229,7 @@ impl Builder {
         let mut arguments: Vec<String> = Vec::new();
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         let file = |name: &str| scratch.join(name).display().to_string();
-        let machine = if self.iommu { platform.iommu_machine } else { platform.machine };
+        let machine = if self.iommu || self.unguarded { platform.iommu_machine } else { platform.machine };
         let machine = self.machine.as_deref().unwrap_or(machine);
         let mut words = format!(
             "console={} loglevel=5 panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0",
@@ -265,6 +274,8 @@ impl Builder {
         // Behind an IOMMU a driver in user space may have it: no legacy interface, addresses that the IOMMU translates.
         let behind = if self.iommu {
             format!(",disable-legacy=on,iommu_platform=on,ats=on,addr={NET_SLOT:#x}")
+        } else if self.unguarded {
+            format!(",disable-legacy=on,addr={NET_SLOT:#x}")
         } else {
             String::new()
         };
@@ -300,7 +311,7 @@ impl Builder {
 
     /// What the guest does to bring its network up.
     pub(super) fn network(&self) -> Option<String> {
-        if self.iommu || matches!(self.wire, Wire::None) {
+        if self.iommu || self.unguarded || matches!(self.wire, Wire::None) {
             return None;
         }
         let mut script = format!("set -e\n/sbin/ip link set eth0 mtu {} up\n", self.mtu);

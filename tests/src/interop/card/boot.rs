@@ -12,12 +12,28 @@ const CPUS: u32 = 2;
 
 const MEMORY_MB: u32 = 1200;
 
-/// Boots a card with these programs and drives. Its network device is on vfio-pci; its drives have no driver yet.
+/// What stands between a card's devices and its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// An IOMMU; devices are on vfio-pci.
+    Iommu,
+    /// Nothing; devices are on uio_pci_generic.
+    None,
+}
+
+/// Boots a card with an IOMMU.
 pub fn boot(programs: &Programs, drives: Vec<Nvme>, wire: Wire) -> Result<Machine> {
-    let mut builder = Machine::builder("card")
-        .cpus(CPUS)
-        .memory_mb(MEMORY_MB)
-        .iommu()
+    boot_with(Guard::Iommu, programs, drives, wire)
+}
+
+/// Boots a card with these programs and drives. Its network device is on its driver; its drives have none yet.
+pub(super) fn boot_with(guard: Guard, programs: &Programs, drives: Vec<Nvme>, wire: Wire) -> Result<Machine> {
+    let builder = Machine::builder("card").cpus(CPUS).memory_mb(MEMORY_MB);
+    let (builder, modules, driver) = match guard {
+        Guard::Iommu => (builder.iommu(), "vfio_pci vfio_iommu_type1", "vfio-pci"),
+        Guard::None => (builder.unguarded(), "uio_pci_generic", "uio_pci_generic"),
+    };
+    let mut builder = builder
         .kernel_word(&format!("hugepages={HUGEPAGES}"))
         .contents(programs.clone().contents())
         .mac([0x52, 0x54, 0, 0, 0, 1])
@@ -27,10 +43,10 @@ pub fn boot(programs: &Programs, drives: Vec<Nvme>, wire: Wire) -> Result<Machin
     }
     let machine = builder.boot()?;
     machine.run_ok(&format!(
-        "set -e; mkdir -p {FOLDER}; modprobe -a vfio_pci vfio_iommu_type1
+        "set -e; mkdir -p {FOLDER}; modprobe -a {modules}
          cd /sys/bus/pci
          if [ -e devices/{NET_ADDRESS} ]; then
-             echo vfio-pci >devices/{NET_ADDRESS}/driver_override
+             echo {driver} >devices/{NET_ADDRESS}/driver_override
              [ ! -e devices/{NET_ADDRESS}/driver ] || echo {NET_ADDRESS} >devices/{NET_ADDRESS}/driver/unbind
              echo {NET_ADDRESS} >drivers_probe
          fi"

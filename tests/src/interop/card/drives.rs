@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::vm::{Machine, Nvme};
 
-use super::{FOLDER, MTU};
+use super::{FOLDER, Guard, MTU};
 use crate::interop::subsystem;
 use crate::vm::NET_ADDRESS;
 
@@ -77,7 +77,7 @@ fn options(port: usize) -> &'static str {
 }
 
 /// gantryd's configuration.
-pub(super) fn configuration() -> String {
+pub(super) fn configuration(guard: Guard) -> String {
     let mut text = format!(
         r#"[dataplane]
 channel = "{FOLDER}/channel"
@@ -91,7 +91,9 @@ mtu = {MTU}
     );
     for port in 0..STRAY {
         let (name, address, options) = (name(port), Machine::drive_address(port), options(port));
-        write!(text, "\n[[drive]]\nname = \"{name}\"\nuri = \"pci:{address}{options}\"\n").expect("a String takes all");
+        let unguarded = if guard == Guard::None { ",iommu=off" } else { "" };
+        write!(text, "\n[[drive]]\nname = \"{name}\"\nuri = \"pci:{address}{options}{unguarded}\"\n")
+            .expect("a String takes all");
     }
     let nqn = subsystem::OPEN;
     write!(text, "\n[[subsystem]]\nnqn = \"{nqn}\"\nhosts = \"any\"\nnamespaces = [\n").expect("a String takes all");
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_configuration_is_toml_with_every_namespace() {
-        let table: toml::Table = configuration().parse().expect("valid TOML");
+        let table: toml::Table = configuration(Guard::Iommu).parse().expect("valid TOML");
         assert_eq!(table["drive"].as_array().map(Vec::len), Some(STRAY));
         assert_eq!(table["drive"][REMOVABLE]["uri"].as_str(), Some("pci:0000:04:00.0,sgl=off"));
         let namespaces = table["subsystem"][0]["namespaces"].as_array().expect("a list");

@@ -25,7 +25,8 @@ use crate::vm::{Error, Machine, NET_ADDRESS, Result, Switch, SwitchPort};
 use super::counters::Counters;
 use super::target::{HOST_ADDRESS, Target};
 
-pub use boot::boot;
+use boot::boot_with;
+pub use boot::{Guard, boot};
 pub use drives::drives;
 use drives::{SERVED, STRAY, configuration};
 pub use programs::Programs;
@@ -47,20 +48,26 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub struct Card {
     // The machine ends before the wire that it is on.
     machine: Machine,
+    guard: Guard,
     switch: Switch,
 }
 
 impl Card {
     /// Boots the card, starts both processes; `seed` is for the wire's losses.
     pub fn start(programs: &Programs, seed: u64) -> Result<Self> {
+        Self::start_with(Guard::Iommu, programs, seed)
+    }
+
+    /// The same with this between the devices and the card's memory.
+    pub fn start_with(guard: Guard, programs: &Programs, seed: u64) -> Result<Self> {
         let switch = Switch::new(2, seed)?;
-        let machine = boot(programs, drives(), switch.wire(CARD))?;
-        let card = Self { machine, switch };
+        let machine = boot_with(guard, programs, drives(), switch.wire(CARD))?;
+        let card = Self { machine, guard, switch };
         // As on any card: the kernel has the drives first.
         card.machine.run_ok("modprobe nvme")?;
         (0..=STRAY).try_for_each(|port| card.bind(port))?;
         card.start_dataplane()?;
-        card.machine.run_ok(&format!("cat >{FOLDER}/gantry.toml <<'END'\n{}END", configuration()))?;
+        card.machine.run_ok(&format!("cat >{FOLDER}/gantry.toml <<'END'\n{}END", configuration(guard)))?;
         card.start_process("gantryd", "--config /run/gantry/gantry.toml")?;
         Ok(card)
     }
@@ -74,10 +81,11 @@ impl Card {
     pub fn bind(&self, port: usize) -> Result<()> {
         let address = Machine::drive_address(port);
         let device = format!("/sys/bus/pci/devices/{address}");
+        let option = if self.guard == Guard::None { " --without-iommu" } else { "" };
         self.machine
             .run_ok(&format!(
                 "tries=0; until [ -e {device}/driver ]; do tries=$((tries + 1)); [ $tries -lt 200 ] || break; sleep 0.1; done
-                 gantryctl drive bind {address}"
+                 gantryctl drive bind {address}{option}"
             ))
             .map(drop)
     }
@@ -101,7 +109,8 @@ impl Card {
 
     /// Starts the data plane and waits until it takes a control.
     fn start_dataplane(&self) -> Result<()> {
-        let arguments = format!("--channel {FOLDER}/channel --lcores 1 --memory 128 --pci {NET_ADDRESS}");
+        let physical = if self.guard == Guard::None { " --physical-memory" } else { "" };
+        let arguments = format!("--channel {FOLDER}/channel --lcores 1 --memory 128 --pci {NET_ADDRESS}{physical}");
         self.start_process("gantry-dataplane", &arguments)?;
         self.machine
             .run_ok_for(

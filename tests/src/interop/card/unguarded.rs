@@ -17,7 +17,7 @@ const LOG: &str = "/run/drive.log";
 /// Boots a machine without an IOMMU and walks through all of it; `program` is the example.
 pub fn run(program: &Path) -> Result<()> {
     let machine = Machine::builder("unguarded")
-        .machine("q35,usb=off,vmport=off")
+        .unguarded()
         .memory_mb(512)
         .kernel_word("hugepages=24")
         .contents(Programs::none()?.with("drive", program).contents())
