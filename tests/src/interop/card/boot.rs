@@ -4,8 +4,8 @@ use crate::vm::{Machine, NET_ADDRESS, Nvme, Result, Wire};
 
 use super::{FOLDER, Programs};
 
-/// 2 MiB pages for DPDK.
-const HUGEPAGES: u32 = 96;
+/// 2 MiB pages for DPDK and, without an IOMMU, for lcores and drives.
+const HUGEPAGES: u32 = 112;
 
 /// Two for the lcore and housekeeping.
 const CPUS: u32 = 2;
