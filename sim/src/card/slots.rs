@@ -91,7 +91,7 @@ impl Slots {
             socket.open += 1;
             socket.changes
         };
-        Some(Attached { drive, socket, touched: self.0.touched.clone(), changes })
+        Some(Attached { drive, socket, touched: self.0.touched.clone(), changes, dma: AtomicBool::new(false) })
     }
 
     pub(super) fn is_empty(&self, name: &str) -> bool {
@@ -148,6 +148,9 @@ fn earliest_ns(slots: &[Slot]) -> u64 {
     there.map(|slot| slot.drive.lock().model().next_ns()).min().unwrap_or(u64::MAX)
 }
 
+/// CSTS (NVMe Base 2.0 §3.1.3.6); bit 0 is RDY.
+const CSTS: usize = 0x1C;
+
 /// A drive that somebody has open.
 pub(super) struct Attached {
     drive: Stepped,
@@ -155,6 +158,8 @@ pub(super) struct Attached {
     touched: Arc<AtomicBool>,
     /// As the socket said when it was opened.
     changes: u32,
+    /// Whether its DMA is on.
+    dma: AtomicBool,
 }
 
 impl Attachment for Attached {
@@ -169,7 +174,17 @@ impl Attachment for Attached {
     }
 
     fn unmap(&self, region: &Arc<Region>) {
-        self.drive.lock().space().unmap(region);
+        let drive = self.drive.lock();
+        let was_mapped = drive.space().unmap(region);
+        // Where no IOMMU stands between, memory is not taken from a drive that may still write to it.
+        let runs = drive.bar().load_u32(CSTS, Ordering::Acquire) & 1 != 0;
+        let dma = self.dma.load(Ordering::Relaxed);
+        assert!(!was_mapped || !dma || !runs, "memory was taken from a drive that runs with its DMA on");
+    }
+
+    fn set_dma(&self, on: bool) -> Result<(), String> {
+        self.dma.store(on, Ordering::Relaxed);
+        Ok(())
     }
 
     fn poll(&mut self) -> Presence {
