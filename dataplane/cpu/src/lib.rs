@@ -114,7 +114,7 @@ impl Cpu {
             unsafe {
                 core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nostack, nomem, preserves_flags));
             }
-            return ticks;
+            ticks
         }
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         compile_error!("gantry-cpu knows x86_64 and aarch64")

@@ -4,7 +4,7 @@
 mod capture_files;
 
 use capture_files::roce_frames;
-use gantry_wire::icrc::{MASKED_MAX, masked_prefix};
+use gantry_wire::icrc::{MASKED_MAX, START, mask, masked_prefix};
 use proptest::prelude::*;
 
 #[test]
@@ -22,6 +22,11 @@ fn captured_icrcs_hold() {
         }
     }
     assert!(held >= 605, "{held} frames");
+}
+
+#[test]
+fn it_starts_behind_ones_of_a_local_route_header() {
+    assert_eq!(START, crc32fast::hash(&[0xff; 8]));
 }
 
 /// IP header of either version, IPv4 with up to ten words of options, then UDP and BTH: anything but their lengths.
@@ -52,6 +57,10 @@ proptest! {
         prop_assert_eq!(masked_prefix(&l3, &mut before), Some(8 + covered));
         prop_assert_eq!(masked_prefix(&l3[..covered], &mut after), Some(8 + covered));
         prop_assert_eq!(masked_prefix(&l3[..covered - 1], &mut after), None, "headers that do not fit");
+        prop_assert!(before[..8].iter().all(|&byte| byte == 0xff), "a local route header");
+        let mask = mask(l3[0]).expect("IP");
+        prop_assert!(before[8..].iter().zip(&l3).zip(mask).take(covered).all(|((out, byte), mask)| *out == byte | mask));
+        prop_assert!(mask[covered..].iter().all(|&byte| byte == 0), "nothing of what follows may change");
 
         let v4 = l3[0] >> 4 == 4;
         let at = bend.index(covered);
