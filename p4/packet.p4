@@ -625,6 +625,8 @@ control PacketControl(
 
     apply {
         if (meta.outgoing) {
+            // s9 keeps what this makes of a QP's packets until a table changes: nothing here counts, meters or looks at what
+            // differs from packet to packet but lengths and identification.
             dscp = meta.traffic_class[7:2];
             ecn = meta.traffic_class[1:0];
             neighbors.apply();

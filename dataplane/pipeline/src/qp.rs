@@ -7,6 +7,7 @@ use gantry_roce::Qp;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{NONE, Ring};
+use crate::s9_transmit::Lower;
 
 /// CNTLID of a QP whose Connect has not succeeded.
 pub const UNBOUND: u16 = 0xffff;
@@ -69,6 +70,8 @@ pub struct QpContext {
     pub port: usize,
     /// The way to its host.
     pub way: Way,
+    /// The lower headers that follow from it and the tables.
+    pub lower: Lower,
     /// Its controller, or [`UNBOUND`].
     pub cntlid: u16,
     /// Its NVMe queue; zero is the admin queue.
@@ -105,6 +108,7 @@ impl QpContext {
             qpn,
             port,
             way,
+            lower: Lower::NONE,
             cntlid: UNBOUND,
             qid,
             entries: u32::from(depth).max(2),

@@ -118,6 +118,8 @@ pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut R
     let qp_told = |slot: u32| {
         let QpContext { transport, qpn: _, port, way, cntlid, qid, entries, sqhd, punt, receiving, .. } = &qps[slot];
         let QpContext { commands: ring, established, fenced, closing, active: _, active_next: _, .. } = &qps[slot];
+        // What follows from the way and the tables.
+        let QpContext { lower: _, .. } = &qps[slot];
         let ring = core::iter::successors(ring.first(), |index| Ring::after(commands, *index));
         QpTold {
             slot,
