@@ -83,7 +83,7 @@ pub struct Lcore<P: Port, X> {
     pub(crate) ports: Vec<PortSlot<P>>,
     rx: ArrayVec<P::Rx, BURST>,
     packets: Box<[packet::Packet; BURST]>,
-    classified: ArrayVec<s2_classify::Classified, BURST>,
+    classified: s2_classify::Classified,
     crossing: s2_classify::Crossing,
     /// Low byte of the PSN of datagrams.
     pub(crate) datagram_psn: u32,
@@ -172,7 +172,7 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
             let packets = s1_parse::run(slot.number, slot.mac, &self.rx, &mut self.packets);
             let (classified, crossing) = (&mut self.classified, &mut self.crossing);
             s2_classify::run(core, slot, &mut self.exchange, &self.rx, packets, classified, crossing);
-            s3_transport::run(core, &self.rx, &self.classified);
+            s3_transport::run(core, &self.rx, packets, &self.classified);
             s4_capsule::run(core);
             self.classified.clear();
             if self.crossing.is_empty() {
@@ -185,7 +185,7 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
         if !self.rx.is_empty() {
             let packets = s1_parse::crossed(&self.rx, &mut self.packets);
             s2_classify::crossed(core, &self.rx, packets, &mut self.classified);
-            s3_transport::run(core, &self.rx, &self.classified);
+            s3_transport::run(core, &self.rx, packets, &self.classified);
             s4_capsule::run(core);
             self.classified.clear();
             self.rx.clear();

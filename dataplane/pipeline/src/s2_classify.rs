@@ -10,7 +10,6 @@ use gantry::channel::{self, Kind, Path, slow_path};
 use gantry::packet::{self, Class, Drop, Packet, Punt, Run, Verdict};
 use gantry_cpu::Cpu;
 use gantry_table::Line;
-use gantry_wire::ib::{Aeth, Deth, Opcode, Psn, Qpn, Reth, Rkey, Syndrome, Transport};
 use gantry_wire::ip;
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U128};
@@ -23,25 +22,8 @@ use crate::port::{BURST, Port, RxFrame, TxFrame};
 use crate::state::Core;
 use crate::tables::Reader;
 
-/// An RC packet and its QP.
-pub struct Classified {
-    /// Its place in the burst.
-    pub frame: usize,
-    /// Where its IP header begins.
-    pub l3: usize,
-    /// The card's address and the host's, as the packet names them.
-    pub addresses: (u128, u128),
-    /// Its transport headers.
-    pub transport: Transport,
-    /// Where its payload begins.
-    pub payload: usize,
-    /// Bytes of the payload, without its pad.
-    pub payload_len: u16,
-    /// Where the ICRC is. What it covers ends here.
-    pub icrc: usize,
-    /// Slot of its QP.
-    pub qp: u32,
-}
+/// An RC packet for a QP of this lcore: its place in the burst.
+pub type Classified = ArrayVec<u8, BURST>;
 
 /// Frames of a burst for QPs of other lcores: their place in the burst and the lcore.
 pub type Crossing = ArrayVec<(usize, u16), BURST>;
@@ -54,7 +36,7 @@ pub fn run<P: Port, X: Exchange<P>>(
     exchange: &mut X,
     burst: &[P::Rx],
     packets: &mut [Packet],
-    classified: &mut ArrayVec<Classified, BURST>,
+    classified: &mut Classified,
     crossing: &mut Crossing,
 ) {
     let denied = control(core, burst, packets);
@@ -69,7 +51,10 @@ pub fn run<P: Port, X: Exchange<P>>(
                 core.counters.count(Counter::ParsedRoce);
                 crossing.push((index, packet.metadata.lcore));
             }
-            Verdict::TRANSPORT => classified.push(rc(core, index, frame, packet)),
+            Verdict::TRANSPORT => {
+                core.counters.count(Counter::ParsedRoce);
+                classified.push(index as u8);
+            }
             Verdict::ANSWER => answer(core, slot, frame, packet),
             Verdict::PUNT if packet.metadata.punt == Punt::MANAGEMENT.0 => {
                 punt(core, slot, exchange, frame, packet);
@@ -82,12 +67,7 @@ pub fn run<P: Port, X: Exchange<P>>(
 
 /// Frames that another lcore has received for QPs of this one, and has let in.
 #[inline(never)]
-pub fn crossed<F: RxFrame>(
-    core: &mut Core,
-    burst: &[F],
-    packets: &mut [Packet],
-    classified: &mut ArrayVec<Classified, BURST>,
-) {
+pub fn crossed<F: RxFrame>(core: &mut Core, burst: &[F], packets: &mut [Packet], classified: &mut Classified) {
     control(core, burst, packets);
     for (index, packet) in packets.iter().enumerate() {
         if packet.metadata.verdict != Verdict::TRANSPORT.0 {
@@ -96,7 +76,8 @@ pub fn crossed<F: RxFrame>(
             // Its QP went meanwhile and is another lcore's now: once is enough.
             core.counters.count(Counter::NoQp);
         } else {
-            classified.push(rc(core, index, burst[index].bytes(), packet));
+            core.counters.count(Counter::ParsedRoce);
+            classified.push(index as u8);
         }
     }
 }
@@ -195,56 +176,14 @@ fn reason(packet: &Packet) -> Counter {
 }
 
 /// Where the IP header begins.
-fn l3(packet: &Packet) -> usize {
+pub(crate) fn l3(packet: &Packet) -> usize {
     usize::from(if packet.is_valid(packet::VALID_IPV4) { packet.ipv4_at } else { packet.ipv6_at })
 }
 
 /// Where payload and ICRC are: the parser has seen to it that all of it lies in the frame.
-fn extent(packet: &Packet, frame: &[u8]) -> (usize, usize) {
+pub(crate) fn extent(packet: &Packet, frame: &[u8]) -> (usize, usize) {
     let payload = usize::from(packet.payload_at);
     (payload, payload + usize::from(packet.metadata.payload_bytes) + usize::from(packet.bth(frame).pad()))
-}
-
-fn rc(core: &mut Core, index: usize, frame: &[u8], packet: &Packet) -> Classified {
-    core.counters.count(Counter::ParsedRoce);
-    let (payload, icrc) = extent(packet, frame);
-    Classified {
-        frame: index,
-        l3: l3(packet),
-        addresses: (packet.metadata.local_ip, packet.metadata.remote_ip),
-        transport: transport(packet, frame),
-        payload,
-        payload_len: packet.metadata.payload_bytes,
-        icrc,
-        qp: packet.metadata.qp,
-    }
-}
-
-/// The transport headers as the transport takes them.
-fn transport(packet: &Packet, frame: &[u8]) -> Transport {
-    let bth = packet.bth(frame);
-    let opcode = Opcode::of(bth.opcode()).expect("packet.p4 lets no other pass");
-    let has = |header| packet.is_valid(header);
-    let (reth, aeth, deth) = (packet.reth(frame), packet.aeth(frame), packet.deth(frame));
-    let syndrome = aeth.reserved() << 7 | aeth.kind() << 5 | aeth.value();
-    Transport {
-        solicited: bth.solicited() != 0,
-        ack_request: bth.ack_request() != 0,
-        pkey: bth.pkey(),
-        pad: bth.pad(),
-        fecn: bth.fecn() != 0,
-        becn: bth.becn() != 0,
-        reth: has(packet::VALID_RETH).then(|| Reth {
-            virtual_address: reth.address(),
-            rkey: Rkey(reth.rkey()),
-            dma_length: reth.length(),
-        }),
-        aeth: has(packet::VALID_AETH).then(|| Aeth { syndrome: Syndrome::of(syndrome), msn: aeth.msn() }),
-        deth: has(packet::VALID_DETH).then(|| Deth { qkey: deth.qkey(), source_qpn: Qpn::new(deth.source_qp()) }),
-        immediate: has(packet::VALID_IMMEDIATE).then(|| packet.immediate(frame).data()),
-        invalidate: has(packet::VALID_IETH).then(|| Rkey(packet.ieth(frame).rkey())),
-        ..Transport::new(opcode, Qpn::new(bth.dest_qp()), Psn::new(bth.psn()))
-    }
 }
 
 /// Where the datagram of an ICMP message ends: Ethernet may have padded the frame behind it.

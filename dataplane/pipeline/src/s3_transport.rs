@@ -7,8 +7,9 @@
 //! Leaves as: NoQp (a number that is another peer's), BadIcrc, PsnError, Duplicate, Rnr, Refused, TransportDrop.
 
 use gantry::channel::event::EventKind;
+use gantry::packet::{self, Packet};
 use gantry_roce::{NoMemory, Outcome, Plan};
-use gantry_wire::ib::NakCode;
+use gantry_wire::ib::{Aeth, Deth, NakCode, Opcode, Psn, Qpn, Reth, Rkey, Syndrome, Transport};
 
 use crate::command::{NONE, State};
 use crate::counters::Counter;
@@ -16,29 +17,30 @@ use crate::icrc;
 use crate::memory::SLOT_BYTES;
 use crate::port::RxFrame;
 use crate::qp::QpContext;
-use crate::s2_classify::Classified;
+use crate::s2_classify::{self, Classified};
 use crate::state::{Core, Sizes};
 
 /// Takes the RC packets of a burst.
 #[inline(never)]
-pub fn run<F: RxFrame>(core: &mut Core, burst: &[F], classified: &[Classified]) {
-    for item in classified {
-        receive(core, burst[item.frame].bytes(), item);
+pub fn run<F: RxFrame>(core: &mut Core, burst: &[F], packets: &[Packet], classified: &Classified) {
+    for place in classified {
+        let place = usize::from(*place);
+        receive(core, burst[place].bytes(), &packets[place]);
     }
 }
 
-fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
-    let slot = item.qp;
+fn receive(core: &mut Core, frame: &[u8], packet: &Packet) {
+    let slot = packet.metadata.qp;
     let Some(qp) = core.qps.at(slot).filter(|qp| !qp.fenced) else {
         core.counters.count(Counter::NoQp);
         return;
     };
-    if !is_of(qp, item.addresses) {
+    if !is_of(qp, (packet.metadata.local_ip, packet.metadata.remote_ip)) {
         core.counters.count(Counter::NoQp);
         return;
     }
-    let transport = &item.transport;
-    let length = u32::from(item.payload_len);
+    let transport = &headers(packet, frame);
+    let length = u32::from(packet.metadata.payload_bytes);
     let plan = qp.transport.plan(transport, length, &core.works, &NoMemory);
 
     // Where the payload belongs: a receive slot, a command's pages, or nowhere.
@@ -62,15 +64,16 @@ fn receive(core: &mut Core, frame: &[u8], item: &Classified) {
         _ => None,
     };
 
-    let (start, end, icrc) = (item.payload, item.payload + length as usize, item.icrc);
+    let (start, icrc) = s2_classify::extent(packet, frame);
+    let end = start + length as usize;
     let payload = &frame[start..end];
-    let crc = icrc::headers(&core.cpu, frame, item.l3, start);
+    let crc = icrc::headers(&core.cpu, frame, s2_classify::l3(packet), start);
     let crc = match place {
         Some(Place::Slot { index, at }) => core.memory.write_slot(&core.cpu, index, at, payload, crc),
         Some(Place::Pages { index, at }) => core.memory.write_pages(&core.cpu, &core.commands[index], at, payload, crc),
         None => core.cpu.crc32(crc, payload),
     };
-    let crc = core.cpu.crc32(crc, &frame[end..icrc]);
+    let crc = if end == icrc { crc } else { core.cpu.crc32(crc, &frame[end..icrc]) };
     if frame[icrc..icrc + icrc::ICRC_BYTES] != crc.to_le_bytes() {
         core.counters.count(Counter::BadIcrc);
         if taken != NONE {
@@ -137,6 +140,34 @@ const WAITING_WEIGHT: u32 = 4;
 /// a PSN does no harm to a connection of others (IBA 1.5 §9.6.1, with addresses in place of LIDs).
 fn is_of(qp: &QpContext, addresses: (u128, u128)) -> bool {
     addresses == (qp.way.local_ip, qp.way.remote_ip)
+}
+
+/// The transport headers as the transport takes them.
+#[inline]
+fn headers(packet: &Packet, frame: &[u8]) -> Transport {
+    let bth = packet.bth(frame);
+    let opcode = Opcode::of(bth.opcode()).expect("packet.p4 lets no other pass");
+    let has = |header| packet.is_valid(header);
+    let (reth, aeth, deth) = (packet.reth(frame), packet.aeth(frame), packet.deth(frame));
+    let syndrome = aeth.reserved() << 7 | aeth.kind() << 5 | aeth.value();
+    Transport {
+        solicited: bth.solicited() != 0,
+        ack_request: bth.ack_request() != 0,
+        pkey: bth.pkey(),
+        pad: bth.pad(),
+        fecn: bth.fecn() != 0,
+        becn: bth.becn() != 0,
+        reth: has(packet::VALID_RETH).then(|| Reth {
+            virtual_address: reth.address(),
+            rkey: Rkey(reth.rkey()),
+            dma_length: reth.length(),
+        }),
+        aeth: has(packet::VALID_AETH).then(|| Aeth { syndrome: Syndrome::of(syndrome), msn: aeth.msn() }),
+        deth: has(packet::VALID_DETH).then(|| Deth { qkey: deth.qkey(), source_qpn: Qpn::new(deth.source_qp()) }),
+        immediate: has(packet::VALID_IMMEDIATE).then(|| packet.immediate(frame).data()),
+        invalidate: has(packet::VALID_IETH).then(|| Rkey(packet.ieth(frame).rkey())),
+        ..Transport::new(opcode, Qpn::new(bth.dest_qp()), Psn::new(bth.psn()))
+    }
 }
 
 enum Place {

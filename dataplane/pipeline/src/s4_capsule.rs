@@ -50,7 +50,8 @@ fn capsule(core: &mut Core, index: u32) -> bool {
     let data = data(&sqe, in_capsule);
 
     let qp = &mut core.qps[slot];
-    qp.sqhd = (qp.sqhd + 1) % qp.entries;
+    let sqhd = qp.sqhd + 1;
+    qp.sqhd = if sqhd == qp.entries { 0 } else { sqhd };
     if qp.cntlid != UNBOUND {
         core.liveness.touch(qp.cntlid, core.now_ns);
     }

@@ -49,7 +49,7 @@ pub fn respond(core: &mut Core, index: u32, status: Status, dw0: u32, dw1: u32) 
     let kind = WorkKind::Send { invalidate, immediate: None };
     let work = Work { cookie: index, kind, length: Cqe::LEN as u32 };
     qp.transport.post(&mut core.works, work).expect("two works for every command");
-    core.settle(slot);
+    core.schedule(slot);
 }
 
 /// Fires the timers that are due.
@@ -94,7 +94,7 @@ pub fn run<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>]) {
             budget -= 1;
         }
         if sent {
-            core.settle(slot);
+            core.schedule(slot);
         }
         if blocked {
             core.qps.activate(slot);

@@ -241,12 +241,25 @@ impl Core {
             }
             return;
         }
-        if qp.transport.wants_transmit() {
-            self.qps.activate(slot);
+        self.schedule(slot);
+    }
+
+    /// After work was posted to a QP, or packets of it were sent: neither completes anything, so that only its place in the line and
+    /// its timer may be others. One that has failed is settled, which gives its work back.
+    #[inline]
+    pub fn schedule(&mut self, slot: u32) {
+        let Self { qps, wheel, .. } = self;
+        let qp = &mut qps[slot];
+        if qp.transport.failure().is_some() {
+            self.settle(slot);
+            return;
         }
-        let deadline_ns = self.qps[slot].transport.deadline_ns();
+        let deadline_ns = qp.transport.deadline_ns();
         if deadline_ns != u64::MAX {
-            self.wheel.arm(slot, deadline_ns);
+            wheel.arm(slot, deadline_ns);
+        }
+        if !qp.active && qp.transport.wants_transmit() {
+            qps.activate(slot);
         }
     }
 

@@ -144,9 +144,16 @@ pub(crate) struct Path {
 }
 
 impl Path {
+    /// log2 of the path MTU, for a division costs as much as the rest of a packet's arithmetic.
+    pub(crate) fn mtu_shift(&self) -> u32 {
+        self.mtu.trailing_zeros()
+    }
+
     /// Packets that `length` bytes take: at least one.
     pub(crate) fn packets(&self, length: u32) -> u32 {
-        length.div_ceil(u32::from(self.mtu)).max(1)
+        let whole = length >> self.mtu_shift();
+        let rest = u32::from(length & (u32::from(self.mtu) - 1) != 0);
+        (whole + rest).max(1)
     }
 
     /// A packet to the peer with `payload` bytes behind it.

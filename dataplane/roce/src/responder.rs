@@ -121,7 +121,7 @@ impl Responder {
                 Message::Send { received } => received,
                 _ => 0,
             };
-            if offset / u32::from(path.mtu) >= MESSAGE_PACKETS_MAX {
+            if offset >> path.mtu_shift() >= MESSAGE_PACKETS_MAX {
                 return Err(NakCode::InvalidRequest);
             }
             return Ok(Plan::Receive { offset, first, last });
