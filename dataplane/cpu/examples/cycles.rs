@@ -47,10 +47,12 @@ fn main() {
 fn table(cpu: &Cpu) {
     println!("engine: {}; cycles a byte (timestamp ticks), best of many", cpu.crc_engine());
     println!("{:>8} {:>9} {:>9} {:>9} {:>9} {:>9}", "bytes", "crc", "copy", "copy+crc", "at 70", "copy;crc");
-    let src = vec![0x5au8; 65_536 + 128];
-    let src = &src[src.as_ptr().align_offset(64)..];
-    let mut dst = vec![0u8; 65_536 + 256];
-    let aligned = dst.as_ptr().align_offset(64);
+    // Pages, and half a page between them: a load does not seem to follow from a store before it that it has only low bits
+    // in common with.
+    let src = vec![0x5au8; 65_536 + 4096];
+    let src = &src[src.as_ptr().align_offset(4096)..];
+    let mut dst = vec![0u8; 65_536 + 3 * 4096];
+    let aligned = dst.as_ptr().align_offset(4096) + 2048;
     let dst = &mut dst[aligned..];
     for length in [16, 64, 128, 192, 256, 320, 384, 512, 1024, 4096, 16_384, 65_536] {
         let src = &src[..length];

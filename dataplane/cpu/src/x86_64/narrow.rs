@@ -1,4 +1,6 @@
 //! 128-bit registers (PCLMULQDQ): 64 bytes a step, and what is too short for more.
+//!
+//! What names no features here is always inlined into a function that does, and takes on that one's encoding.
 
 use core::arch::x86_64::{
     __m128i, _mm_clmulepi64_si128, _mm_cvtsi32_si128, _mm_extract_epi32, _mm_loadu_si128, _mm_or_si128, _mm_set_epi64x,
@@ -71,7 +73,8 @@ pub(crate) unsafe fn masked(previous: u32, src: *const u8, mask: *const u8, len:
 /// The processor has PCLMULQDQ, SSSE3 and SSE4.1.
 #[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
 pub(crate) unsafe fn start(previous: u32) -> u128 {
-    bits(lift(previous))
+    // SAFETY: the caller's promise.
+    bits(unsafe { lift(previous) })
 }
 
 /// The CRC-32 that a sum stands for.
@@ -80,12 +83,12 @@ pub(crate) unsafe fn start(previous: u32) -> u128 {
 /// The processor has PCLMULQDQ, SSSE3 and SSE4.1.
 #[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
 pub(crate) unsafe fn finish(sum: u128) -> u32 {
-    reduce(from_bits(sum))
+    // SAFETY: the caller's promise.
+    unsafe { reduce(from_bits(sum)) }
 }
 
 /// As [`masked`]: the odd bytes come first, as a block with zeros before them, which change nothing.
-#[inline]
-#[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
+#[inline(always)]
 pub(super) unsafe fn masked_blocks(previous: u32, src: *const u8, mask: *const u8, len: usize) -> __m128i {
     debug_assert!(len >= 16 && len.is_multiple_of(4));
     // Four at least, as many as `previous` has.
@@ -105,8 +108,7 @@ pub(super) unsafe fn masked_blocks(previous: u32, src: *const u8, mask: *const u
 }
 
 /// As [`update`] for at least 64 bytes; `start` is added to the first 16.
-#[inline]
-#[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
+#[inline(always)]
 pub(super) unsafe fn blocks<const COPY: bool>(
     start: __m128i,
     mut dst: *mut u8,
@@ -133,8 +135,7 @@ pub(super) unsafe fn blocks<const COPY: bool>(
 }
 
 /// As [`update`], 16 bytes at a time.
-#[inline]
-#[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
+#[inline(always)]
 pub(super) unsafe fn rest<const COPY: bool>(
     mut sum: __m128i,
     mut dst: *mut u8,
@@ -170,8 +171,7 @@ unsafe fn odd<const COPY: bool>(sum: __m128i, dst: *mut u8, src: *const u8, len:
 }
 
 /// The next 16 bytes, stored when `COPY`.
-#[inline]
-#[target_feature(enable = "ssse3")]
+#[inline(always)]
 unsafe fn take<const COPY: bool>(dst: &mut *mut u8, src: &mut *const u8) -> __m128i {
     // SAFETY: the caller has 16 bytes left.
     unsafe {
@@ -210,56 +210,60 @@ unsafe fn copy_small(mut dst: *mut u8, mut src: *const u8, len: usize) {
     core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
 }
 
-#[inline]
-#[target_feature(enable = "ssse3")]
+#[inline(always)]
 fn pair(keys: [i64; 2]) -> __m128i {
-    _mm_set_epi64x(keys[1], keys[0])
+    // SAFETY: SSE2 is in the baseline of x86-64.
+    unsafe { _mm_set_epi64x(keys[1], keys[0]) }
 }
 
 /// Moves `sum` over the distance of `keys` and adds `block`.
-#[inline]
-#[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
-fn fold(sum: __m128i, keys: __m128i, block: __m128i) -> __m128i {
-    let first = _mm_clmulepi64_si128::<0x00>(sum, keys);
-    let last = _mm_clmulepi64_si128::<0x11>(sum, keys);
-    _mm_xor_si128(_mm_xor_si128(first, last), block)
+#[inline(always)]
+unsafe fn fold(sum: __m128i, keys: __m128i, block: __m128i) -> __m128i {
+    // SAFETY: the caller's processor has PCLMULQDQ.
+    unsafe {
+        let first = _mm_clmulepi64_si128::<0x00>(sum, keys);
+        let last = _mm_clmulepi64_si128::<0x11>(sum, keys);
+        _mm_xor_si128(_mm_xor_si128(first, last), block)
+    }
 }
 
 /// What a sum adds to the block behind it.
-#[inline]
-#[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
-pub(super) fn ahead(sum: __m128i) -> __m128i {
-    fold(sum, pair(OVER_16), _mm_setzero_si128())
+#[inline(always)]
+pub(super) unsafe fn ahead(sum: __m128i) -> __m128i {
+    // SAFETY: the caller's promise.
+    unsafe { fold(sum, pair(OVER_16), _mm_setzero_si128()) }
 }
 
 /// The sum that stands for a CRC-32.
-#[inline]
-#[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
-pub(super) fn lift(previous: u32) -> __m128i {
-    let product = _mm_clmulepi64_si128::<0x00>(_mm_cvtsi32_si128(!previous as i32), _mm_set_epi64x(0, BACK));
-    _mm_slli_si128::<8>(product)
+#[inline(always)]
+pub(super) unsafe fn lift(previous: u32) -> __m128i {
+    // SAFETY: the caller's processor has PCLMULQDQ.
+    unsafe {
+        let product = _mm_clmulepi64_si128::<0x00>(_mm_cvtsi32_si128(!previous as i32), pair([BACK, 0]));
+        _mm_slli_si128::<8>(product)
+    }
 }
 
 /// The CRC-32 that a sum stands for: 128 bits to 96, to the 32 of the remainder.
-#[inline]
-#[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
-pub(super) fn reduce(sum: __m128i) -> u32 {
-    let sum = _mm_xor_si128(_mm_clmulepi64_si128::<0x10>(sum, pair(OVER_16)), _mm_srli_si128::<8>(sum));
-    let quotient = _mm_clmulepi64_si128::<0x00>(sum, pair(BARRETT));
-    let multiple = _mm_clmulepi64_si128::<0x10>(quotient, pair(BARRETT));
-    !(_mm_extract_epi32::<2>(_mm_xor_si128(sum, multiple)) as u32)
+#[inline(always)]
+pub(super) unsafe fn reduce(sum: __m128i) -> u32 {
+    // SAFETY: the caller's processor has PCLMULQDQ and SSE4.1.
+    unsafe {
+        let sum = _mm_xor_si128(_mm_clmulepi64_si128::<0x10>(sum, pair(OVER_16)), _mm_srli_si128::<8>(sum));
+        let quotient = _mm_clmulepi64_si128::<0x00>(sum, pair(BARRETT));
+        let multiple = _mm_clmulepi64_si128::<0x10>(quotient, pair(BARRETT));
+        !(_mm_extract_epi32::<2>(_mm_xor_si128(sum, multiple)) as u32)
+    }
 }
 
 /// A sum as it is handed about.
-#[inline]
-#[target_feature(enable = "ssse3")]
+#[inline(always)]
 pub(super) fn bits(sum: __m128i) -> u128 {
     // SAFETY: both are 16 bytes of which any will do.
     unsafe { core::mem::transmute(sum) }
 }
 
-#[inline]
-#[target_feature(enable = "ssse3")]
+#[inline(always)]
 pub(super) fn from_bits(sum: u128) -> __m128i {
     // SAFETY: as in bits.
     unsafe { core::mem::transmute(sum) }

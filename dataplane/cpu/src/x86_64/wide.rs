@@ -62,7 +62,8 @@ pub(crate) unsafe fn masked(previous: u32, src: *const u8, mask: *const u8, len:
 /// The processor has what [`update`] needs.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq,pclmulqdq")]
 pub(crate) unsafe fn finish(sum: u128) -> u32 {
-    reduce(from_bits(sum))
+    // SAFETY: the caller's promise.
+    unsafe { reduce(from_bits(sum)) }
 }
 
 /// As [`narrow::blocks`] for at least 256 bytes.
@@ -87,10 +88,11 @@ unsafe fn blocks<const COPY: bool>(start: __m128i, mut dst: *mut u8, mut src: *c
         let (mut b, mut c, mut d) = (next(), next(), next());
         left -= 256;
         while left >= 256 {
-            a = fold(a, over_256, next());
-            b = fold(b, over_256, next());
-            c = fold(c, over_256, next());
-            d = fold(d, over_256, next());
+            let (e, f, g, h) = (next(), next(), next(), next());
+            a = fold(a, over_256, e);
+            b = fold(b, over_256, f);
+            c = fold(c, over_256, g);
+            d = fold(d, over_256, h);
             left -= 256;
         }
         // Side by side, not one through the other.
