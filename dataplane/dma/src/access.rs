@@ -6,7 +6,7 @@
 use core::ptr;
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
-use gantry_cpu::Cpu;
+use gantry_cpu::{Cpu, Crc32};
 
 use crate::Region;
 
@@ -51,21 +51,20 @@ impl Region {
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// Copies `src` in at `offset` and returns its CRC-32 continued from `previous`, in one pass.
+    /// Copies `src` in at `offset` and goes on with a CRC over it, in one pass.
     #[inline]
-    pub fn write_crc32(&self, cpu: &Cpu, offset: usize, src: &[u8], previous: u32) -> u32 {
+    pub fn write_crc32(&self, cpu: &Cpu, offset: usize, src: &[u8], crc: Crc32) -> Crc32 {
         let dst = self.writable(offset, src.len());
         // SAFETY: `writable` checked the span; `src`, being a slice, is not in shared memory and so does not overlap it.
-        unsafe { cpu.copy_crc32_raw(dst, src.as_ptr(), src.len(), previous) }
+        unsafe { crc.copy_raw(cpu, dst, src.as_ptr(), src.len()) }
     }
 
-    /// Copies bytes at `offset` out to `dst` and returns the CRC-32 of what was copied, continued from `previous`, in
-    /// one pass.
+    /// Copies bytes at `offset` out to `dst` and goes on with a CRC over what was copied, in one pass.
     #[inline]
-    pub fn read_crc32(&self, cpu: &Cpu, offset: usize, dst: &mut [u8], previous: u32) -> u32 {
+    pub fn read_crc32(&self, cpu: &Cpu, offset: usize, dst: &mut [u8], crc: Crc32) -> Crc32 {
         let src = self.readable(offset, dst.len());
         // SAFETY: as in write_crc32.
-        unsafe { cpu.copy_crc32_raw(dst.as_mut_ptr(), src, dst.len(), previous) }
+        unsafe { crc.copy_raw(cpu, dst.as_mut_ptr(), src, dst.len()) }
     }
 
     /// Copies `length` bytes at `other_offset` of `other` to `offset` here. The two may overlap.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use gantry_cpu::Cpu;
+use gantry_cpu::{Cpu, Crc32};
 use gantry_dma::{Error, Region};
 
 /// A region over heap memory: what miri can run too.
@@ -55,10 +55,10 @@ fn the_crc_is_of_what_was_copied() {
     let bytes: Vec<u8> = (0..4103u32).map(|i| ((i * i) >> 3) as u8).collect();
     for cpu in [Cpu::detect(), Cpu::portable()] {
         let expected = cpu.crc32(77, &bytes);
-        assert_eq!(region.write_crc32(&cpu, 901, &bytes, 77), expected);
+        assert_eq!(region.write_crc32(&cpu, 901, &bytes, Crc32::start(&cpu, 77)).finish(&cpu), expected);
         assert!(region.compare(901, &bytes));
         let mut back = vec![0; bytes.len()];
-        assert_eq!(region.read_crc32(&cpu, 901, &mut back, 77), expected);
+        assert_eq!(region.read_crc32(&cpu, 901, &mut back, Crc32::start(&cpu, 77)).finish(&cpu), expected);
         assert_eq!(back, bytes);
         region.prefetch(&cpu, 8999);
         region.fill(0, 9000, 0);
@@ -87,8 +87,8 @@ fn every_access_outside_or_off_alignment_panics() {
     assert!(refuses(|| region.fill(1, 64, 0)));
     assert!(refuses(|| region.copy(0, &heap(10), 5, 6)));
     assert!(refuses(|| heap(10).copy(5, &region, 0, 6)));
-    assert!(refuses(|| region.write_crc32(&cpu, 62, &[0; 3], 0)));
-    assert!(refuses(|| region.read_crc32(&cpu, 62, &mut [0; 3], 0)));
+    assert!(refuses(|| region.write_crc32(&cpu, 62, &[0; 3], Crc32::start(&cpu, 0))));
+    assert!(refuses(|| region.read_crc32(&cpu, 62, &mut [0; 3], Crc32::start(&cpu, 0))));
     assert!(refuses(|| region.compare(60, &[9; 5])));
     assert!(refuses(|| region.load_u32(62, Ordering::Relaxed)));
     assert!(refuses(|| region.load_u32(2, Ordering::Relaxed)));

@@ -19,13 +19,6 @@ pub fn begin(cpu: &Cpu, frame: &[u8], l3: usize, payload: usize) -> Crc32 {
     Crc32::masked(cpu, START, headers, mask)
 }
 
-/// As [`begin`], finished.
-#[inline]
-#[must_use]
-pub fn headers(cpu: &Cpu, frame: &[u8], l3: usize, payload: usize) -> u32 {
-    begin(cpu, frame, l3, payload).finish(cpu)
-}
-
 /// Whether the ICRC at `icrc` of a received frame is right, nothing copied.
 #[must_use]
 pub fn holds(cpu: &Cpu, frame: &[u8], l3: usize, payload: usize, icrc: usize) -> bool {

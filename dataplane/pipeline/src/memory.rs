@@ -10,7 +10,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use gantry_cpu::Cpu;
+use gantry_cpu::{Cpu, Crc32};
 use gantry_dma::Region;
 
 use crate::command::{Command, NONE};
@@ -143,7 +143,7 @@ impl Memory {
     ///
     /// # Panics
     /// When it would leave the slot: s3 has checked.
-    pub fn write_slot(&self, cpu: &Cpu, slot: u32, at: usize, payload: &[u8], crc: u32) -> u32 {
+    pub fn write_slot(&self, cpu: &Cpu, slot: u32, at: usize, payload: &[u8], crc: Crc32) -> Crc32 {
         assert!(at + payload.len() <= SLOT_BYTES);
         self.region.write_crc32(cpu, slot as usize * SLOT_BYTES + at, payload, crc)
     }
@@ -164,14 +164,14 @@ impl Memory {
     ///
     /// # Panics
     /// When it would leave the command's pages.
-    pub fn write_pages(&self, cpu: &Cpu, command: &Command, at: usize, payload: &[u8], crc: u32) -> u32 {
+    pub fn write_pages(&self, cpu: &Cpu, command: &Command, at: usize, payload: &[u8], crc: Crc32) -> Crc32 {
         pieces(command, at, payload.len()).fold(crc, |crc, (page, within, range)| {
             self.region.write_crc32(cpu, self.page_offset(page) + within, &payload[range], crc)
         })
     }
 
     /// Copies from byte `at` of a command's pages and continues the CRC over it.
-    pub fn read_pages(&self, cpu: &Cpu, command: &Command, at: usize, into: &mut [u8], crc: u32) -> u32 {
+    pub fn read_pages(&self, cpu: &Cpu, command: &Command, at: usize, into: &mut [u8], crc: Crc32) -> Crc32 {
         pieces(command, at, into.len()).fold(crc, |crc, (page, within, range)| {
             self.region.read_crc32(cpu, self.page_offset(page) + within, &mut into[range], crc)
         })

@@ -67,13 +67,13 @@ fn receive(core: &mut Core, frame: &[u8], packet: &Packet) {
     let (start, icrc) = s2_classify::extent(packet, frame);
     let end = start + length as usize;
     let payload = &frame[start..end];
-    let crc = icrc::headers(&core.cpu, frame, s2_classify::l3(packet), start);
+    let crc = icrc::begin(&core.cpu, frame, s2_classify::l3(packet), start);
     let crc = match place {
         Some(Place::Slot { index, at }) => core.memory.write_slot(&core.cpu, index, at, payload, crc),
         Some(Place::Pages { index, at }) => core.memory.write_pages(&core.cpu, &core.commands[index], at, payload, crc),
-        None => core.cpu.crc32(crc, payload),
+        None => crc.update(&core.cpu, payload),
     };
-    let crc = if end == icrc { crc } else { core.cpu.crc32(crc, &frame[end..icrc]) };
+    let crc = crc.update(&core.cpu, &frame[end..icrc]).finish(&core.cpu);
     if frame[icrc..icrc + icrc::ICRC_BYTES] != crc.to_le_bytes() {
         core.counters.count(Counter::BadIcrc);
         if taken != NONE {

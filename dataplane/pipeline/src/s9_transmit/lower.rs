@@ -112,8 +112,8 @@ mod tests {
 
     fn ways() -> Vec<Way> {
         let way = Way {
-            local_mac: 0x02_0000_0001_00,
-            remote_mac: 0x02_0000_0002_00,
+            local_mac: 0x0200_0000_0100,
+            remote_mac: 0x0200_0000_0200,
             local_ip: V4 | 0x0a00_0001,
             remote_ip: V4 | 0xc0a8_fffe,
             traffic_class: 0x6a,

@@ -6,6 +6,7 @@
 mod headers;
 mod lower;
 
+use gantry_cpu::Crc32;
 use gantry_roce::{Payload, Transmit};
 use gantry_wire::ib::{Psn, Qpn, Transport};
 
@@ -40,14 +41,14 @@ pub fn emit<P: Port>(core: &mut Core, port: &mut PortSlot<P>, slot: u32, transmi
     let space = frame.space();
     let l3 = qp.lower.l3();
     let start = qp.lower.write(qp.way.ip_id, &transmit.transport, length, pad, space);
-    let crc = icrc::headers(&core.cpu, space, l3, start);
+    let crc = icrc::begin(&core.cpu, space, l3, start);
     let payload = &mut space[start..start + length];
     let crc = match transmit.payload {
         Payload::Work { cookie, offset, .. } => {
             let command = &core.commands[cookie];
             if transmit.transport.opcode.is_send() {
                 let at = offset as usize;
-                core.cpu.copy_crc32(payload, &command.cqe[at..at + length], crc)
+                crc.copy(&core.cpu, payload, &command.cqe[at..at + length])
             } else {
                 core.memory.read_pages(&core.cpu, command, offset as usize, payload, crc)
             }
@@ -64,8 +65,8 @@ pub fn datagram(core: &mut Core, path: (u16, &Way), transport: &Transport, paylo
     let mut transport = *transport;
     transport.pad = pad(payload.len());
     let (l3, start) = headers(core, path, &transport, payload.len(), space);
-    let crc = icrc::headers(&core.cpu, space, l3, start);
-    let crc = core.cpu.copy_crc32(&mut space[start..start + payload.len()], payload, crc);
+    let crc = icrc::begin(&core.cpu, space, l3, start);
+    let crc = crc.copy(&core.cpu, &mut space[start..start + payload.len()], payload);
     finish(core, space, start + payload.len(), transport.pad, crc)
 }
 
@@ -84,15 +85,16 @@ fn pad(length: usize) -> u8 {
 }
 
 /// Pad and ICRC behind the payload; answers the frame's length.
-fn finish(core: &Core, space: &mut [u8], end: usize, pad: u8, crc: u32) -> usize {
+#[inline]
+fn finish(core: &Core, space: &mut [u8], end: usize, pad: u8, crc: Crc32) -> usize {
     let padded = end + usize::from(pad);
     let crc = if pad == 0 {
         crc
     } else {
         space[end..padded].fill(0);
-        core.cpu.crc32(crc, &space[end..padded])
+        crc.update(&core.cpu, &space[end..padded])
     };
-    space[padded..padded + ICRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+    space[padded..padded + ICRC_BYTES].copy_from_slice(&crc.finish(&core.cpu).to_le_bytes());
     padded + ICRC_BYTES
 }
 
