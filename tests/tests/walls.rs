@@ -66,6 +66,22 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("gantry-bench", &["gantry", "gantry-table", "gantry-cpu"]),
+    (
+        "gantry-bench-io",
+        &[
+            "gantry-bench",
+            "gantry-control",
+            "gantry-cpu",
+            "gantry-dma",
+            "gantry-drive",
+            "gantry-nvme",
+            "gantry-pipeline",
+            "gantry-poller",
+            "gantry-sim",
+            "gantry-wire",
+            "rte-rs",
+        ],
+    ),
     ("xtask", &["gantry-tests", "gantry-bench"]),
 ];
 

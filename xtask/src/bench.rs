@@ -14,23 +14,32 @@ pub(crate) struct Arguments {
     /// One JSON object a benchmark instead of tables.
     #[arg(long)]
     json: bool,
-    /// Only these: classify, bulk, visible, swap.
+    /// Only these: classify, bulk, visible, swap, io.
     #[arg(value_name = "NAME", value_parser = NAMES)]
     names: Vec<String>,
+    /// Of io: only cases whose name begins so; may be repeated.
+    #[arg(long, value_name = "CASE")]
+    only: Vec<String>,
 }
 
-const NAMES: [&str; 4] = ["classify", "bulk", "visible", "swap"];
+/// The last is a program of its own, which needs DPDK.
+const NAMES: [&str; 5] = ["classify", "bulk", "visible", "swap", "io"];
 
 /// Builds and runs; true if none failed.
 pub(crate) fn measure(arguments: &Arguments) -> Result<bool> {
     pass_signals_on()?;
-    if !run(&mut cargo(&["build", "--release", "-p", "gantry-bench"]))?.success() {
-        return Err("the benchmarks do not build".to_owned());
-    }
     let release = target()?.join("release");
-    let names = NAMES.iter().filter(|name| arguments.names.is_empty() || arguments.names.iter().any(|n| n == *name));
+    let wanted = |name: &&&str| arguments.names.is_empty() || arguments.names.iter().any(|n| n == **name);
+    let names: Vec<&&str> = NAMES.iter().filter(wanted).collect();
+    if names.iter().any(|name| **name != "io") {
+        build("gantry-bench")?;
+    }
     let mut passed = true;
     for name in names {
+        if *name == "io" {
+            passed &= io(arguments)?;
+            continue;
+        }
         let mut command = Command::new(release.join("gantry-bench"));
         command.arg(name).args(arguments.quick.then_some("--quick")).args(arguments.json.then_some("--json"));
         if *name == "classify" && swx()? {
@@ -41,12 +50,35 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool> {
     Ok(passed)
 }
 
-/// Builds DPDK's pipeline as a reference, where DPDK is; whether it did.
-fn swx() -> Result<bool> {
+/// Builds a package's programs with all optimisation.
+fn build(package: &str) -> Result<()> {
+    if !run(&mut cargo(&["build", "--release", "-p", package]))?.success() {
+        return Err(format!("{package} does not build"));
+    }
+    Ok(())
+}
+
+/// What an I/O costs; whether it was measured. Where everything is asked for and DPDK is not there, it is left out.
+fn io(arguments: &Arguments) -> Result<bool> {
+    if !dpdk() {
+        eprintln!("io was not measured: it needs DPDK's development files (libdpdk-dev)");
+        return Ok(arguments.names.is_empty());
+    }
+    build("gantry-bench-io")?;
+    let mut command = Command::new(target()?.join("release/gantry-bench-io"));
+    command.args(arguments.quick.then_some("--quick")).args(arguments.json.then_some("--json"));
+    command.args(arguments.only.iter().flat_map(|only| ["--only", only]));
+    Ok(run(&mut command)?.success())
+}
+
+/// Whether DPDK is there to be built against.
+fn dpdk() -> bool {
     let mut find = Command::new("pkg-config");
     find.args(["--exists", "libdpdk"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    if !find.status().is_ok_and(|status| status.success()) {
-        return Ok(false);
-    }
-    Ok(run(&mut cargo(&["build", "--release", "-p", "rte-rs", "--example", "swx"]))?.success())
+    find.status().is_ok_and(|status| status.success())
+}
+
+/// Builds DPDK's pipeline as a reference, where DPDK is; whether it did.
+fn swx() -> Result<bool> {
+    Ok(dpdk() && run(&mut cargo(&["build", "--release", "-p", "rte-rs", "--example", "swx"]))?.success())
 }

@@ -19,20 +19,20 @@ const FRAMES: usize = 512;
 const CROSSED: u32 = 1024;
 
 /// A buffer for one channel frame.
-pub(crate) struct FrameBuffer {
+pub struct FrameBuffer {
     length: usize,
     bytes: [u8; FRAME_MAX],
 }
 
 impl FrameBuffer {
     /// The frame.
-    pub(crate) fn frame(&self) -> &[u8] {
+    pub fn frame(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
 
 /// The lcore's ends.
-pub(crate) struct LcoreEnd {
+pub struct LcoreEnd {
     batches: Consumer<Box<Batch<DpdkQueue>>>,
     spent: Producer<Box<Batch<DpdkQueue>>>,
     frames: Producer<Box<FrameBuffer>>,
@@ -44,19 +44,19 @@ pub(crate) struct LcoreEnd {
 }
 
 /// Housekeeping's ends.
-pub(crate) struct HousekeepingEnd {
+pub struct HousekeepingEnd {
     /// To the lcore.
-    pub(crate) batches: Producer<Box<Batch<DpdkQueue>>>,
+    pub batches: Producer<Box<Batch<DpdkQueue>>>,
     /// Applied, to be freed.
-    pub(crate) spent: Consumer<Box<Batch<DpdkQueue>>>,
+    pub spent: Consumer<Box<Batch<DpdkQueue>>>,
     /// Written by the lcore.
-    pub(crate) frames: Consumer<Box<FrameBuffer>>,
+    pub frames: Consumer<Box<FrameBuffer>>,
     /// Lent to the lcore.
-    pub(crate) empty: Producer<Box<FrameBuffer>>,
+    pub empty: Producer<Box<FrameBuffer>>,
 }
 
 /// The ends of every lcore's exchange.
-pub(crate) fn ends(eal: &Eal, lcores: usize) -> Result<Vec<(LcoreEnd, HousekeepingEnd)>, rte_rs::Error> {
+pub fn ends(eal: &Eal, lcores: usize) -> Result<Vec<(LcoreEnd, HousekeepingEnd)>, rte_rs::Error> {
     let rings = (0..lcores)
         .map(|lcore| rte_rs::ring(eal, &format!("crossed{lcore}"), CROSSED, SocketId::ANY))
         .collect::<Result<Vec<_>, _>>()?;

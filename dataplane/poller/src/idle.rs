@@ -19,19 +19,19 @@ const SLEEP_MAX: Duration = Duration::from_micros(200);
 
 /// How long an lcore has been idle.
 #[derive(Default)]
-pub(crate) struct Idle {
+pub struct Idle {
     polls: u32,
     sleep: Option<Duration>,
 }
 
 impl Idle {
     /// After a poll that did something.
-    pub(crate) fn busy(&mut self) {
+    pub fn busy(&mut self) {
         *self = Self::default();
     }
 
     /// After a poll that did nothing. Whether it slept.
-    pub(crate) fn idle(&mut self, cpu: &Cpu, in_flight: bool) -> bool {
+    pub fn idle(&mut self, cpu: &Cpu, in_flight: bool) -> bool {
         self.polls = self.polls.saturating_add(1);
         if self.polls < POLLS {
             return false;

@@ -7,9 +7,6 @@
 
 mod channel;
 mod devices;
-mod exchange;
-mod idle;
-mod port;
 mod statistics;
 
 use std::path::PathBuf;
@@ -30,8 +27,9 @@ use rte_rs::Eal;
 
 use channel::{Channel, Heard};
 use devices::{Devices, Memory};
-use exchange::{HousekeepingEnd, LcoreEnd};
-use idle::Idle;
+use gantry_poller::exchange::{self, HousekeepingEnd, LcoreEnd};
+use gantry_poller::idle::Idle;
+use gantry_poller::port::DpdkQueue;
 use statistics::Statistics;
 
 /// Gantry's data plane.
@@ -200,7 +198,7 @@ const PUBLISH_NS: u64 = 1_000_000;
 
 /// The life of an lcore.
 fn poll(
-    mut lcore: Lcore<port::DpdkQueue, LcoreEnd>,
+    mut lcore: Lcore<DpdkQueue, LcoreEnd>,
     clock: Clock,
     cpu: Cpu,
     (segment, row): &(Arc<Region>, usize),

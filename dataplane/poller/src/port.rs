@@ -7,7 +7,7 @@ use gantry_pipeline::port::{BURST, Port, RxFrame, TxFrame};
 use rte_rs::{Mbuf, Mempool, RxQueue, TxQueue};
 
 /// An lcore's queue pair of one DPDK port.
-pub(crate) struct DpdkQueue {
+pub struct DpdkQueue {
     rx: RxQueue,
     tx: TxQueue,
     pool: Mempool,
@@ -18,22 +18,22 @@ pub(crate) struct DpdkQueue {
 
 impl DpdkQueue {
     /// A queue pair whose transmit mbufs come from `pool`.
-    pub(crate) fn new(rx: RxQueue, tx: TxQueue, pool: Mempool, port: Arc<parking_lot::Mutex<rte_rs::Port>>) -> Self {
+    pub fn new(rx: RxQueue, tx: TxQueue, pool: Mempool, port: Arc<parking_lot::Mutex<rte_rs::Port>>) -> Self {
         Self { rx, tx, pool, received: ArrayVec::new(), _port: port }
     }
 }
 
 /// A received mbuf.
-pub(crate) struct RxMbuf(Mbuf);
+pub struct RxMbuf(Mbuf);
 
 impl RxMbuf {
     /// A received mbuf.
-    pub(crate) fn new(mbuf: Mbuf) -> Self {
+    pub fn new(mbuf: Mbuf) -> Self {
         Self(mbuf)
     }
 
     /// The mbuf.
-    pub(crate) fn into_mbuf(self) -> Mbuf {
+    pub fn into_mbuf(self) -> Mbuf {
         self.0
     }
 }
@@ -46,7 +46,7 @@ impl RxFrame for RxMbuf {
 
 /// An mbuf to be sent.
 #[repr(transparent)]
-pub(crate) struct TxMbuf(Mbuf);
+pub struct TxMbuf(Mbuf);
 
 impl TxFrame for TxMbuf {
     fn space(&mut self) -> &mut [u8] {

@@ -49,6 +49,6 @@ pub use file::FileMedia;
 pub use identity::Identity;
 pub use media::{Media, MemoryMedia};
 pub use model::{Model, Shape};
-pub use software::{Running, SoftwareDrive, open, open_with};
+pub use software::{Running, SoftwareDrive, null, open, open_with};
 pub use traits::{Defect, SglSupport, Traits};
 pub use uri::{Medium, Uri};

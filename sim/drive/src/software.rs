@@ -59,6 +59,18 @@ pub fn open_with(
     Ok(SoftwareDrive { name: name.into(), model: Model::new(shape, wrap(media))? })
 }
 
+/// A drive of `bytes` that completes reads and writes without moving a byte, to measure what is around it. No URI leads to it:
+/// whoever reads from it is shown what pages held before.
+///
+/// # Errors
+/// When it is too small, or the system has no memory for its registers.
+pub fn null(bytes: u64, name: &str) -> Result<SoftwareDrive, Error> {
+    let mut shape = Shape::equal_parts(Identity::of_name("null", name), bytes, 1, 9, Uri::MDTS_DEFAULT)?;
+    shape.null = true;
+    // Sparse, so that nothing is held.
+    Ok(SoftwareDrive { name: name.into(), model: Model::new(shape, Box::new(MemoryMedia::new(bytes)))? })
+}
+
 impl SoftwareDrive {
     /// Its registers and doorbells.
     #[must_use]

@@ -50,7 +50,7 @@ const NAMESPACES_MAX: u32 = 128;
 
 impl Uri {
     /// 128 KiB, a common drive's.
-    const MDTS_DEFAULT: u8 = 5;
+    pub(crate) const MDTS_DEFAULT: u8 = 5;
     const ENTRIES_DEFAULT: u32 = 1024;
     const QUEUES_DEFAULT: u16 = 64;
 

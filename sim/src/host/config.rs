@@ -28,6 +28,8 @@ pub struct HostConfig {
     pub hostnqn: String,
     /// The host's identifier.
     pub hostid: [u8; 16],
+    /// Put data into the capsule where the target offers room for it, as Linux does; else all data is keyed.
+    pub in_capsule: bool,
     /// Ask for remote invalidation, as Linux does unless `register_always=N`.
     pub remote_invalidate: bool,
     /// How long after an association has failed, or the target has ended it, the host connects again, with other QPNs,
@@ -64,6 +66,7 @@ impl HostConfig {
                 u32::from_be_bytes(tail)
             ),
             hostid,
+            in_capsule: true,
             remote_invalidate: true,
             reconnect_ms: None,
             seed: u32::from_be_bytes(tail).into(),

@@ -408,7 +408,7 @@ impl Host {
         let (connection, frame) =
             Connection::request(&self.config, &mut self.random, &mut self.link, self.now_ns, qpn, qid, entries);
         self.outgoing.push_back(frame);
-        let in_capsule = if qid == 0 { 0 } else { self.association.in_capsule };
+        let in_capsule = if qid == 0 || !self.config.in_capsule { 0 } else { self.association.in_capsule };
         let sgl_rules = SglRules { in_capsule, invalidate: self.config.remote_invalidate };
         self.queues.push(Queue::new(qid, qpn, connection, entries, sgl_rules));
         self.attention.get_mut().retime(usize::from(qid));

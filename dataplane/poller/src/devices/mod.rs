@@ -11,7 +11,7 @@ use gantry_dma::Region;
 use gantry_pipeline::housekeeping::{Attachment, Environment, OpenPort};
 use rte_rs::Eal;
 
-use crate::port::DpdkQueue;
+use gantry_poller::port::DpdkQueue;
 
 /// The process's devices.
 pub(crate) struct Devices {

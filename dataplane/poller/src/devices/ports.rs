@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gantry_pipeline::housekeeping::OpenPort;
 use rte_rs::{Eal, HEADROOM, Mempool, Port, PortConfig, SocketId};
 
-use crate::port::DpdkQueue;
+use gantry_poller::port::DpdkQueue;
 
 /// Descriptors of each queue; a device takes what it can.
 const DESCRIPTORS: u16 = 1024;

@@ -52,6 +52,8 @@ pub struct Shape {
     pub entries: u32,
     /// What it is like.
     pub traits: Traits,
+    /// Reads and writes complete without moving data: pages keep what they held. For measurements only.
+    pub null: bool,
 }
 
 impl Shape {
@@ -66,7 +68,7 @@ impl Shape {
         }
         let blocks = vec![blocks; namespaces as usize];
         let traits = Traits::default();
-        Ok(Shape { identity: id, block_shift: shift, blocks, mdts, io_queues: 64, entries: 1024, traits })
+        Ok(Shape { identity: id, block_shift: shift, blocks, mdts, io_queues: 64, entries: 1024, traits, null: false })
     }
 
     /// Bytes of the medium that the namespaces need.

@@ -47,6 +47,9 @@ impl Model {
                     return Err(Status::INVALID_FIELD.with_dnr());
                 }
                 match opcode {
+                    nvm::READ | nvm::WRITE if self.shape.null => {
+                        locate(&self.space, sqe, length, self.shape.traits.sgl, &mut self.spans)
+                    }
                     nvm::READ => self.read(sqe, at, length),
                     nvm::COMPARE => self.compare(sqe, at, length),
                     _ => self.write(sqe, at, length),

@@ -188,7 +188,8 @@ fn more_namespaces_than_are_kept_are_left_out_and_named() {
 fn a_model_without_namespaces_is_ready_too() {
     let identity = gantry_drive::Identity::of_name("mem", "none");
     let traits = gantry_drive::Traits::default();
-    let shape = Shape { identity, block_shift: 9, blocks: vec![], mdts: 0, io_queues: 1, entries: 2, traits };
+    let shape =
+        Shape { identity, block_shift: 9, blocks: vec![], mdts: 0, io_queues: 1, entries: 2, traits, null: false };
     let mut model = Model::new(shape, Box::new(MemoryMedia::new(0))).unwrap();
     let config = Config { io_queues: 1, ..CONFIG };
     let needed = Controller::memory_needed(config.io_queues, config.io_entries);

@@ -1,0 +1,345 @@
+//! One thread, one core: hosts fill the ring, drives are stepped, the lcore is polled. The timestamp counter is read around
+//! the poll, and polls that did something are summed.
+
+use gantry_bench::numbers::{Median, Quartiles, quantile};
+use gantry_cpu::Cpu;
+use gantry_pipeline::counters::Counter;
+
+use crate::case::{Case, DriveKind};
+use crate::load::{BLOCK, Check, Load, Plan};
+use crate::noise::Noise;
+use crate::report::Alternated;
+use crate::rig::{Clock, Rig, Shape, Side};
+use crate::wire::Wires;
+
+/// How long a case is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Windows.
+    pub windows: usize,
+    /// Busy cycles of a window, about: what a quiet machine lets a thread have in one piece.
+    pub window_cycles: f64,
+    /// Bytes of each drive that are used.
+    pub bytes: u64,
+}
+
+impl Effort {
+    /// Some seconds a case.
+    pub const FULL: Self = Self { windows: 400, window_cycles: 1e6, bytes: 64 << 20 };
+    /// A second a case.
+    pub const QUICK: Self = Self { windows: 60, window_cycles: 1e6, bytes: 16 << 20 };
+    /// A few I/Os a case: whether it works.
+    pub const TOKEN: Self = Self { windows: 2, window_cycles: 1e5, bytes: 2 << 20 };
+}
+
+/// What a drive is filled with before it is read, in the largest commands.
+const FILL: u32 = 131_072;
+
+/// Versions of what drives hold; a drive's NSID is added.
+const FILLED: u32 = 1;
+const WRITTEN: u32 = 1_000;
+
+/// On top of a frame's bytes on an Ethernet wire: preamble, FCS, gap (IEEE 802.3 §4).
+const AROUND_FRAME: u64 = 8 + 4 + 12;
+
+impl Case {
+    /// The rig that it needs.
+    #[must_use]
+    pub fn shape(&self, effort: &Effort) -> Shape {
+        let size = effort.bytes;
+        let uri = match self.drive {
+            DriveKind::Null => format!("null:{size}"),
+            DriveKind::Memory => format!("mem:{size}"),
+            DriveKind::File => {
+                let path = std::env::temp_dir().join(format!("gantry-bench-io-{}.img", std::process::id()));
+                format!("file:{},size={size}", path.display())
+            }
+        };
+        let each = self.in_flight.div_ceil(self.qps) as u16;
+        Shape {
+            sides: 1,
+            drives: vec![uri; self.drives],
+            qps: self.qps,
+            entries: (each + 1).max(4),
+            // What an MTU of Ethernet's makes of it: 4200 an IB path MTU of 4096, 1500 one of 1024.
+            mtu: if self.mtu == 4096 { 4200 } else { 1500 },
+            in_capsule: self.in_capsule,
+            sizes: Shape::sizes(self.qps),
+        }
+    }
+
+    fn plan(&self, effort: &Effort) -> Plan {
+        Plan {
+            read: self.read,
+            length: self.length,
+            in_flight: self.in_flight,
+            bytes: effort.bytes,
+            drives: self.drives as u32,
+            in_order: false,
+            version: if self.read { FILLED } else { WRITTEN },
+            check: if self.drive == DriveKind::Null { Check::None } else { Check::Glance },
+        }
+    }
+}
+
+/// Runs a load to its end: everything has its turn, nothing is measured.
+///
+/// # Errors
+/// What went wrong, and when nothing goes on.
+pub fn finish(rig: &mut Rig, load: &mut Load) -> Result<(), String> {
+    let begun_ns = rig.clock.now_ns();
+    while !(load.sent >= load.limit && load.is_idle()) {
+        let (clock, side) = (rig.clock, &mut rig.sides[0]);
+        side.turn_hosts(&clock, |hosts| load.turn(hosts));
+        side.step_drives(clock.now_ns());
+        side.lcore.poll(clock.now_ns());
+        rig.keep_house();
+        if let Some(error) = load.errors.first() {
+            return Err(error.clone());
+        }
+        if rig.clock.now_ns() > begun_ns + 120_000_000_000 {
+            return Err(format!("{} commands of {} completed in two minutes", load.completed, load.limit));
+        }
+    }
+    Ok(())
+}
+
+/// Fills the drives, so that every block that is read was written before.
+///
+/// # Errors
+/// What went wrong.
+pub fn fill(rig: &mut Rig, case: &Case, effort: &Effort) -> Result<(), String> {
+    let (length, in_flight, in_order, version) = (FILL, 8, true, FILLED);
+    let plan = Plan { read: false, length, in_flight, in_order, version, ..case.plan(effort) };
+    let mut load = Load::new(plan, &rig.sides[0].hosts, 1);
+    load.limit = load.places() * case.drives as u64;
+    finish(rig, &mut load)
+}
+
+/// Reads everything of a sample back and compares all of it: what a case has written, or else anything.
+///
+/// # Errors
+/// What is not as it should be.
+pub fn verify(rig: &mut Rig, case: &Case, effort: &Effort, load: &Load) -> Result<(), String> {
+    if case.drive == DriveKind::Null {
+        return Ok(());
+    }
+    let check = Check::All;
+    if case.read {
+        let mut all = Load::new(Plan { check, ..case.plan(effort) }, &rig.sides[0].hosts, 5);
+        all.limit = 64;
+        return finish(rig, &mut all);
+    }
+    for nsid in 1..=case.drives as u32 {
+        for place in load.written(nsid, 16) {
+            let (read, in_flight, in_order, drives) = (true, 1, true, case.drives as u32);
+            let mut one = Load::new(
+                Plan { read, in_flight, in_order, drives, check, ..case.plan(effort) },
+                &rig.sides[0].hosts,
+                5,
+            );
+            one.begin_at(nsid, place);
+            one.limit = 1;
+            finish(rig, &mut one)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a window showed.
+#[derive(Clone, Copy, Default)]
+struct Window {
+    cycles: u64,
+    polls: u64,
+    longest: u32,
+    ios: u64,
+    preempted: bool,
+    repeated: bool,
+}
+
+/// What counters and the loop have seen.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    rx_frames: u64,
+    rx_bytes: u64,
+    tx_frames: u64,
+    tx_bytes: u64,
+    copied: u64,
+    polls_with_frames: u64,
+    idle_polls: u64,
+    idle_cycles: u64,
+}
+
+impl Seen {
+    fn of(side: &mut Side) -> Self {
+        let counters = &side.lcore.core().counters;
+        let value = |counter| counters.value(counter);
+        Self {
+            rx_frames: value(Counter::RxFrames),
+            rx_bytes: value(Counter::RxBytes),
+            tx_frames: value(Counter::TxFrames),
+            tx_bytes: value(Counter::TxBytes),
+            // Payload of what arrives goes to slots and pages; data and CQEs go into frames.
+            copied: value(Counter::TransportPayload) + value(Counter::ReadBytes) + 16 * value(Counter::Responses),
+            ..Self::default()
+        }
+    }
+}
+
+/// Polls that are remembered, for their median.
+const POLLS: usize = 1 << 18;
+
+/// One turn of hosts, drives and lcore. What the poll cost, and whether it was busy.
+#[inline]
+fn turn(side: &mut Side, clock: &Clock, cpu: &Cpu, load: &mut Load) -> (u64, bool) {
+    side.turn_hosts(clock, |hosts| load.turn(hosts));
+    side.step_drives(clock.now_ns());
+    let now_ns = clock.now_ns();
+    let begun = cpu.timestamp();
+    let busy = side.lcore.poll(now_ns);
+    (cpu.timestamp().wrapping_sub(begun), busy)
+}
+
+/// Measures a case.
+///
+/// # Errors
+/// What did not come about, or was not right.
+pub fn measure(wires: &mut Wires, case: &Case, effort: &Effort) -> Result<Alternated, String> {
+    let mut rig = Rig::build(wires, &case.shape(effort))?;
+    let measured = measure_in(&mut rig, case, effort);
+    measured.map_err(|error| format!("{}: {error}", case.name))
+}
+
+fn measure_in(rig: &mut Rig, case: &Case, effort: &Effort) -> Result<Alternated, String> {
+    if case.drive != DriveKind::Null {
+        fill(rig, case, effort)?;
+    }
+    rig.lose(case.loss);
+    let mut load = Load::new(case.plan(effort), &rig.sides[0].hosts, 3);
+    let (cpu, clock) = (Cpu::detect(), rig.clock);
+    // Warm up: every queue has been used, and a window's length is known.
+    let (mut cycles, warm_up) = (0, (2 * case.qps + 8 * case.in_flight) as u64);
+    while load.completed < warm_up {
+        let (cost, busy) = turn(&mut rig.sides[0], &clock, &cpu, &mut load);
+        cycles += if busy { cost } else { 0 };
+        rig.keep_house();
+        if let Some(error) = load.errors.first() {
+            return Err(error.clone());
+        }
+    }
+    let each = cycles as f64 / load.completed as f64;
+    let ios = ((effort.window_cycles / each) as u64).max(2 * case.in_flight as u64);
+    load.latencies_ns = Vec::with_capacity(1 << 20);
+    let mut polls: Vec<u32> = Vec::with_capacity(POLLS);
+    let mut windows = Vec::with_capacity(effort.windows);
+    let mut noise = Noise::here();
+    let (mut before, mut loop_saw) = (Seen::of(&mut rig.sides[0]), Seen::default());
+    let (mut repeated, repeated_before) = (repeats(rig), repeats(rig));
+    let completed_before = load.completed;
+    for _ in 0..effort.windows {
+        rig.keep_house();
+        let (taken, until) = (noise.taken(), load.completed + ios);
+        let (mut window, begun) = (Window::default(), load.completed);
+        while load.completed < until {
+            let side = &mut rig.sides[0];
+            let frames = side.lcore.core().counters.value(Counter::RxFrames);
+            let (cost, busy) = turn(side, &clock, &cpu, &mut load);
+            if !busy {
+                loop_saw.idle_polls += 1;
+                loop_saw.idle_cycles += cost;
+                continue;
+            }
+            loop_saw.polls_with_frames += u64::from(side.lcore.core().counters.value(Counter::RxFrames) != frames);
+            window.cycles += cost;
+            window.polls += 1;
+            window.longest = window.longest.max(cost as u32);
+            if polls.len() < POLLS {
+                polls.push(cost as u32);
+            }
+            if !load.errors.is_empty() {
+                break;
+            }
+        }
+        if let Some(error) = load.errors.first() {
+            return Err(error.clone());
+        }
+        window.ios = load.completed - begun;
+        window.preempted = noise.taken() != taken;
+        let now = repeats(rig);
+        window.repeated = now != std::mem::replace(&mut repeated, now);
+        windows.push(window);
+    }
+    let ios = load.completed - completed_before;
+    let after = Seen::of(&mut rig.sides[0]);
+    before.polls_with_frames = 0;
+    let latencies = std::mem::take(&mut load.latencies_ns);
+    load.limit = load.sent;
+    finish(rig, &mut load)?;
+    verify(rig, case, effort, &load)?;
+    if let Some(violation) = rig.sides[0].hosts.iter().find_map(|host| host.violations().first()) {
+        return Err(format!("a rule was broken: {violation:?}"));
+    }
+    let repeated = repeated - repeated_before;
+    Ok(report(case, ios, (windows, polls), (before, after, loop_saw), repeated, latencies))
+}
+
+/// Frames that hosts have sent again.
+fn repeats(rig: &Rig) -> u64 {
+    rig.sides.iter().flat_map(|side| &side.hosts).map(|host| host.counters().retransmitted).sum()
+}
+
+fn report(
+    case: &Case,
+    ios: u64,
+    (windows, polls): (Vec<Window>, Vec<u32>),
+    (before, after, saw): (Seen, Seen, Seen),
+    repeated: u64,
+    latencies_ns: Vec<u64>,
+) -> Alternated {
+    let mut sorted: Vec<f64> = polls.iter().map(|cost| f64::from(*cost)).collect();
+    sorted.sort_by(f64::total_cmp);
+    let poll = quantile(&sorted, 0.5);
+    let long = |window: &Window| f64::from(window.longest) > 20.0 * poll;
+    let again = |window: &Window| case.loss == 0 && window.repeated;
+    let dropped_preempted = windows.iter().filter(|window| window.preempted).count();
+    let left = || windows.iter().filter(|window| !window.preempted);
+    let dropped_repeated = left().filter(|window| again(window)).count();
+    let dropped_long_poll = left().filter(|window| !again(window) && long(window)).count();
+    let kept: Vec<&Window> = left().filter(|window| !again(window) && !long(window)).collect();
+    let costs: Vec<f64> = kept.iter().map(|window| window.cycles as f64 / window.ios as f64).collect();
+    let sum = |of: fn(&Window) -> u64| kept.iter().map(|window| of(window)).sum::<u64>() as f64;
+    let each = |after: u64, before: u64| (after - before) as f64 / ios as f64;
+    let (rx_frames, tx_frames) = (after.rx_frames - before.rx_frames, after.tx_frames - before.tx_frames);
+    let rx_wire = after.rx_bytes - before.rx_bytes + rx_frames * AROUND_FRAME;
+    let tx_wire = after.tx_bytes - before.tx_bytes + tx_frames * AROUND_FRAME;
+    let payload = (ios * u64::from(case.length)) as f64;
+    let mut latencies: Vec<f64> = latencies_ns.into_iter().map(|ns| ns as f64 / 1e3).collect();
+    latencies.sort_by(f64::total_cmp);
+    Alternated {
+        case: case.clone(),
+        ios: sum(|window| window.ios) as u64,
+        windows: kept.len(),
+        dropped_preempted,
+        dropped_long_poll,
+        dropped_repeated,
+        cycles: Median::of(costs.clone()),
+        quartiles: Quartiles::of(costs),
+        poll,
+        longest_poll: kept.iter().map(|window| f64::from(window.longest)).fold(0.0, f64::max) / poll,
+        idle_poll: saw.idle_cycles as f64 / saw.idle_polls.max(1) as f64,
+        polls_per_io: sum(|window| window.polls) / sum(|window| window.ios),
+        rx_burst: rx_frames as f64 / saw.polls_with_frames.max(1) as f64,
+        rx_frames_per_io: each(after.rx_frames, before.rx_frames),
+        tx_frames_per_io: each(after.tx_frames, before.tx_frames),
+        rx_wire_bytes_per_io: rx_wire as f64 / ios as f64,
+        tx_wire_bytes_per_io: tx_wire as f64 / ios as f64,
+        payload_share: payload / if case.read { tx_wire } else { rx_wire } as f64,
+        payload_share_both: payload / (tx_wire + rx_wire) as f64,
+        bytes_copied_per_io: each(after.copied, before.copied),
+        repeated,
+        latency_us: [0.5, 0.99, 0.999].map(|share| quantile(&latencies, share)),
+    }
+}
+
+/// A plan's length in blocks must come out even.
+const _: () = assert!(FILL.is_multiple_of(BLOCK));

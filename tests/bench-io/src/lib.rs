@@ -1,0 +1,24 @@
+//! Measures what an I/O costs (docs/performance.md): the product's lcore on DPDK rings, driving software drives, with hosts of
+//! the simulator's model at the far end. References take turns with it in the same run.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`rig`] | the data plane, control, drives and hosts, put together |
+//! | [`wire`] | the ring between a host and the lcore |
+//! | [`load`] | what hosts ask for: so many commands in flight, data that is checked |
+//! | [`case`] | the cases |
+//! | [`alternate`] | one thread: host, drive, lcore in turn; cycles of busy polls |
+//! | [`noise`] | what the machine took away meanwhile |
+//! | [`reference`] | what the machine allows: CRC and copy, the ring alone, the drive alone |
+//! | [`report`] | what was measured |
+
+#![forbid(unsafe_code)]
+
+pub mod alternate;
+pub mod case;
+pub mod load;
+pub mod noise;
+pub mod reference;
+pub mod report;
+pub mod rig;
+pub mod wire;
