@@ -130,8 +130,7 @@ impl Cpu {
     #[inline]
     #[must_use]
     pub fn crc32(&self, previous: u32, bytes: &[u8]) -> u32 {
-        // SAFETY: the slice is readable for its length; nothing is stored.
-        unsafe { self.whole::<false>(previous, null_mut(), bytes.as_ptr(), bytes.len()) }
+        Crc32::start(self, previous).update(self, bytes).finish(self)
     }
 
     /// Copies `src` to `dst` and returns the CRC-32 of the bytes copied, continuing from `previous`, in one pass.
@@ -140,41 +139,6 @@ impl Cpu {
     /// When the lengths differ.
     #[inline]
     pub fn copy_crc32(&self, dst: &mut [u8], src: &[u8], previous: u32) -> u32 {
-        assert_eq!(dst.len(), src.len(), "a copy has one length");
-        // SAFETY: both slices are valid for the length, and a mutable one overlaps no other.
-        unsafe { self.copy_crc32_raw(dst.as_mut_ptr(), src.as_ptr(), src.len(), previous) }
-    }
-
-    /// As [`Cpu::copy_crc32`], over memory that may have no Rust reference, as in [`Crc32::copy_raw`].
-    ///
-    /// # Safety
-    /// As there.
-    #[inline]
-    pub unsafe fn copy_crc32_raw(&self, dst: *mut u8, src: *const u8, length: usize, previous: u32) -> u32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.whole::<true>(previous, dst, src, length) }
-    }
-
-    /// # Safety
-    /// As [`Crc32::copy_raw`]; without `COPY`, `dst` may be anything.
-    #[inline]
-    unsafe fn whole<const COPY: bool>(&self, previous: u32, dst: *mut u8, src: *const u8, length: usize) -> u32 {
-        if length == 0 {
-            return previous;
-        }
-        // SAFETY: the caller's promise covers each engine, which was found, so the processor has what it needs.
-        unsafe {
-            match self.engine {
-                Engine::Portable => portable::crc32::<COPY>(previous, dst, src, length),
-                #[cfg(target_arch = "x86_64")]
-                Engine::Narrow => narrow::crc32::<COPY>(previous, dst, src, length),
-                #[cfg(target_arch = "x86_64")]
-                Engine::Wide => wide::crc32::<COPY>(previous, dst, src, length),
-                #[cfg(target_arch = "aarch64")]
-                Engine::Serial => aarch64::serial::<COPY>(previous, dst, src, length),
-                #[cfg(target_arch = "aarch64")]
-                Engine::Streams => aarch64::streams::<COPY>(previous, dst, src, length),
-            }
-        }
+        Crc32::start(self, previous).copy(self, dst, src).finish(self)
     }
 }

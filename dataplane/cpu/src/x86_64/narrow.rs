@@ -39,23 +39,6 @@ pub(crate) unsafe fn update<const COPY: bool>(sum: u128, dst: *mut u8, src: *con
     })
 }
 
-/// CRC-32 of `len` bytes at `src`, continuing from `previous`, with the copy when `COPY`.
-///
-/// # Safety
-/// As [`update`].
-#[target_feature(enable = "pclmulqdq,ssse3,sse4.1")]
-pub(crate) unsafe fn crc32<const COPY: bool>(previous: u32, dst: *mut u8, src: *const u8, len: usize) -> u32 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let sum = if len < FOUR {
-            rest::<COPY>(lift(previous), dst, src, len)
-        } else {
-            blocks::<COPY>(_mm_cvtsi32_si128(!previous as i32), dst, src, len)
-        };
-        reduce(sum)
-    }
-}
-
 /// The sum of `len` bytes at `src`, at least 16 and a multiple of four, each with the bits set that are set in its byte of `mask`, continuing from
 /// `previous`.
 ///

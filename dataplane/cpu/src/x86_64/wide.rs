@@ -1,14 +1,14 @@
 //! 512-bit registers (VPCLMULQDQ, AVX-512): 256 bytes a step. What is shorter stays in 128-bit ones, in AVX's encoding.
 
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_cvtsi32_si128, _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256,
-    _mm256_xor_si256, _mm512_castsi512_si256, _mm512_clmulepi64_epi128, _mm512_extracti64x4_epi64, _mm512_loadu_si512,
+    __m128i, __m512i, _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256,
+    _mm512_castsi512_si256, _mm512_clmulepi64_epi128, _mm512_extracti64x4_epi64, _mm512_loadu_si512,
     _mm512_maskz_mov_epi64, _mm512_set_epi64, _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_xor_si512,
     _mm512_zextsi128_si512,
 };
 
 use super::keys::{OVER_16, OVER_64, OVER_256, over};
-use super::narrow::{self, ahead, bits, from_bits, lift, masked_blocks, reduce};
+use super::narrow::{self, ahead, bits, from_bits, masked_blocks, reduce};
 
 /// Bytes from which 512-bit registers are worth it.
 const WIDE: usize = 256;
@@ -28,22 +28,6 @@ pub(crate) unsafe fn update<const COPY: bool>(sum: u128, dst: *mut u8, src: *con
             _ => narrow::rest::<COPY>(sum, dst, src, len),
         }
     })
-}
-
-/// As [`narrow::crc32`].
-///
-/// # Safety
-/// As [`update`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq,pclmulqdq")]
-pub(crate) unsafe fn crc32<const COPY: bool>(previous: u32, dst: *mut u8, src: *const u8, len: usize) -> u32 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        reduce(match len {
-            WIDE.. => blocks::<COPY>(_mm_cvtsi32_si128(!previous as i32), dst, src, len),
-            64.. => narrow::blocks::<COPY>(_mm_cvtsi32_si128(!previous as i32), dst, src, len),
-            _ => narrow::rest::<COPY>(lift(previous), dst, src, len),
-        })
-    }
 }
 
 /// As [`narrow::masked`].
