@@ -296,12 +296,14 @@ impl Commands {
 
 impl core::ops::Index<u32> for Commands {
     type Output = Command;
+    #[inline]
     fn index(&self, index: u32) -> &Command {
         &self.array[index as usize]
     }
 }
 
 impl core::ops::IndexMut<u32> for Commands {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut Command {
         &mut self.array[index as usize]
     }

@@ -391,10 +391,17 @@ impl DriveQueue {
         })
     }
 
+    /// Whether other lcores may lend it their commands.
+    #[inline]
+    #[must_use]
+    pub fn has_borrowers(&self) -> bool {
+        matches!(&self.path, Path::Own(own) if !own.borrowers.is_empty())
+    }
+
     /// Whether commands of other lcores are under way here.
     #[must_use]
     pub fn lends(&self) -> bool {
-        matches!(&self.path, Path::Own(own) if !own.borrowers.is_empty()) && self.in_flight() > 0
+        self.has_borrowers() && self.in_flight() > 0
     }
 
     /// Commands that may be in flight.
@@ -404,6 +411,7 @@ impl DriveQueue {
     }
 
     /// Commands in flight.
+    #[inline]
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.len() - self.free.len()

@@ -27,6 +27,7 @@ pub mod budget;
 pub mod command;
 pub mod counters;
 pub mod drive;
+pub mod drive_set;
 pub mod exchange;
 pub mod handover;
 pub mod housekeeping;

@@ -97,6 +97,7 @@ pub struct QpContext {
     /// It is in the line of those that transmit.
     pub(crate) active: bool,
     pub(crate) active_next: u32,
+    pub(crate) active_previous: u32,
 }
 
 impl QpContext {
@@ -122,6 +123,7 @@ impl QpContext {
             closing: false,
             active: false,
             active_next: NONE,
+            active_previous: NONE,
         }
     }
 
@@ -166,6 +168,7 @@ impl Qps {
     }
 
     /// The QP in a slot.
+    #[inline]
     #[must_use]
     pub fn at(&mut self, slot: u32) -> Option<&mut QpContext> {
         self.slots[slot as usize].as_mut()
@@ -179,17 +182,16 @@ impl Qps {
 
     /// Puts a QP at the end of the line, if it is not in it.
     pub fn activate(&mut self, slot: u32) {
+        let last = self.last;
         let qp = &mut self[slot];
         if qp.active {
             return;
         }
         qp.active = true;
-        qp.active_next = NONE;
-        if self.first == NONE {
-            self.first = slot;
-        } else {
-            let last = self.last;
-            self[last].active_next = slot;
+        (qp.active_next, qp.active_previous) = (NONE, last);
+        match last {
+            NONE => self.first = slot,
+            last => self[last].active_next = slot,
         }
         self.last = slot;
     }
@@ -200,9 +202,7 @@ impl Qps {
         if slot == NONE {
             return None;
         }
-        let qp = &mut self[slot];
-        qp.active = false;
-        self.first = qp.active_next;
+        self.unlink(slot);
         Some(slot)
     }
 
@@ -220,38 +220,86 @@ impl Qps {
     /// The last of the line: where a round that began now ends.
     #[must_use]
     pub fn last_active(&self) -> Option<u32> {
-        (self.first != NONE).then_some(self.last)
+        (self.last != NONE).then_some(self.last)
     }
 
+    /// Takes a QP out of the line, if it is in it, wherever it stands.
     fn unlink(&mut self, slot: u32) {
-        if !self[slot].active {
+        let qp = &mut self[slot];
+        if !core::mem::take(&mut qp.active) {
             return;
         }
-        let after = self[slot].active_next;
-        if self.first == slot {
-            self.first = after;
-            return;
+        let (next, previous) = (qp.active_next, qp.active_previous);
+        match previous {
+            NONE => self.first = next,
+            previous => self[previous].active_next = next,
         }
-        let mut at = self.first;
-        while self[at].active_next != slot {
-            at = self[at].active_next;
-        }
-        self[at].active_next = after;
-        if self.last == slot {
-            self.last = at;
+        match next {
+            NONE => self.last = previous,
+            next => self[next].active_previous = previous,
         }
     }
 }
 
 impl core::ops::Index<u32> for Qps {
     type Output = QpContext;
+    #[inline]
     fn index(&self, slot: u32) -> &QpContext {
         self.slots[slot as usize].as_ref().expect("a QP in the slot")
     }
 }
 
 impl core::ops::IndexMut<u32> for Qps {
+    #[inline]
     fn index_mut(&mut self, slot: u32) -> &mut QpContext {
         self.slots[slot as usize].as_mut().expect("a QP in the slot")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use gantry_roce::QpConfig;
+    use gantry_wire::ib::{Psn, Qpn};
+
+    use super::*;
+
+    fn qps(count: u32) -> Qps {
+        let config = QpConfig {
+            qpn: Qpn::new(7),
+            remote_qpn: Qpn::new(8),
+            receive_psn: Psn::new(0),
+            send_psn: Psn::new(0),
+            mtu: 1024,
+            pkey: 0xffff,
+            ack_timeout_ns: 0,
+            retry_count: 7,
+            rnr_retry_count: 7,
+            rnr_timer: 12,
+            reads_max: 1,
+            responder_reads_max: 0,
+        };
+        let mut qps = Qps::new(count);
+        for slot in 0..count {
+            qps.insert(slot, QpContext::new(Qp::new(&config), slot, 0, Way::default(), 1, 32));
+        }
+        qps
+    }
+
+    #[test]
+    fn qps_stand_in_line_once_and_leave_it_anywhere() {
+        let mut qps = qps(4);
+        for slot in [2, 0, 2, 3, 1] {
+            qps.activate(slot);
+        }
+        assert_eq!((qps.line().collect::<Vec<_>>(), qps.last_active()), (Vec::from([2, 0, 3, 1]), Some(1)));
+        qps.remove(3);
+        qps.remove(1);
+        assert_eq!((qps.line().collect::<Vec<_>>(), qps.last_active()), (Vec::from([2, 0]), Some(0)));
+        assert_eq!(qps.next_active(), Some(2));
+        qps.activate(2);
+        qps.remove(0);
+        assert_eq!((qps.next_active(), qps.next_active(), qps.last_active()), (Some(2), None, None));
     }
 }

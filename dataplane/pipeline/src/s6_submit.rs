@@ -34,6 +34,7 @@ pub fn enqueue(core: &mut Core, index: u32) {
     };
     core.commands[index].state = State::Ready;
     queue.ready.push(&mut core.commands, index);
+    core.ready.insert(drive);
 }
 
 /// Whether a drive takes a command that is more than a read or a write; one that it would refuse is answered. Here, and not
@@ -70,18 +71,22 @@ fn is_taken(core: &mut Core, index: u32, drive: u16) -> bool {
 /// Submits what is ready, drive by drive.
 #[inline(never)]
 pub fn run(core: &mut Core) {
-    for at in 0..core.drive_numbers.len() {
-        let number = core.drive_numbers[at];
+    for number in core.ready.iter() {
         drive(core, number);
+        let Some(drive) = core.drives[usize::from(number)].as_ref() else { continue };
+        if drive.in_flight() > 0 {
+            core.in_flight.insert(number);
+        }
+        if drive.ready.is_empty() && !drive.has_borrowers() {
+            core.ready.remove(number);
+        }
     }
 }
 
 fn drive(core: &mut Core, number: u16) {
     let Some(drive) = core.drives[usize::from(number)].as_ref() else { return };
     let mut submitted = false;
-    if let Path::Own(own) = &drive.path
-        && !own.borrowers.is_empty()
-    {
+    if drive.has_borrowers() {
         submitted = in_turn(core, number);
     } else {
         let borrows = matches!(drive.path, Path::Borrowed(_));
@@ -199,7 +204,7 @@ fn in_turn(core: &mut Core, number: u16) -> bool {
         };
         idle = if did { 0 } else { idle + 1 };
         if let Some(DriveQueue { path: Path::Own(own), .. }) = core.drives[usize::from(number)].as_mut() {
-            own.turn = (turn + 1) % turns;
+            own.turn = if turn + 1 == turns { 0 } else { turn + 1 };
         }
     }
 }

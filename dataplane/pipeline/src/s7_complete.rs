@@ -19,8 +19,7 @@ const CHECK_NS: u64 = 100_000_000;
 /// Polls every drive with commands in flight.
 #[inline(never)]
 pub fn run(core: &mut Core) {
-    for at in 0..core.drive_numbers.len() {
-        let number = core.drive_numbers[at];
+    for number in core.in_flight.iter() {
         drive(core, number);
     }
     if core.now_ns >= core.drive_check_ns {
@@ -32,6 +31,7 @@ pub fn run(core: &mut Core) {
 fn drive(core: &mut Core, number: u16) {
     let Some(drive) = core.drives[usize::from(number)].as_ref() else { return };
     if drive.in_flight() == 0 {
+        core.in_flight.remove(number);
         return;
     }
     let unknown = drive.unknown_cids();

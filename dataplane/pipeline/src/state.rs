@@ -16,6 +16,7 @@ use crate::budget::{Budgets, Left};
 use crate::command::{Commands, List, State, Task};
 use crate::counters::{Counter, Counters};
 use crate::drive::{DriveQueue, Lent};
+use crate::drive_set::DriveSet;
 use crate::exchange::Liveness;
 use crate::handover::told;
 use crate::memory::Memory;
@@ -120,6 +121,10 @@ pub struct Core {
     pub drives: Box<[Option<DriveQueue>]>,
     /// Numbers of the drives that exist, in order.
     pub drive_numbers: arrayvec::ArrayVec<u16, DRIVES>,
+    /// Of them, those that may have something to submit: own commands, or lcores that lend them theirs.
+    pub ready: DriveSet,
+    /// Of them, those that may have commands in flight.
+    pub in_flight: DriveSet,
     /// Retransmission timers of QPs.
     pub wheel: Wheel,
     /// Capsules that have arrived whole, for s4.
@@ -176,6 +181,8 @@ impl Core {
             works: WorkPool::new(sizes.commands * 2),
             drives: (0..DRIVES).map(|_| None).collect(),
             drive_numbers: arrayvec::ArrayVec::new(),
+            ready: DriveSet::default(),
+            in_flight: DriveSet::default(),
             wheel: Wheel::new(sizes.qps, now_ns),
             arrived: List::EMPTY,
             budgets: Budgets::new(),
@@ -328,6 +335,9 @@ impl Core {
         self.budgets.set_depth(number, queue.depth());
         self.drives[usize::from(number)] = Some(queue);
         self.drive_numbers.push(number);
+        // A predecessor's may have both; who has neither leaves when it is next looked at.
+        self.ready.insert(number);
+        self.in_flight.insert(number);
         self.budgets.divide(&self.sizes, &self.drive_numbers);
     }
 
@@ -441,6 +451,8 @@ impl Core {
     pub fn remove_drive(&mut self, number: u16, status: Status) -> Option<DriveQueue> {
         let mut drive = self.drives[usize::from(number)].take()?;
         self.drive_numbers.retain(|n| *n != number);
+        self.ready.remove(number);
+        self.in_flight.remove(number);
         self.budgets.divide(&self.sizes, &self.drive_numbers);
         while let Some(index) = drive.end_any() {
             if Lent::of(index).is_some() {

@@ -112,14 +112,14 @@ pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut R
     let Core { budgets, .. } = &lcore.core;
     // What follows from the rest, or is the successor's own.
     let Core { cpu: _, now_ns: _, sizes: _, lcore: _, reader: _, outgoing: _, .. } = &lcore.core;
-    let Core { fetching: _, liveness: _, punted: _, told_ns: _, .. } = &lcore.core;
+    let Core { ready: _, in_flight: _, fetching: _, liveness: _, punted: _, told_ns: _, .. } = &lcore.core;
     assert!(arrived.is_empty(), "between bursts s4 has taken every capsule");
     let walk = |list: &List| -> Vec<u32> { list.walk(commands).collect() };
     let qp_told = |slot: u32| {
         let QpContext { transport, qpn: _, port, way, cntlid, qid, entries, sqhd, punt, receiving, .. } = &qps[slot];
         let QpContext { commands: ring, established, fenced, closing, active: _, active_next: _, .. } = &qps[slot];
-        // What follows from the way and the tables.
-        let QpContext { lower: _, .. } = &qps[slot];
+        // What follows from the line, and from the way and the tables.
+        let QpContext { active_previous: _, lower: _, .. } = &qps[slot];
         let ring = core::iter::successors(ring.first(), |index| Ring::after(commands, *index));
         QpTold {
             slot,
