@@ -14,6 +14,7 @@ use crate::work::{NIL, WorkPool};
 const RNR_ENDLESS: u8 = 7;
 
 impl Requester {
+    #[inline]
     pub(crate) fn plan_response(&self, path: &Path, t: &Transport, payload_len: u32, works: &WorkPool) -> Plan {
         match t.opcode {
             Opcode::Acknowledge => self.plan_acknowledge(t),
@@ -22,6 +23,7 @@ impl Requester {
         }
     }
 
+    #[inline]
     fn plan_acknowledge(&self, t: &Transport) -> Plan {
         let Some(aeth) = t.aeth else { return Plan::Drop(DropReason::Syndrome) };
         if t.psn.distance_from(self.sent_end) >= 0 {
@@ -35,6 +37,7 @@ impl Requester {
         }
     }
 
+    #[inline(never)]
     fn plan_read_response(&self, path: &Path, t: &Transport, payload_len: u32, works: &WorkPool) -> Plan {
         if t.psn.distance_from(self.sent_end) >= 0 {
             return Plan::Drop(DropReason::GhostResponse);
@@ -50,7 +53,7 @@ impl Requester {
         }
         // After going back, the same packet can come as the first of the new answer or in the midst of the old.
         let mtu = u32::from(path.mtu);
-        let offset = read.progress * mtu;
+        let offset = read.progress << path.mtu_shift();
         let last = read.progress + 1 == read.packets;
         let expected = if last { read.length - offset } else { mtu };
         let pad = payload_len.wrapping_neg() & 3;
@@ -61,6 +64,7 @@ impl Requester {
     }
 
     /// An ACK, NAK or RNR NAK beyond what was known.
+    #[inline]
     pub(crate) fn acknowledged(
         &mut self,
         now_ns: u64,
@@ -79,13 +83,28 @@ impl Requester {
         // The peer answers in order: what it says of a packet says too that it has answered the READs before it.
         self.reading.acknowledged(works, received);
         self.reads_lost(works, timer);
+        if matches!(syndrome, Syndrome::Ack { .. }) {
+            return Ok(());
+        }
+        self.refused(now_ns, t.psn, syndrome, works, timer)
+    }
+
+    /// A NAK or RNR NAK at `psn`.
+    #[cold]
+    fn refused(
+        &mut self,
+        now_ns: u64,
+        psn: Psn,
+        syndrome: Syndrome,
+        works: &mut WorkPool,
+        timer: &mut Timer,
+    ) -> Result<(), Failure> {
         match syndrome {
-            Syndrome::Ack { .. } => Ok(()),
             Syndrome::Nak(NakCode::PsnSequenceError) => {
-                if self.went_back_for != Some(t.psn) {
-                    self.went_back_for = Some(t.psn);
+                if self.went_back_for != Some(psn) {
+                    self.went_back_for = Some(psn);
                     timer.loss_shown();
-                    self.reading.refused(works, t.psn);
+                    self.reading.refused(works, psn);
                     self.go_back(works, timer);
                 }
                 Ok(())
@@ -98,12 +117,12 @@ impl Requester {
                     }
                     self.rnr_retries += 1;
                 }
-                self.reading.refused(works, t.psn);
+                self.reading.refused(works, psn);
                 self.go_back(works, timer);
                 timer.rnr(now_ns, rnr_timer_ns(code));
                 Ok(())
             }
-            Syndrome::Reserved(_) => panic!("dropped by the plan"),
+            Syndrome::Ack { .. } | Syndrome::Reserved(_) => panic!("{syndrome:?} refuses nothing"),
         }
     }
 
@@ -127,6 +146,7 @@ impl Requester {
     }
 
     /// READs may have been found lost, among them one whose turn was next.
+    #[inline]
     fn reads_lost(&mut self, works: &WorkPool, timer: &mut Timer) {
         if self.reading.any_lost() {
             timer.loss_shown();
@@ -145,28 +165,38 @@ impl Requester {
     }
 
     /// Completes what is complete, now that more has arrived.
+    #[inline]
     fn advance(&mut self, now_ns: u64, works: &mut WorkPool, timer: &mut Timer) {
         self.settle(works);
-        loop {
-            let head = self.in_flight.head();
-            if head == NIL {
-                break;
-            }
+        let next = self.acked.next();
+        let (mut head, mut last) = (self.in_flight.head(), NIL);
+        while head != NIL {
             let slot = works.slot_mut(head);
             if !slot.is_read() {
-                let arrived = self.acked.next().distance_from(slot.first_psn).max(0).min(slot.packets as i32) as u32;
+                let arrived = next.distance_from(slot.first_psn).clamp(0, slot.packets as i32) as u32;
                 self.window_used -= arrived - slot.progress;
                 slot.progress = arrived;
             }
             if !slot.is_complete() {
                 break;
             }
-            works.pop(&mut self.in_flight);
-            works.push(&mut self.done, head);
+            (last, head) = (head, slot.next);
         }
-        self.rebase(works);
-        let missing = self.oldest_missing(works);
-        self.went_back_for = self.went_back_for.filter(|&psn| psn == self.acked.next());
+        if last != NIL {
+            works.move_up_to(last, &mut self.in_flight, &mut self.done);
+        }
+        // The oldest in flight begins at the new base; of what comes behind its progress nothing is known to have arrived.
+        let missing = if head == NIL {
+            self.base = self.end_psn;
+            self.end_psn
+        } else {
+            let slot = works.slot(head);
+            self.base = slot.first_psn;
+            slot.first_psn.add(slot.progress)
+        };
+        if self.went_back_for.is_some_and(|psn| psn != next) {
+            self.went_back_for = None;
+        }
         let outstanding = self.sent_end.distance_from(missing) > 0;
         timer.progress(now_ns, self.acked, outstanding);
     }

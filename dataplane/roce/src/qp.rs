@@ -77,6 +77,7 @@ pub enum Payload {
 
 impl Payload {
     /// Length in bytes, without pad.
+    #[inline]
     pub fn len(&self) -> u32 {
         match *self {
             Payload::None => 0,
@@ -85,6 +86,7 @@ impl Payload {
     }
 
     /// There is no payload.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -145,24 +147,28 @@ pub(crate) struct Path {
 
 impl Path {
     /// log2 of the path MTU, for a division costs as much as the rest of a packet's arithmetic.
+    #[inline]
     pub(crate) fn mtu_shift(&self) -> u32 {
         self.mtu.trailing_zeros()
     }
 
     /// Packets that `length` bytes take: at least one.
+    #[inline]
     pub(crate) fn packets(&self, length: u32) -> u32 {
         let whole = length >> self.mtu_shift();
         let rest = u32::from(length & (u32::from(self.mtu) - 1) != 0);
         (whole + rest).max(1)
     }
 
-    /// A packet to the peer with `payload` bytes behind it.
-    pub(crate) fn transport(&self, opcode: Opcode, psn: Psn, payload: &Payload) -> Transport {
-        let pad = (payload.len().wrapping_neg() & 3) as u8;
+    /// A packet to the peer with `length` bytes behind it.
+    #[inline(always)]
+    pub(crate) fn transport(&self, opcode: Opcode, psn: Psn, length: u32) -> Transport {
+        let pad = (length.wrapping_neg() & 3) as u8;
         Transport { pkey: self.pkey, pad, ..Transport::new(opcode, self.remote_qpn, psn) }
     }
 
     /// Whether a packet is of our partition: the keys agree and not both are limited members (IBA §10.9.1).
+    #[inline]
     fn same_partition(&self, pkey: u16) -> bool {
         (self.pkey ^ pkey) & 0x7fff == 0 && (self.pkey | pkey) & 0x8000 != 0
     }
@@ -209,16 +215,19 @@ impl Qp {
     }
 
     /// Our number.
+    #[inline]
     pub fn qpn(&self) -> Qpn {
         self.qpn
     }
 
     /// The peer's number.
+    #[inline]
     pub fn remote_qpn(&self) -> Qpn {
         self.path.remote_qpn
     }
 
     /// Path MTU in bytes.
+    #[inline]
     pub fn mtu(&self) -> u16 {
         self.path.mtu
     }
@@ -227,12 +236,15 @@ impl Qp {
     ///
     /// # Panics
     /// When the work takes more than 2^22 - 1 packets, or a SEND has both extensions.
+    // In the caller, which knows what kind of work it posts.
+    #[inline(always)]
     pub fn post(&mut self, works: &mut WorkPool, work: Work) -> Result<(), PoolFull> {
         self.requester.post(works, &self.path, work)
     }
 
     /// What a received packet is. Nothing changes: its ICRC is not checked yet. `payload_len` is without pad.
     /// A packet's plan is committed, or forgotten, before the next packet's is asked for.
+    #[inline]
     pub fn plan(&self, t: &Transport, payload_len: u32, works: &WorkPool, memory: &impl Memory) -> Plan {
         if self.state != State::Ready {
             return Plan::Drop(DropReason::NotReady);
@@ -253,6 +265,7 @@ impl Qp {
     ///
     /// # Panics
     /// When `plan` is not the one that [`Qp::plan`] gave for this packet last.
+    #[inline]
     pub fn commit(
         &mut self,
         now_ns: u64,
@@ -305,33 +318,40 @@ impl Qp {
     }
 
     /// The next packet to send: answers first, READ data and requests in turn.
+    // One function with all that a packet of ours takes, which writes it once, where the caller wants it.
+    #[inline(never)]
     pub fn poll_transmit(&mut self, now_ns: u64, works: &mut WorkPool) -> Option<Transmit> {
-        if let Some(answer) = self.responder.poll_answer(&self.path) {
-            return Some(answer);
+        if self.responder.has_answer() {
+            return Some(self.responder.answer(&self.path));
         }
         self.requester_first = !self.requester_first;
-        if self.requester_first {
-            self.poll_request(now_ns, works).or_else(|| self.responder.poll_read(&self.path, works))
-        } else {
-            self.responder.poll_read(&self.path, works).or_else(|| self.poll_request(now_ns, works))
+        if self.responder.has_read() && !(self.requester_first && self.wants_request()) {
+            return Some(self.responder.poll_read(&self.path, works));
         }
-    }
-
-    fn poll_request(&mut self, now_ns: u64, works: &mut WorkPool) -> Option<Transmit> {
-        if self.state != State::Ready {
+        if !self.wants_request() {
             return None;
         }
-        self.requester.poll(now_ns, &self.path, works, &mut self.timer)
+        self.timer.sent(now_ns);
+        if self.requester.begins_read(works) {
+            return Some(self.requester.poll_read(now_ns, &self.path, works));
+        }
+        Some(self.requester.poll_segment(now_ns, &self.path, works, &mut self.timer))
+    }
+
+    #[inline]
+    fn wants_request(&self) -> bool {
+        self.state == State::Ready && self.requester.wants_transmit() && !self.timer.rnr_waits()
     }
 
     /// Whether [`Qp::poll_transmit`] has a packet now.
+    #[inline]
     pub fn wants_transmit(&self) -> bool {
-        self.responder.wants_transmit()
-            || self.state == State::Ready && self.requester.wants_transmit() && !self.timer.rnr_waits()
+        self.responder.wants_transmit() || self.wants_request()
     }
 
     /// The next work request that has ended, in the order in which they did. Once the queue pair has failed,
     /// all that is left comes as [`Status::Flushed`].
+    #[inline]
     pub fn poll_completion(&mut self, works: &mut WorkPool) -> Option<Completion> {
         let (cookie, kind, status) = match self.requester.pop_done(works) {
             Some((cookie, kind)) => (cookie, kind, Status::Success),
@@ -350,6 +370,7 @@ impl Qp {
     }
 
     /// When [`Qp::on_deadline`] is due; `u64::MAX` for never.
+    #[inline]
     pub fn deadline_ns(&self) -> u64 {
         self.timer.deadline_ns()
     }
@@ -365,6 +386,7 @@ impl Qp {
     }
 
     /// Why the queue pair has failed, if it has.
+    #[inline]
     pub fn failure(&self) -> Option<Failure> {
         match self.state {
             State::Failed(failure) => Some(failure),

@@ -92,6 +92,7 @@ impl Reading {
         (self.count, self.lost) == (count, lost) && count <= self.max
     }
 
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.count < self.max
     }
@@ -136,6 +137,7 @@ impl Reading {
         Some(index)
     }
 
+    #[inline]
     pub(crate) fn any_lost(&self) -> bool {
         self.lost > 0
     }
@@ -203,6 +205,7 @@ impl Reading {
     }
 
     /// The peer acknowledges `psn`, of which an answer has not told before.
+    #[inline]
     pub(crate) fn acknowledged(&mut self, works: &mut WorkPool, psn: Psn) {
         self.mark_all(works, Due::Lost, |read| psn.distance_from(read.asking.frontier) >= 0);
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::handover::number;
 use crate::qp::{Path, Payload, QpConfig, Transmit};
-use crate::reading::Reading;
+use crate::reading::{Asking, Reading};
 use crate::responder::MESSAGE_PACKETS_MAX;
 use crate::timer::Timer;
 use crate::work::{Kind, List, NIL, PoolFull, Slot, Work, WorkKind, WorkPool};
@@ -88,38 +88,52 @@ impl Requester {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn post(&mut self, works: &mut WorkPool, path: &Path, work: Work) -> Result<(), PoolFull> {
         let packets = path.packets(work.length);
         assert!(packets <= MESSAGE_PACKETS_MAX, "{} bytes are more than PSNs can count", work.length);
         if let WorkKind::Send { invalidate: Some(_), immediate: Some(_) } = work.kind {
             panic!("no SEND has both immediate data and an R_Key to invalidate");
         }
-        let slot = Slot { packets, post: self.posts, ..Slot::new(Kind::Work(work.kind), work.cookie, work.length) };
-        let list = if slot.is_read() { &mut self.reads } else { &mut self.sends };
-        works.add(list, slot)?;
+        let is_read = matches!(work.kind, WorkKind::Read { .. });
+        let list = if is_read { &mut self.reads } else { &mut self.sends };
+        works.add(list, |slot| {
+            slot.kind = Kind::Work(work.kind);
+            (slot.cookie, slot.length, slot.post) = (work.cookie, work.length, self.posts);
+            (slot.first_psn, slot.packets, slot.progress) = (Psn::new(0), packets, 0);
+            // Nobody asks for what else is sent.
+            if is_read {
+                (slot.next_read, slot.asking) = (NIL, Asking::NOT_YET);
+            }
+        })?;
         self.posts = self.posts.wrapping_add(1);
         Ok(())
     }
 
+    #[inline]
     fn window_open(&self) -> bool {
         self.window_used < WINDOW_PACKETS
     }
 
     /// A READ may take its PSNs: the peer has room for it.
+    #[inline]
     fn read_may_start(&self) -> bool {
         !self.reads.is_empty() && self.reading.has_room()
     }
 
     /// Another message may take PSNs at all: all in flight stay within half of their number.
+    #[inline]
     fn psns_left(&self) -> bool {
         self.end_psn.distance_from(self.base) <= MESSAGE_PACKETS_MAX as i32
     }
 
     /// The next packet comes for the first time.
+    #[inline]
     fn is_fresh(&self) -> bool {
         self.send_psn.distance_from(self.sent_end) >= 0
     }
 
+    #[inline]
     pub(crate) fn wants_transmit(&self) -> bool {
         if self.reading.any_lost() {
             true
@@ -132,6 +146,7 @@ impl Requester {
     }
 
     /// Starts the next message: the oldest one that need not wait.
+    #[inline]
     fn begin(&mut self, works: &mut WorkPool) {
         let send = if self.window_open() { self.sends.head() } else { NIL };
         let read = if self.read_may_start() { self.reads.head() } else { NIL };
@@ -150,57 +165,81 @@ impl Requester {
         }
     }
 
-    /// The next packet to send.
-    pub(crate) fn poll(
-        &mut self,
-        now_ns: u64,
-        path: &Path,
-        works: &mut WorkPool,
-        timer: &mut Timer,
-    ) -> Option<Transmit> {
-        if timer.rnr_waits() || !self.wants_transmit() {
-            return None;
-        }
-        timer.sent(now_ns);
-        // Its PSNs are of the past, so that it may leave in the midst of another message.
-        if let Some(index) = self.reading.lost(works) {
-            let read = works.slot_mut(index);
-            self.reading.asked(now_ns, read, false, self.sent_end);
-            return Some(ask(path, read));
+    /// Begins the next message when one is due: what comes next when it [wants](Requester::wants_transmit) to send is a READ
+    /// request, or else a segment.
+    #[inline]
+    pub(crate) fn begins_read(&mut self, works: &mut WorkPool) -> bool {
+        // A lost READ's PSNs are of the past, so that it may leave in the midst of another message.
+        if self.reading.any_lost() {
+            return true;
         }
         if self.cursor == NIL {
             self.begin(works);
         }
+        works.slot(self.cursor).is_read()
+    }
+
+    /// The request for a READ: one that is lost, or the next.
+    #[inline(never)]
+    pub(crate) fn poll_read(&mut self, now_ns: u64, path: &Path, works: &mut WorkPool) -> Transmit {
+        if let Some(index) = self.reading.lost(works) {
+            let read = works.slot_mut(index);
+            self.reading.asked(now_ns, read, false, self.sent_end);
+            return ask(path, read);
+        }
         let fresh = self.is_fresh();
-        let slot = works.slot_mut(self.cursor);
-        let Kind::Work(kind) = slot.kind else { panic!("work in flight is {:?}", slot.kind) };
-        let transmit = match kind {
-            WorkKind::Read { .. } => {
-                self.reading.asked(now_ns, slot, fresh, self.sent_end);
-                self.send_psn = slot.end_psn();
-                ask(path, slot)
-            }
-            WorkKind::Send { .. } | WorkKind::Write { .. } => {
-                let at = self.send_psn.distance_from(slot.first_psn) as u32;
-                let transmit = segment(path, slot, kind, at, self.since_ack_request + 1 >= ACK_REQUEST_PACKETS);
-                self.since_ack_request = if transmit.transport.ack_request { 0 } else { self.since_ack_request + 1 };
-                if fresh && transmit.transport.ack_request {
-                    timer.measure(now_ns, self.send_psn);
-                }
-                self.send_psn = self.send_psn.next();
-                self.window_used += u32::from(fresh);
-                transmit
-            }
-        };
+        let read = works.slot_mut(self.cursor);
+        self.reading.asked(now_ns, read, fresh, self.sent_end);
+        self.send_psn = read.end_psn();
         if fresh {
             self.sent_end = self.send_psn;
         }
+        let transmit = ask(path, read);
         self.settle(works);
-        Some(transmit)
+        transmit
+    }
+
+    /// The next packet of a SEND or WRITE.
+    #[inline(always)]
+    pub(crate) fn poll_segment(&mut self, now_ns: u64, path: &Path, works: &WorkPool, timer: &mut Timer) -> Transmit {
+        let slot = works.slot(self.cursor);
+        let Kind::Work(kind) = &slot.kind else { panic!("work in flight is {:?}", slot.kind) };
+        let fresh = self.is_fresh();
+        let psn = self.send_psn;
+        let at = psn.distance_from(slot.first_psn) as u32;
+        let last = at + 1 == slot.packets;
+        let ack_request = last || self.since_ack_request + 1 >= ACK_REQUEST_PACKETS;
+        self.since_ack_request = if ack_request { 0 } else { self.since_ack_request + 1 };
+        self.send_psn = psn.next();
+        if fresh {
+            if ack_request {
+                timer.measure(now_ns, psn);
+            }
+            self.window_used += 1;
+            self.sent_end = self.send_psn;
+            // Within a message nobody has heard of what comes next, so that there is nothing to move over.
+            if last {
+                self.cursor = slot.next;
+            }
+        }
+        if !fresh || self.cursor != NIL && last {
+            self.settle(works);
+        }
+        segment(path, slot, kind, at, psn, ack_request)
     }
 
     /// Moves on over what need not be sent, so that what `send_psn` and `cursor` point at is to be sent.
+    #[inline]
     pub(crate) fn settle(&mut self, works: &WorkPool) {
+        if self.cursor == NIL {
+            self.send_psn = self.end_psn;
+        } else {
+            self.settle_from(works);
+        }
+    }
+
+    #[inline(never)]
+    fn settle_from(&mut self, works: &WorkPool) {
         while self.cursor != NIL {
             let slot = works.slot(self.cursor);
             let unsent = self.send_psn.distance_from(slot.end_psn()) < 0;
@@ -239,26 +278,8 @@ impl Requester {
         self.go_back(works, timer);
     }
 
-    /// The first PSN of which nothing is known to have arrived.
-    pub(crate) fn oldest_missing(&self, works: &WorkPool) -> Psn {
-        match self.in_flight.head() {
-            NIL => self.end_psn,
-            head => {
-                let slot = works.slot(head);
-                slot.first_psn.add(slot.progress)
-            }
-        }
-    }
-
-    /// Takes PSNs forward past complete work: the oldest in flight begins at the new base.
-    pub(crate) fn rebase(&mut self, works: &WorkPool) {
-        self.base = match self.in_flight.head() {
-            NIL => self.end_psn,
-            head => works.slot(head).first_psn,
-        };
-    }
-
     /// Takes the oldest completed work.
+    #[inline]
     pub(crate) fn pop_done(&mut self, works: &mut WorkPool) -> Option<(u32, WorkKind)> {
         let index = works.pop(&mut self.done)?;
         Some(give_back(works, index))
@@ -279,6 +300,7 @@ impl Requester {
     }
 }
 
+#[inline]
 fn give_back(works: &mut WorkPool, index: u32) -> (u32, WorkKind) {
     let slot = works.slot(index);
     let Kind::Work(kind) = slot.kind else { panic!("work of the requester is {:?}", slot.kind) };
@@ -290,7 +312,7 @@ fn give_back(works: &mut WorkPool, index: u32) -> (u32, WorkKind) {
 /// The request for what is missing of a READ.
 fn ask(path: &Path, read: &Slot) -> Transmit {
     let Kind::Work(WorkKind::Read { address, rkey }) = read.kind else { panic!("a READ is {:?}", read.kind) };
-    let offset = read.progress * u32::from(path.mtu);
+    let offset = read.progress << path.mtu_shift();
     let psn = read.first_psn.add(read.progress);
     let transport = Transport {
         ack_request: true,
@@ -299,55 +321,52 @@ fn ask(path: &Path, read: &Slot) -> Transmit {
             rkey,
             dma_length: read.length - offset,
         }),
-        ..path.transport(Opcode::ReadRequest, psn, &Payload::None)
+        ..path.transport(Opcode::ReadRequest, psn, 0)
     };
     Transmit { transport, payload: Payload::None }
 }
 
 /// Packet `at` of a SEND or WRITE.
-fn segment(path: &Path, slot: &Slot, kind: WorkKind, at: u32, ack_request: bool) -> Transmit {
+#[inline(always)]
+fn segment(path: &Path, slot: &Slot, kind: &WorkKind, at: u32, psn: Psn, ack_request: bool) -> Transmit {
     let (first, last) = (at == 0, at + 1 == slot.packets);
-    let offset = at * u32::from(path.mtu);
+    let offset = at << path.mtu_shift();
     let length = (slot.length - offset).min(u32::from(path.mtu));
     let payload = match length {
         0 => Payload::None,
         _ => Payload::Work { cookie: slot.cookie, offset, length },
     };
-    let (opcode, immediate, invalidate, reth) = match kind {
-        WorkKind::Send { invalidate, immediate } => {
-            let opcode = match (first, last) {
-                (true, false) => Opcode::SendFirst,
-                (false, false) => Opcode::SendMiddle,
-                (false, true) if invalidate.is_some() => Opcode::SendLastInvalidate,
-                (false, true) if immediate.is_some() => Opcode::SendLastImmediate,
-                (false, true) => Opcode::SendLast,
-                (true, true) if invalidate.is_some() => Opcode::SendOnlyInvalidate,
-                (true, true) if immediate.is_some() => Opcode::SendOnlyImmediate,
-                (true, true) => Opcode::SendOnly,
-            };
-            (opcode, immediate, invalidate, None)
-        }
+    let (opcodes, immediate, invalidate, reth) = match *kind {
+        WorkKind::Send { invalidate: Some(rkey), .. } => (&SEND_INVALIDATE, None, Some(rkey), None),
+        WorkKind::Send { immediate: Some(data), .. } => (&SEND_IMMEDIATE, Some(data), None, None),
+        WorkKind::Send { .. } => (&SEND, None, None, None),
         WorkKind::Write { address, rkey, immediate } => {
-            let opcode = match (first, last) {
-                (true, false) => Opcode::WriteFirst,
-                (false, false) => Opcode::WriteMiddle,
-                (false, true) if immediate.is_some() => Opcode::WriteLastImmediate,
-                (false, true) => Opcode::WriteLast,
-                (true, true) if immediate.is_some() => Opcode::WriteOnlyImmediate,
-                (true, true) => Opcode::WriteOnly,
-            };
             let reth = Reth { virtual_address: address, rkey, dma_length: slot.length };
-            (opcode, immediate, None, Some(reth))
+            let opcodes = if immediate.is_some() { &WRITE_IMMEDIATE } else { &WRITE };
+            (opcodes, immediate, None, Some(reth))
         }
         WorkKind::Read { .. } => panic!("a READ has no segments"),
     };
-    let psn = slot.first_psn.add(at);
+    let opcode = opcodes[usize::from(first) + 2 * usize::from(last)];
+    // The RETH leads the message, the other extensions end it.
     let transport = Transport {
-        ack_request: last || ack_request,
-        reth: reth.filter(|_| opcode.has_reth()),
-        immediate: immediate.filter(|_| opcode.has_immediate()),
-        invalidate: invalidate.filter(|_| opcode.has_invalidate()),
-        ..path.transport(opcode, psn, &payload)
+        ack_request,
+        reth: if first { reth } else { None },
+        immediate: if last { immediate } else { None },
+        invalidate: if last { invalidate } else { None },
+        ..path.transport(opcode, psn, length)
     };
     Transmit { transport, payload }
 }
+
+/// Opcodes of a message's packets: in its middle, the first, the last, the only one.
+type Opcodes = [Opcode; 4];
+
+const SEND: Opcodes = [Opcode::SendMiddle, Opcode::SendFirst, Opcode::SendLast, Opcode::SendOnly];
+const SEND_IMMEDIATE: Opcodes =
+    [Opcode::SendMiddle, Opcode::SendFirst, Opcode::SendLastImmediate, Opcode::SendOnlyImmediate];
+const SEND_INVALIDATE: Opcodes =
+    [Opcode::SendMiddle, Opcode::SendFirst, Opcode::SendLastInvalidate, Opcode::SendOnlyInvalidate];
+const WRITE: Opcodes = [Opcode::WriteMiddle, Opcode::WriteFirst, Opcode::WriteLast, Opcode::WriteOnly];
+const WRITE_IMMEDIATE: Opcodes =
+    [Opcode::WriteMiddle, Opcode::WriteFirst, Opcode::WriteLastImmediate, Opcode::WriteOnlyImmediate];

@@ -79,6 +79,7 @@ impl Responder {
         }
     }
 
+    #[inline]
     pub(crate) fn plan(
         &self,
         path: &Path,
@@ -88,13 +89,14 @@ impl Responder {
         memory: &impl Memory,
     ) -> Plan {
         match t.psn.distance_from(self.expected) {
-            0 => self.plan_expected(path, t, payload_len, works, memory).unwrap_or_else(Plan::Refuse),
+            0 => self.plan_expected(path, t, payload_len, works, memory),
             ahead if ahead > 0 => Plan::OutOfSequence,
             _ if t.opcode == Opcode::ReadRequest => self.plan_read_again(path, t, memory),
             _ => Plan::Duplicate,
         }
     }
 
+    #[inline]
     fn plan_expected(
         &self,
         path: &Path,
@@ -102,7 +104,7 @@ impl Responder {
         payload_len: u32,
         works: &WorkPool,
         memory: &impl Memory,
-    ) -> Result<Plan, NakCode> {
+    ) -> Plan {
         let (first, last) = (t.opcode.begins(), t.opcode.ends());
         let in_sequence = match self.message {
             Message::None => first,
@@ -110,41 +112,44 @@ impl Responder {
             Message::Write { .. } => !first && t.opcode.is_write(),
         };
         if !in_sequence || t.opcode.is_atomic() {
-            return Err(NakCode::InvalidRequest);
+            return Plan::Refuse(NakCode::InvalidRequest);
         }
         if t.opcode == Opcode::ReadRequest {
-            return self.plan_read(path, t, payload_len, works, memory);
+            return self.plan_read(path, t, payload_len, works, memory).unwrap_or_else(Plan::Refuse);
         }
-        check_length(path, t, payload_len)?;
+        if !fits_mtu(path, t, payload_len) {
+            return Plan::Refuse(NakCode::InvalidRequest);
+        }
         if t.opcode.is_send() {
             let offset = match self.message {
                 Message::Send { received } => received,
                 _ => 0,
             };
             if offset >> path.mtu_shift() >= MESSAGE_PACKETS_MAX {
-                return Err(NakCode::InvalidRequest);
+                return Plan::Refuse(NakCode::InvalidRequest);
             }
-            return Ok(Plan::Receive { offset, first, last });
+            return Plan::Receive { offset, first, last };
         }
         let (rkey, start, length, received) = match (self.message, t.reth) {
             (Message::Write { rkey, address, length, received }, _) => (rkey, address, length, received),
             (_, Some(reth)) => (reth.rkey, reth.virtual_address, reth.dma_length, 0),
-            _ => return Err(NakCode::InvalidRequest),
+            _ => return Plan::Refuse(NakCode::InvalidRequest),
         };
         let rest = length - received;
         let fits = if last { payload_len == rest } else { payload_len < rest };
         if !fits || path.packets(length) > MESSAGE_PACKETS_MAX {
-            return Err(NakCode::InvalidRequest);
+            return Plan::Refuse(NakCode::InvalidRequest);
         }
         // The whole operation is permitted before its first byte lands; later packets are asked for again,
         // because a region can be invalidated in between.
         let address = start.wrapping_add(u64::from(received));
         if rest > 0 && !memory.permits(rkey, address, rest, Access::Write) {
-            return Err(NakCode::RemoteAccessError);
+            return Plan::Refuse(NakCode::RemoteAccessError);
         }
-        Ok(Plan::Write { rkey, address, first, last })
+        Plan::Write { rkey, address, first, last }
     }
 
+    #[inline(never)]
     fn plan_read(
         &self,
         path: &Path,
@@ -171,6 +176,7 @@ impl Responder {
     }
 
     /// A READ request repeated, in whole or from a packet on (IBA §9.7.5.1.4).
+    #[inline(never)]
     fn plan_read_again(&self, path: &Path, t: &Transport, memory: &impl Memory) -> Plan {
         let Some(reth) = t.reth else { return Plan::Drop(DropReason::BadDuplicate) };
         let (rkey, address, length) = (reth.rkey, reth.virtual_address, reth.dma_length);
@@ -183,6 +189,7 @@ impl Responder {
         }
     }
 
+    #[inline]
     pub(crate) fn commit(
         &mut self,
         path: &Path,
@@ -256,6 +263,7 @@ impl Responder {
     }
 
     /// The expected packet has come, and takes `packets` PSNs. A gap that was told of is filled.
+    #[inline]
     fn accept(&mut self, packets: u32, answer: bool) {
         self.expected = self.expected.add(packets);
         self.refused = false;
@@ -266,11 +274,12 @@ impl Responder {
 
     /// Puts a READ behind those to answer. When the peer asks for more again than it may ask for at all, its first
     /// request to be answered again has been in vain.
+    #[inline(never)]
     fn answer_read(&mut self, works: &mut WorkPool, slot: Slot) -> Result<(), DropReason> {
         if is_again(&slot) && self.reads_again == self.reads_max {
             self.forget_again(works);
         }
-        works.add(&mut self.reads, slot).map_err(|_| DropReason::ReadsFull)?;
+        works.add(&mut self.reads, |place| *place = slot).map_err(|_| DropReason::ReadsFull)?;
         *self.count(&slot) += 1;
         Ok(())
     }
@@ -312,32 +321,39 @@ impl Responder {
         self.answer = Answer::Refuse(Syndrome::Nak(nak));
     }
 
-    /// The ACK or NAK that is due, once no READ data is to go before it.
-    pub(crate) fn poll_answer(&mut self, path: &Path) -> Option<Transmit> {
-        if !self.reads.is_empty() {
-            return None;
-        }
+    /// An ACK or NAK is due, and no READ data is to go before it.
+    #[inline]
+    pub(crate) fn has_answer(&self) -> bool {
+        self.answer != Answer::None && self.reads.is_empty()
+    }
+
+    /// The ACK or NAK that is due.
+    #[inline(always)]
+    pub(crate) fn answer(&mut self, path: &Path) -> Transmit {
         let (psn, syndrome) = match core::mem::replace(&mut self.answer, Answer::None) {
-            Answer::None => return None,
+            Answer::None => panic!("nothing is to be answered"),
             Answer::Ack => (self.expected.sub(1), Syndrome::ACK),
             Answer::Refuse(syndrome) => (self.expected, syndrome),
         };
         let payload = Payload::None;
-        let mut transport = path.transport(Opcode::Acknowledge, psn, &payload);
-        transport.aeth = Some(self.aeth(syndrome));
-        Some(Transmit { transport, payload })
+        let aeth = Some(self.aeth(syndrome));
+        Transmit { transport: Transport { aeth, ..path.transport(Opcode::Acknowledge, psn, 0) }, payload }
     }
 
-    /// The next packet of READ data that is due.
-    pub(crate) fn poll_read(&mut self, path: &Path, works: &mut WorkPool) -> Option<Transmit> {
-        if self.reads.is_empty() {
-            return None;
-        }
+    /// READ data is due.
+    #[inline]
+    pub(crate) fn has_read(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
+    /// The next packet of READ data, which is due.
+    #[inline(never)]
+    pub(crate) fn poll_read(&mut self, path: &Path, works: &mut WorkPool) -> Transmit {
         let index = self.reads.head();
         let read = works.slot_mut(index);
         let Kind::Respond { address, rkey, .. } = read.kind else { panic!("a list of READs holds {:?}", read.kind) };
         let psn = read.first_psn.add(read.progress);
-        let offset = read.progress * u32::from(path.mtu);
+        let offset = read.progress << path.mtu_shift();
         let length = (read.length - offset).min(u32::from(path.mtu));
         let first = read.progress == 0;
         read.progress += 1;
@@ -357,11 +373,11 @@ impl Responder {
             0 => Payload::None,
             _ => Payload::Region { rkey, address: address.wrapping_add(u64::from(offset)), length },
         };
-        let mut transport = path.transport(opcode, psn, &payload);
-        transport.aeth = opcode.has_aeth().then(|| self.aeth(Syndrome::ACK));
-        Some(Transmit { transport, payload })
+        let aeth = opcode.has_aeth().then(|| self.aeth(Syndrome::ACK));
+        Transmit { transport: Transport { aeth, ..path.transport(opcode, psn, length) }, payload }
     }
 
+    #[inline]
     pub(crate) fn wants_transmit(&self) -> bool {
         !self.reads.is_empty() || self.answer != Answer::None
     }
@@ -374,6 +390,7 @@ impl Responder {
         (self.reads_again, self.reads_new) = (0, 0);
     }
 
+    #[inline]
     fn aeth(&self, syndrome: Syndrome) -> Aeth {
         Aeth { syndrome, msn: self.msn & 0xff_ffff }
     }
@@ -384,7 +401,8 @@ fn is_again(read: &Slot) -> bool {
 }
 
 /// A SEND's or WRITE's payload against the MTU: full unless the message ends, and filled up to four bytes.
-fn check_length(path: &Path, t: &Transport, payload_len: u32) -> Result<(), NakCode> {
+#[inline]
+fn fits_mtu(path: &Path, t: &Transport, payload_len: u32) -> bool {
     let mtu = u32::from(path.mtu);
     let fits = match (t.opcode.begins(), t.opcode.ends()) {
         (true, true) => payload_len <= mtu,
@@ -392,5 +410,5 @@ fn check_length(path: &Path, t: &Transport, payload_len: u32) -> Result<(), NakC
         (_, false) => payload_len == mtu,
     };
     let aligned = (payload_len + u32::from(t.pad)).is_multiple_of(4);
-    if fits && aligned { Ok(()) } else { Err(NakCode::InvalidRequest) }
+    fits && aligned
 }

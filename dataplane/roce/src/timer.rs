@@ -87,6 +87,7 @@ impl Timer {
     }
 
     /// The next moment at which something is due.
+    #[inline]
     pub(crate) fn deadline_ns(&self) -> u64 {
         let exhausted_ns = match self.retry_at_ns {
             NEVER => NEVER,
@@ -96,11 +97,13 @@ impl Timer {
     }
 
     /// A delay that an RNR NAK asked for is running.
+    #[inline]
     pub(crate) fn rnr_waits(&self) -> bool {
         self.rnr_until_ns != NEVER
     }
 
     /// A packet that will be acknowledged has left.
+    #[inline]
     pub(crate) fn sent(&mut self, now_ns: u64) {
         if self.retry_at_ns == NEVER {
             self.stalled_since_ns = now_ns;
@@ -109,6 +112,7 @@ impl Timer {
     }
 
     /// Measures the round trip of a packet that asks for an answer and is sent for the first time.
+    #[inline]
     pub(crate) fn measure(&mut self, now_ns: u64, psn: Psn) {
         if self.timed_at_ns == NEVER {
             self.timed_at_ns = now_ns;
@@ -117,6 +121,7 @@ impl Timer {
     }
 
     /// What was sent once at `sent_ns` is answered.
+    #[inline]
     pub(crate) fn sample(&mut self, now_ns: u64, sent_ns: u64) {
         if sent_ns >= self.measured_at_ns || self.backoff > 0 {
             self.learn(now_ns, now_ns.saturating_sub(sent_ns).max(1));
@@ -138,6 +143,7 @@ impl Timer {
     }
 
     /// Everything up to `acked` has arrived, or a READ response has.
+    #[inline]
     pub(crate) fn progress(&mut self, now_ns: u64, acked: Psn, outstanding: bool) {
         if self.timed_at_ns != NEVER && acked.distance_from(self.timed_psn) >= 0 {
             self.sample(now_ns, self.timed_at_ns);
@@ -163,6 +169,7 @@ impl Timer {
     }
 
     /// The request that the peer was not ready for has arrived after all.
+    #[inline]
     pub(crate) fn rnr_over(&mut self) {
         self.rnr_until_ns = NEVER;
     }
@@ -194,6 +201,7 @@ impl Timer {
         self.timed_at_ns = NEVER;
     }
 
+    #[inline]
     fn learn(&mut self, now_ns: u64, sample_ns: u64) {
         self.measured_at_ns = now_ns;
         self.backoff = 0;
@@ -207,6 +215,7 @@ impl Timer {
         }
     }
 
+    #[inline]
     fn retry_timeout_ns(&self) -> u64 {
         let base_ns = match self.round_trip_ns {
             0 => RETRY_INITIAL_NS,

@@ -110,15 +110,18 @@ impl Slot {
         }
     }
 
+    #[inline]
     pub(crate) fn is_read(&self) -> bool {
         matches!(self.kind, Kind::Work(WorkKind::Read { .. }))
     }
 
+    #[inline]
     pub(crate) fn is_complete(&self) -> bool {
         self.progress == self.packets
     }
 
     /// The PSN behind its last one.
+    #[inline]
     pub(crate) fn end_psn(&self) -> Psn {
         self.first_psn.add(self.packets)
     }
@@ -143,11 +146,13 @@ impl Default for List {
 impl List {
     pub(crate) const EMPTY: List = List { head: NIL, tail: NIL };
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.head == NIL
     }
 
     /// The first slot, or [`NIL`].
+    #[inline]
     pub(crate) fn head(&self) -> u32 {
         self.head
     }
@@ -157,28 +162,28 @@ impl List {
 #[derive(Debug)]
 pub struct WorkPool {
     slots: Vec<Slot>,
-    free: List,
+    /// The first free slot: what was given back last is taken first, for it is still in the caches.
+    free: u32,
     available: u32,
 }
 
 impl WorkPool {
+    /// Bytes that a work request takes of the arena.
+    pub const SLOT_BYTES: usize = size_of::<Slot>();
+
     /// An arena for `capacity` work requests. The only allocation of this crate.
     ///
     /// # Panics
     /// When `capacity` is `u32::MAX`.
     pub fn new(capacity: u32) -> WorkPool {
         assert!(capacity < NIL, "that many slots cannot be told apart");
-        let slots = (0..capacity).map(|_| Slot::new(Kind::Free, 0, 0)).collect();
-        let mut pool = WorkPool { slots, free: List::EMPTY, available: capacity };
-        let mut free = List::EMPTY;
-        for index in 0..capacity {
-            pool.push(&mut free, index);
-        }
-        pool.free = free;
-        pool
+        let next = |index| if index + 1 < capacity { index + 1 } else { NIL };
+        let slots = (0..capacity).map(|index| Slot { next: next(index), ..Slot::new(Kind::Free, 0, 0) }).collect();
+        WorkPool { slots, free: if capacity == 0 { NIL } else { 0 }, available: capacity }
     }
 
     /// How many more work requests fit.
+    #[inline]
     pub fn available(&self) -> u32 {
         self.available
     }
@@ -188,15 +193,18 @@ impl WorkPool {
         self.slots.len() as u32
     }
 
+    #[inline]
     pub(crate) fn slot(&self, index: u32) -> &Slot {
         &self.slots[index as usize]
     }
 
+    #[inline]
     pub(crate) fn slot_mut(&mut self, index: u32) -> &mut Slot {
         &mut self.slots[index as usize]
     }
 
     /// The slot behind `index` in its list, or [`NIL`].
+    #[inline]
     pub(crate) fn next(&self, index: u32) -> u32 {
         self.slots[index as usize].next
     }
@@ -207,30 +215,52 @@ impl WorkPool {
         core::iter::successors(on(list.head), move |index| on(self.next(*index)))
     }
 
-    /// Takes a slot and puts it at the end of `list`.
-    pub(crate) fn add(&mut self, list: &mut List, slot: Slot) -> Result<u32, PoolFull> {
-        let mut free = self.free;
-        let index = self.pop(&mut free).ok_or(PoolFull)?;
-        self.free = free;
+    /// Takes a slot and puts it at the end of `list`; `fill` gets it with what it held last.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, list: &mut List, fill: impl FnOnce(&mut Slot)) -> Result<u32, PoolFull> {
+        let index = self.free;
+        let Some(slot) = self.slots.get_mut(index as usize) else { return Err(PoolFull) };
+        self.free = slot.next;
         self.available -= 1;
-        self.slots[index as usize] = slot;
-        self.push(list, index);
+        fill(slot);
+        slot.next = NIL;
+        self.link(list, index);
         Ok(index)
     }
 
     /// Gives a slot back that is in no list any more.
+    #[inline]
     pub(crate) fn release(&mut self, index: u32) {
+        let free = self.free;
         let slot = self.slot_mut(index);
         assert!(!matches!(slot.kind, Kind::Free), "slot {index} is released twice");
         slot.kind = Kind::Free;
-        let mut free = self.free;
-        self.push(&mut free, index);
-        self.free = free;
+        slot.next = free;
+        self.free = index;
         self.available += 1;
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, list: &mut List, index: u32) {
         self.slots[index as usize].next = NIL;
+        self.link(list, index);
+    }
+
+    /// Moves the first slots of a list, up to `last`, to the end of another.
+    #[inline]
+    pub(crate) fn move_up_to(&mut self, last: u32, from: &mut List, to: &mut List) {
+        let first = from.head;
+        from.head = core::mem::replace(&mut self.slots[last as usize].next, NIL);
+        if from.head == NIL {
+            from.tail = NIL;
+        }
+        self.link(to, first);
+        to.tail = last;
+    }
+
+    /// Puts a slot that has none behind it at the end.
+    #[inline]
+    fn link(&mut self, list: &mut List, index: u32) {
         match list.tail {
             NIL => list.head = index,
             tail => self.slots[tail as usize].next = index,
@@ -238,6 +268,7 @@ impl WorkPool {
         list.tail = index;
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self, list: &mut List) -> Option<u32> {
         if list.head == NIL {
             return None;

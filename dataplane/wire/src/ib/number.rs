@@ -9,34 +9,40 @@ pub struct Psn(u32);
 
 impl Psn {
     /// A PSN of the low 24 bits of `value`.
+    #[inline]
     pub const fn new(value: u32) -> Psn {
         Psn(value & U24)
     }
 
     /// The number, below 2^24.
+    #[inline]
     pub const fn value(self) -> u32 {
         self.0
     }
 
     /// The PSN that follows.
     #[allow(clippy::should_implement_trait)]
+    #[inline]
     pub const fn next(self) -> Psn {
         self.add(1)
     }
 
     /// The PSN `packets` later.
     #[allow(clippy::should_implement_trait)]
+    #[inline]
     pub const fn add(self, packets: u32) -> Psn {
         Psn(self.0.wrapping_add(packets) & U24)
     }
 
     /// The PSN `packets` earlier.
     #[allow(clippy::should_implement_trait)]
+    #[inline]
     pub const fn sub(self, packets: u32) -> Psn {
         Psn(self.0.wrapping_sub(packets) & U24)
     }
 
     /// How many packets this PSN is after `other`: -2^23 to 2^23 - 1, negative when it is before.
+    #[inline]
     pub const fn distance_from(self, other: Psn) -> i32 {
         (self.0.wrapping_sub(other.0) << 8) as i32 >> 8
     }
@@ -51,11 +57,13 @@ impl Qpn {
     pub const GSI: Qpn = Qpn(1);
 
     /// A QPN of the low 24 bits of `value`.
+    #[inline]
     pub const fn new(value: u32) -> Qpn {
         Qpn(value & U24)
     }
 
     /// The number, below 2^24.
+    #[inline]
     pub const fn value(self) -> u32 {
         self.0
     }

@@ -34,6 +34,15 @@ pub enum Opcode {
     Cnp = 0x81,
 }
 
+// Sets of the reliable connection's opcodes, a bit for each: a question is one test, for every packet asks several.
+const SENDS: u32 = 0x3f | 1 << 0x16 | 1 << 0x17;
+const WRITES: u32 = 0x3f << 0x06;
+const READ_RESPONSES: u32 = 0xf << 0x0d;
+const ATOMICS: u32 = 0x3 << 0x13;
+const FIRSTS: u32 = 1 << 0x00 | 1 << 0x06 | 1 << 0x0d;
+const MIDDLES: u32 = 1 << 0x01 | 1 << 0x07 | 1 << 0x0e;
+const LASTS: u32 = 0x3 << 0x02 | 0x3 << 0x08 | 1 << 0x0f | 1 << 0x16;
+
 impl Opcode {
     /// Every opcode, in the order of their values.
     pub const ALL: [Opcode; 26] = [
@@ -66,6 +75,7 @@ impl Opcode {
     ];
 
     /// The opcode of a value, unless Gantry speaks no such thing.
+    #[inline]
     pub const fn of(value: u8) -> Option<Opcode> {
         match value {
             0x00..=0x14 => Some(Opcode::ALL[value as usize]),
@@ -78,97 +88,122 @@ impl Opcode {
         }
     }
 
+    /// Whether it is one of the reliable connection's opcodes in `set`, a bit for each.
+    #[inline]
+    const fn is_in(self, set: u32) -> bool {
+        self.is_rc() && set >> (self as u8) & 1 != 0
+    }
+
     /// One of reliable connection's.
+    #[inline]
     pub const fn is_rc(self) -> bool {
         (self as u8) < 0x20
     }
 
     /// One of unreliable datagram's.
+    #[inline]
     pub const fn is_ud(self) -> bool {
         matches!(self, Opcode::UdSendOnly | Opcode::UdSendOnlyImmediate)
     }
 
     /// A reliable connection's request: for the responder.
+    #[inline]
     pub const fn is_request(self) -> bool {
-        self.is_send() || self.is_write() || self.is_atomic() || matches!(self, Opcode::ReadRequest)
+        self.is_in(SENDS | WRITES | ATOMICS | 1 << 0x0c)
     }
 
     /// A reliable connection's response or acknowledgement: for the requester.
+    #[inline]
     pub const fn is_response(self) -> bool {
-        self.is_read_response() || matches!(self, Opcode::Acknowledge | Opcode::AtomicAcknowledge)
+        self.is_in(READ_RESPONSES | 1 << 0x11 | 1 << 0x12)
     }
 
     /// A reliable connection's SEND.
+    #[inline]
     pub const fn is_send(self) -> bool {
-        matches!(self as u8, 0x00..=0x05 | 0x16 | 0x17)
+        self.is_in(SENDS)
     }
 
     /// An RDMA WRITE.
+    #[inline]
     pub const fn is_write(self) -> bool {
-        matches!(self as u8, 0x06..=0x0b)
+        self.is_in(WRITES)
     }
 
     /// An RDMA READ response.
+    #[inline]
     pub const fn is_read_response(self) -> bool {
-        matches!(self as u8, 0x0d..=0x10)
+        self.is_in(READ_RESPONSES)
     }
 
     /// An ATOMIC request.
+    #[inline]
     pub const fn is_atomic(self) -> bool {
-        matches!(self, Opcode::CompareSwap | Opcode::FetchAdd)
+        self.is_in(ATOMICS)
     }
 
     /// The first of several packets of a message.
+    #[inline]
     pub const fn is_first(self) -> bool {
-        matches!(self, Opcode::SendFirst | Opcode::WriteFirst | Opcode::ReadResponseFirst)
+        self.is_in(FIRSTS)
     }
 
     /// Neither the first nor the last of a message's packets.
+    #[inline]
     pub const fn is_middle(self) -> bool {
-        matches!(self, Opcode::SendMiddle | Opcode::WriteMiddle | Opcode::ReadResponseMiddle)
+        self.is_in(MIDDLES)
     }
 
     /// The last of several packets of a message.
+    #[inline]
     pub const fn is_last(self) -> bool {
-        matches!(self as u8, 0x02 | 0x03 | 0x08 | 0x09 | 0x0f | 0x16)
+        self.is_in(LASTS)
     }
 
     /// A message of one packet: neither first, middle nor last.
+    #[inline]
     pub const fn is_only(self) -> bool {
-        !self.is_first() && !self.is_middle() && !self.is_last()
+        !self.is_in(FIRSTS | MIDDLES | LASTS)
     }
 
     /// Begins a message: first or only.
+    #[inline]
     pub const fn begins(self) -> bool {
-        self.is_first() || self.is_only()
+        !self.is_in(MIDDLES | LASTS)
     }
 
     /// Ends a message: last or only.
+    #[inline]
     pub const fn ends(self) -> bool {
-        self.is_last() || self.is_only()
+        !self.is_in(FIRSTS | MIDDLES)
     }
 
     /// Carries a RETH.
+    #[inline]
     pub const fn has_reth(self) -> bool {
         matches!(self as u8, 0x06 | 0x0a..=0x0c)
     }
 
     /// Carries an AETH.
+    #[inline]
     pub const fn has_aeth(self) -> bool {
         matches!(self as u8, 0x0d | 0x0f..=0x12)
     }
 
     /// Carries a DETH.
+    #[inline]
     pub const fn has_deth(self) -> bool {
         self.is_ud()
     }
 
     /// Carries immediate data.
+    #[inline]
     pub const fn has_immediate(self) -> bool {
         matches!(self as u8, 0x03 | 0x05 | 0x09 | 0x0b | 0x65)
     }
 
     /// Carries an IETH.
+    #[inline]
     pub const fn has_invalidate(self) -> bool {
         matches!(self, Opcode::SendLastInvalidate | Opcode::SendOnlyInvalidate)
     }

@@ -50,6 +50,7 @@ impl Syndrome {
     pub const ACK: Syndrome = Syndrome::Ack { credits: 31 };
 
     /// The syndrome of a byte.
+    #[inline]
     pub fn of(value: u8) -> Syndrome {
         let low = value & 0x1f;
         match value >> 5 {
@@ -64,6 +65,7 @@ impl Syndrome {
     }
 
     /// The byte of a syndrome.
+    #[inline]
     pub fn value(self) -> u8 {
         match self {
             Syndrome::Ack { credits } => credits & 0x1f,

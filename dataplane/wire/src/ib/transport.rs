@@ -68,7 +68,8 @@ pub struct Transport {
 
 impl Transport {
     /// A packet of `opcode` with nothing set but what every packet needs: no extension, no flags.
-    pub fn new(opcode: Opcode, dest_qpn: Qpn, psn: Psn) -> Transport {
+    #[inline]
+    pub const fn new(opcode: Opcode, dest_qpn: Qpn, psn: Psn) -> Transport {
         Transport {
             opcode,
             solicited: false,
