@@ -2,6 +2,7 @@
 //!
 //! What names no features here is always inlined into a function that does, and takes on that one's encoding.
 
+use core::arch::asm;
 use core::arch::x86_64::{
     __m128i, _mm_clmulepi64_si128, _mm_cvtsi32_si128, _mm_extract_epi32, _mm_loadu_si128, _mm_or_si128, _mm_set_epi64x,
     _mm_setzero_si128, _mm_shuffle_epi8, _mm_slli_si128, _mm_srli_si128, _mm_storeu_si128, _mm_xor_si128,
@@ -158,9 +159,11 @@ unsafe fn odd<const COPY: bool>(sum: __m128i, dst: *mut u8, src: *const u8, len:
 unsafe fn take<const COPY: bool>(dst: &mut *mut u8, src: &mut *const u8) -> __m128i {
     // SAFETY: the caller has 16 bytes left.
     unsafe {
-        let block = _mm_loadu_si128(src.cast());
+        let mut block = _mm_loadu_si128(src.cast());
         *src = src.add(16);
         if COPY {
+            // What is stored is what is summed: a compiler may load twice what is used twice, but not through this.
+            asm!("/* {} */", inout(xmm_reg) block, options(nomem, nostack, preserves_flags));
             _mm_storeu_si128(dst.cast(), block);
             *dst = dst.add(16);
         }

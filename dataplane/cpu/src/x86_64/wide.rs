@@ -1,5 +1,6 @@
 //! 512-bit registers (VPCLMULQDQ, AVX-512): 256 bytes a step. What is shorter stays in 128-bit ones, in AVX's encoding.
 
+use core::arch::asm;
 use core::arch::x86_64::{
     __m128i, __m512i, _mm_xor_si128, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_xor_si256,
     _mm512_castsi512_si256, _mm512_clmulepi64_epi128, _mm512_extracti64x4_epi64, _mm512_loadu_si512,
@@ -58,9 +59,11 @@ unsafe fn blocks<const COPY: bool>(start: __m128i, mut dst: *mut u8, mut src: *c
     // SAFETY: 64 bytes are taken four times for each 256 that are left, then once for each 64.
     unsafe {
         let mut next = || {
-            let block = _mm512_loadu_si512(src.cast());
+            let mut block = _mm512_loadu_si512(src.cast());
             src = src.add(64);
             if COPY {
+                // As in narrow: loaded once.
+                asm!("/* {} */", inout(zmm_reg) block, options(nomem, nostack, preserves_flags));
                 _mm512_storeu_si512(dst.cast(), block);
                 dst = dst.add(64);
             }
