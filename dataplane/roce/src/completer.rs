@@ -173,7 +173,7 @@ impl Requester {
         while head != NIL {
             let slot = works.slot_mut(head);
             if !slot.is_read() {
-                let arrived = next.distance_from(slot.first_psn).clamp(0, slot.packets as i32) as u32;
+                let arrived = next.distance_from(slot.first_psn).max(0).min(slot.packets as i32) as u32;
                 self.window_used -= arrived - slot.progress;
                 slot.progress = arrived;
             }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::handover::number;
 use crate::memory::Memory;
 use crate::plan::{DropReason, Outcome, Plan};
-use crate::requester::Requester;
+use crate::requester::{Next, Requester};
 use crate::responder::Responder;
 use crate::timer::{Expired, Timer};
 use crate::work::{PoolFull, Work, WorkKind, WorkPool};
@@ -332,10 +332,16 @@ impl Qp {
             return None;
         }
         self.timer.sent(now_ns);
-        if self.requester.begins_read(works) {
-            return Some(self.requester.poll_read(now_ns, &self.path, works));
+        let Qp { requester, path, timer, .. } = self;
+        // Each is returned from where it is made: what a match gives would be copied.
+        let next = requester.next(works);
+        if let Next::Only(index) = next {
+            return Some(requester.poll_only(now_ns, path, index, works, timer));
         }
-        Some(self.requester.poll_segment(now_ns, &self.path, works, &mut self.timer))
+        if let Next::Read = next {
+            return Some(requester.poll_read(now_ns, path, works));
+        }
+        Some(requester.poll_segment(now_ns, path, works, timer))
     }
 
     #[inline]

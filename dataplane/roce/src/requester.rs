@@ -65,6 +65,16 @@ pub(crate) struct Requester {
     pub(crate) rnr_retry_count: u8,
 }
 
+/// What is sent next.
+pub(crate) enum Next {
+    /// A SEND or WRITE of one packet, which waits: what most packets are.
+    Only(u32),
+    /// A packet of the SEND or WRITE that was begun.
+    Segment,
+    /// A request for a READ.
+    Read,
+}
+
 impl Requester {
     pub(crate) fn new(config: &QpConfig) -> Requester {
         Requester {
@@ -165,18 +175,65 @@ impl Requester {
         }
     }
 
-    /// Begins the next message when one is due: what comes next when it [wants](Requester::wants_transmit) to send is a READ
-    /// request, or else a segment.
-    #[inline]
-    pub(crate) fn begins_read(&mut self, works: &mut WorkPool) -> bool {
+    /// What comes next when it [wants](Requester::wants_transmit) to send. A message is begun when one is due.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, works: &mut WorkPool) -> Next {
         // A lost READ's PSNs are of the past, so that it may leave in the midst of another message.
         if self.reading.any_lost() {
-            return true;
+            return Next::Read;
         }
         if self.cursor == NIL {
+            let index = self.sends.head();
+            if self.reads.is_empty() && works.slot(index).packets == 1 {
+                return Next::Only(index);
+            }
             self.begin(works);
         }
-        works.slot(self.cursor).is_read()
+        if works.slot(self.cursor).is_read() { Next::Read } else { Next::Segment }
+    }
+
+    /// The only packet of a message, the next one. The cursor never points at it, for it is never half-sent.
+    #[inline(always)]
+    pub(crate) fn poll_only(
+        &mut self,
+        now_ns: u64,
+        path: &Path,
+        index: u32,
+        works: &mut WorkPool,
+        timer: &mut Timer,
+    ) -> Transmit {
+        works.move_up_to(index, &mut self.sends, &mut self.in_flight);
+        let slot = works.slot_mut(index);
+        let psn = self.end_psn;
+        slot.first_psn = psn;
+        let next = psn.next();
+        (self.end_psn, self.send_psn, self.sent_end) = (next, next, next);
+        self.window_used += 1;
+        self.since_ack_request = 0;
+        timer.measure(now_ns, psn);
+        let length = slot.length;
+        let payload = match length {
+            0 => Payload::None,
+            _ => Payload::Work { cookie: slot.cookie, offset: 0, length },
+        };
+        let Kind::Work(kind) = &slot.kind else { panic!("work of the requester is {:?}", slot.kind) };
+        let new = |opcode| Transport { ack_request: true, ..path.transport(opcode, psn, length) };
+        let transport = match *kind {
+            WorkKind::Write { address, rkey, immediate } => {
+                let reth = Some(Reth { virtual_address: address, rkey, dma_length: length });
+                let opcode = if immediate.is_some() { Opcode::WriteOnlyImmediate } else { Opcode::WriteOnly };
+                return Transmit { transport: Transport { reth, immediate, ..new(opcode) }, payload };
+            }
+            WorkKind::Send { invalidate: Some(rkey), .. } => {
+                Transport { invalidate: Some(rkey), ..new(Opcode::SendOnlyInvalidate) }
+            }
+            WorkKind::Send { immediate: Some(data), .. } => {
+                Transport { immediate: Some(data), ..new(Opcode::SendOnlyImmediate) }
+            }
+            WorkKind::Send { .. } => new(Opcode::SendOnly),
+            WorkKind::Read { .. } => panic!("a READ is no message of one packet"),
+        };
+        Transmit { transport, payload }
     }
 
     /// The request for a READ: one that is lost, or the next.
@@ -331,6 +388,13 @@ fn ask(path: &Path, read: &Slot) -> Transmit {
 fn segment(path: &Path, slot: &Slot, kind: &WorkKind, at: u32, psn: Psn, ack_request: bool) -> Transmit {
     let (first, last) = (at == 0, at + 1 == slot.packets);
     let offset = at << path.mtu_shift();
+    if !first && !last {
+        let is_write = matches!(kind, WorkKind::Write { .. });
+        let opcode = if is_write { Opcode::WriteMiddle } else { Opcode::SendMiddle };
+        let length = path.mtu.into();
+        let transport = Transport { ack_request, ..path.transport(opcode, psn, length) };
+        return Transmit { transport, payload: Payload::Work { cookie: slot.cookie, offset, length } };
+    }
     let length = (slot.length - offset).min(u32::from(path.mtu));
     let payload = match length {
         0 => Payload::None,

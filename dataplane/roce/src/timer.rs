@@ -221,7 +221,11 @@ impl Timer {
             0 => RETRY_INITIAL_NS,
             round_trip_ns => (round_trip_ns + 4 * self.deviation_ns).max(RETRY_MIN_NS),
         };
-        base_ns.saturating_mul(1 << self.backoff.min(20)).min(self.retry_max_ns)
+        let doubled_ns = match self.backoff {
+            0 => base_ns,
+            backoff => base_ns.saturating_mul(1 << backoff.min(20)),
+        };
+        doubled_ns.min(self.retry_max_ns)
     }
 }
 

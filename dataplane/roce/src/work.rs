@@ -247,7 +247,7 @@ impl WorkPool {
     }
 
     /// Moves the first slots of a list, up to `last`, to the end of another.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn move_up_to(&mut self, last: u32, from: &mut List, to: &mut List) {
         let first = from.head;
         from.head = core::mem::replace(&mut self.slots[last as usize].next, NIL);
