@@ -176,7 +176,7 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
             s4_capsule::run(core);
             self.classified.clear();
             if self.crossing.is_empty() {
-                self.rx.clear();
+                slot.queue.rx_free(&mut self.rx);
             } else {
                 cross::<P, X>(core, &mut self.exchange, &mut self.rx, &mut self.crossing);
             }

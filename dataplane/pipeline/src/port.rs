@@ -30,6 +30,12 @@ pub trait Port {
 
     /// Appends what has arrived, as far as there is room.
     fn rx_burst(&mut self, into: &mut ArrayVec<Self::Rx, BURST>);
+
+    /// Takes received frames back, a burst at a time where that costs less.
+    fn rx_free(&mut self, burst: &mut ArrayVec<Self::Rx, BURST>) {
+        burst.clear();
+    }
+
     /// A frame to fill; `None` when the pool is empty.
     fn tx_alloc(&mut self) -> Option<Self::Tx>;
     /// Sends from the front, in order; what stays did not fit.

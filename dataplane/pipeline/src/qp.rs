@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use gantry::channel::Path;
+use gantry_cpu::Cpu;
 use gantry_roce::Qp;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +61,8 @@ pub fn mac([a, b, c, d, e, f]: [u8; 6]) -> u64 {
     u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
-/// One QP.
+/// One QP. Whole cache lines, so that it is prefetched whole.
+#[repr(align(64))]
 pub struct QpContext {
     /// Transport state.
     pub transport: Qp,
@@ -134,6 +136,9 @@ impl QpContext {
     }
 }
 
+// What one costs that is there and does nothing.
+const _: () = assert!(size_of::<Option<QpContext>>() <= 512);
+
 /// All QPs of an lcore, and the line of those with something to send.
 pub struct Qps {
     slots: Box<[Option<QpContext>]>,
@@ -172,6 +177,16 @@ impl Qps {
     #[must_use]
     pub fn at(&mut self, slot: u32) -> Option<&mut QpContext> {
         self.slots[slot as usize].as_mut()
+    }
+
+    /// Fetches a QP into the cache, all of it.
+    #[inline]
+    pub fn prefetch(&self, cpu: &Cpu, slot: u32) {
+        let Some(place) = self.slots.get(slot as usize) else { return };
+        let address = core::ptr::from_ref(place).cast::<u8>();
+        for line in 0..size_of::<QpContext>() / 64 {
+            cpu.prefetch_write_at(address.wrapping_add(line * 64));
+        }
     }
 
     /// Slots.

@@ -24,6 +24,10 @@ use crate::state::{Core, Sizes};
 #[inline(never)]
 pub fn run<F: RxFrame>(core: &mut Core, burst: &[F], packets: &[Packet], classified: &Classified) {
     for place in classified {
+        let qp = packets[usize::from(*place)].metadata.qp;
+        core.qps.prefetch(&core.cpu, qp);
+    }
+    for place in classified {
         let place = usize::from(*place);
         receive(core, burst[place].bytes(), &packets[place]);
     }

@@ -6,12 +6,17 @@ use arrayvec::ArrayVec;
 use gantry_pipeline::port::{BURST, Port, RxFrame, TxFrame};
 use rte_rs::{Mbuf, Mempool, RxQueue, TxQueue};
 
+/// Mbufs taken from the pool at a time.
+const FRESH: usize = 16;
+
 /// An lcore's queue pair of one DPDK port.
 pub struct DpdkQueue {
+    received: ArrayVec<Mbuf, BURST>,
+    /// Taken from the pool and not filled yet: a burst of them costs little more than one. They go back before the pool does.
+    fresh: ArrayVec<Mbuf, BURST>,
     rx: RxQueue,
     tx: TxQueue,
     pool: Mempool,
-    received: ArrayVec<Mbuf, BURST>,
     /// Keeps the port started for as long as a queue of it is polled.
     _port: Arc<parking_lot::Mutex<rte_rs::Port>>,
 }
@@ -19,7 +24,7 @@ pub struct DpdkQueue {
 impl DpdkQueue {
     /// A queue pair whose transmit mbufs come from `pool`.
     pub fn new(rx: RxQueue, tx: TxQueue, pool: Mempool, port: Arc<parking_lot::Mutex<rte_rs::Port>>) -> Self {
-        Self { rx, tx, pool, received: ArrayVec::new(), _port: port }
+        Self { rx, tx, pool, received: ArrayVec::new(), fresh: ArrayVec::new(), _port: port }
     }
 }
 
@@ -68,8 +73,16 @@ impl Port for DpdkQueue {
         into.extend(self.received.drain(..).map(RxMbuf));
     }
 
+    fn rx_free(&mut self, burst: &mut ArrayVec<RxMbuf, BURST>) {
+        self.received.extend(burst.drain(..).map(RxMbuf::into_mbuf));
+        Mbuf::free_bulk(&mut self.received);
+    }
+
     fn tx_alloc(&mut self) -> Option<TxMbuf> {
-        let mut mbuf = self.pool.alloc()?;
+        if self.fresh.is_empty() {
+            self.pool.alloc_bulk(&mut self.fresh, FRESH);
+        }
+        let mut mbuf = self.fresh.pop()?;
         mbuf.set_len(mbuf.tailroom());
         Some(TxMbuf(mbuf))
     }
