@@ -87,8 +87,10 @@ pub fn run<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>]) {
                 break;
             };
             let now_ns = core.now_ns;
-            let Some(transmit) = core.qps[slot].transport.poll_transmit(now_ns, &mut core.works) else { break };
-            s9_transmit::emit(core, port, slot, &transmit, frame);
+            // Read where it was written: taken out it would be copied.
+            let transmit = core.qps[slot].transport.poll_transmit(now_ns, &mut core.works);
+            let Some(transmit) = &transmit else { break };
+            s9_transmit::emit(core, port, slot, transmit, frame);
             sent = true;
             quantum -= 1;
             budget -= 1;
