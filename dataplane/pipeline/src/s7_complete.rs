@@ -79,7 +79,13 @@ fn complete(core: &mut Core, index: u32, result: u64) {
     let status = command.status;
     if status.is_success() {
         let Task::Drive { .. } = command.task else { unreachable!("a drive's command") };
-        let counter = if command.return_length > 0 { Counter::ReadBytes } else { Counter::WriteBytes };
+        let counter = if command.return_length > 0 {
+            // s9 copies it out in this poll, behind what other completions ask of the core.
+            core.memory.prefetch_pages(&core.cpu, command);
+            Counter::ReadBytes
+        } else {
+            Counter::WriteBytes
+        };
         core.counters.add(counter, command.length.into());
     } else {
         command.return_length = 0;
