@@ -12,7 +12,7 @@ use std::thread;
 
 use crate::Result;
 use crate::arm64::Toolchain;
-use crate::programs::{cargo, root, run, target};
+use crate::programs::{released, root, target, tested};
 
 /// The seeds, from the workspace's root.
 const SEEDS: &str = "tests/digest/seeds.txt";
@@ -55,18 +55,12 @@ pub(crate) fn compare() -> Result<bool> {
     Ok(wrong == 0)
 }
 
-/// Builds for every way. Asked for as a test, the simulator is what other steps have built already.
+/// Builds for every way.
 fn build(arm64: &Toolchain) -> Result<Vec<Way>> {
-    let done = |command: &mut Command| match run(command)? {
-        status if status.success() => Ok(()),
-        status => Err(format!("cargo failed ({status})")),
-    };
-    done(&mut cargo(&["test", "--no-run", "--test", "digest"]))?;
-    done(&mut cargo(&["test", "--no-run", "--release", "-p", "gantry-sim", "--test", "digest"]))?;
-    done(&mut arm64.cargo(&["test", "-p", "gantry-cpu", "--tests"])?)?;
-    done(&mut arm64.cargo(&["build", "-p", "gantry-sim", "--bin", "gantry-sim"])?)?;
-    let here = |folder: &str| Ok::<_, String>(target()?.join(folder).join("gantry-sim").display().to_string());
-    let (debug, release) = (here("debug")?, here("release")?);
+    arm64.test("gantry-cpu")?;
+    arm64.build(&["gantry-sim"])?;
+    let debug = tested("--bin", "gantry-sim")?.display().to_string();
+    let release = released("--bin", "gantry-sim")?.display().to_string();
     Ok(vec![
         Way { name: "debug", command: vec![debug.clone()] },
         Way { name: "debug again", command: vec![debug] },

@@ -15,8 +15,6 @@ enum Sign {
     Library(&'static str),
     /// libclang, of any version, wherever LLVM puts it.
     LibClang,
-    /// A file, wherever it is no program.
-    File(&'static str),
     /// A Python that makes virtual environments: Debian's own leaves pip's wheels to a package.
     PythonVenv,
 }
@@ -46,16 +44,12 @@ pub(crate) const COUNT: &[Need] = &[need(Sign::Program("valgrind"), "valgrind", 
 /// To see what an lcore asks of the kernel.
 pub(crate) const TRACE: &[Need] = &[need(Sign::Program("strace"), "strace", "sees an lcore's system calls")];
 
-/// To build for arm64 and to run it.
-pub(crate) const ARM64: &[Need] = &[
-    need(Sign::Program("aarch64-linux-gnu-gcc"), "gcc-aarch64-linux-gnu", "links for arm64"),
-    need(Sign::File("/usr/aarch64-linux-gnu/lib/crt1.o"), "libc6-dev-arm64-cross", "arm64's C library"),
-    need(Sign::Program("qemu-aarch64"), "qemu-user", "runs arm64's programs"),
-];
-
 /// To link for arm64 with Debian's packages of it.
 pub(crate) const CROSS: &[Need] =
     &[need(Sign::Program("aarch64-linux-gnu-gcc"), "gcc-aarch64-linux-gnu", "links for arm64")];
+
+/// To run arm64's programs here.
+pub(crate) const EMULATED: &[Need] = &[need(Sign::Program("qemu-aarch64"), "qemu-user", "runs arm64's programs")];
 
 /// To make Debian packages.
 pub(crate) const PACKAGE: &[Need] = &[
@@ -93,7 +87,6 @@ impl Need {
             Sign::Program(name) => on_path(name),
             Sign::Library(name) => quiet("pkg-config", &["--exists", name]),
             Sign::LibClang => std::env::var_os("LIBCLANG_PATH").is_some() || lib_clang(),
-            Sign::File(path) => Path::new(path).exists(),
             Sign::PythonVenv => quiet("python3", &["-c", "import ensurepip, venv"]),
         }
     }
@@ -229,8 +222,6 @@ mod tests {
     fn a_program_is_seen_and_a_missing_one_is_missed() {
         assert!(need(Sign::Program("sh"), "dash", "").met());
         assert!(!need(Sign::Program("no-such-program-here"), "none", "").met());
-        assert!(need(Sign::File("/proc/self/exe"), "none", "").met());
-        assert!(!need(Sign::File("/no/such/file"), "none", "").met());
         assert!(!need(Sign::Library("no-such-library-here"), "none", "").met());
     }
 }

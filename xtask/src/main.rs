@@ -7,6 +7,7 @@ mod barriers;
 mod bench;
 mod demo;
 mod digest;
+mod executables;
 mod install;
 mod mutants;
 mod package;

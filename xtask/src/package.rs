@@ -13,8 +13,7 @@ use clap::ValueEnum;
 use crate::Result;
 use crate::arm64::Toolchain;
 use crate::install;
-use crate::programs::{cargo, root, run, target};
-use crate::sysroot::Sysroot;
+use crate::programs::{built, done, release, root, target};
 
 /// What a package is for, by Debian's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,9 +27,6 @@ pub(crate) enum Architecture {
 /// Crates whose programs are packed, and the programs.
 const PROGRAMS: [(&str, &str); 3] =
     [("gantry-poller", "gantry-dataplane"), ("gantryd", "gantryd"), ("gantryctl", "gantryctl")];
-
-/// What programs for arm64 are linked with.
-const LINKED: [&str; 2] = ["libdpdk-dev", "libc6-dev"];
 
 /// What of the workspace goes along as it is, and where to.
 const ALONG: [(&str, &str); 7] = [
@@ -122,20 +118,17 @@ pub(crate) fn arm64_for(machines: &mut Command) -> Result<()> {
 pub(crate) fn package(architecture: Architecture) -> Result<PathBuf> {
     install::ensure(&[install::BUILD, install::PACKAGE])?;
     let folder = target()?.join("package").join(architecture.name());
-    let arguments: Vec<&str> =
-        ["build"].into_iter().chain(PROGRAMS.iter().flat_map(|(name, _)| ["-p", name])).collect();
     if Architecture::here() == Some(architecture) {
-        done(cargo(&arguments).arg("--release"))?;
-        let built = |name: &str| Ok(target()?.join("release").join(name));
-        return pack(architecture, &folder, &built, "");
+        done(&mut release("build", &PROGRAMS.map(|(_, program)| ["--bin", program]).concat()))?;
+        return pack(architecture, &folder, &|name| built("release", name), "");
     }
     if architecture != Architecture::Arm64 {
         return Err(format!("{} is built on a machine of its own only", architecture.name()));
     }
     install::ensure(&[install::CROSS])?;
     let toolchain = Toolchain::ensure()?;
-    let sysroot = Sysroot::ensure(&target()?.join("sysroot-arm64"), architecture.name(), &LINKED)?;
-    done(&mut toolchain.cargo_within(&sysroot.root(), &arguments)?)?;
+    toolchain.build(&PROGRAMS.map(|(_, program)| program))?;
+    let sysroot = toolchain.sysroot();
     let (root, triplet) = (sysroot.root(), architecture.triplet());
     // A library may be listed by either path of a folder that was merged.
     let search = ["lib", "usr/lib"].map(|folder| format!("-l{}/{folder}/{triplet}", root.display()));
@@ -209,13 +202,6 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(|error| format!("writing {}: {error}", path.display()))
-}
-
-fn done(command: &mut Command) -> Result<()> {
-    match run(command)? {
-        status if status.success() => Ok(()),
-        status => Err(format!("{command:?} failed ({status})")),
-    }
 }
 
 /// What a command prints.

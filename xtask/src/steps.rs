@@ -3,16 +3,18 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
 use crate::Result;
 use crate::barriers;
 use crate::digest;
+use crate::executables;
 use crate::install::{self, Need};
 use crate::package;
 use crate::programs::{
-    cargo, machines, machines_with_card, machines_with_drive_program, machines_with_drives, machines_with_gantry,
-    machines_with_gantryctl, pass_signals_on, run, target, with_clients, write_to,
+    self, cargo, machines, machines_with_card, machines_with_drive_program, machines_with_drives, machines_with_gantry,
+    machines_with_gantryctl, pass_signals_on, release, released, root, run, target, with_clients, write_to,
 };
 
 /// What the host in the virtual machine connects to.
@@ -44,8 +46,16 @@ const NVMET_SCENARIOS: &[&str] = &[
 enum Action {
     /// One cargo command.
     Cargo(&'static [&'static str]),
-    /// The same with a variable of its environment set.
-    CargoWith((&'static str, &'static str), &'static [&'static str]),
+    /// Tests that need no DPDK.
+    Tests,
+    /// Tests that need it.
+    DpdkTests,
+    /// The simulator's program, a release.
+    Simulator(&'static [&'static str]),
+    /// Instructions are counted.
+    Instructions,
+    /// In the simulator either process dies after every round.
+    SimulatedKilling,
     /// The interop suite against this target.
     Machines(Target),
     /// P4Runtime clients do all that they can with Gantry.
@@ -80,9 +90,17 @@ impl Action {
     fn run(self, scenarios: &[&str]) -> Result<bool> {
         let mut command = match self {
             Self::Cargo(arguments) => cargo(arguments),
-            Self::CargoWith((variable, value), arguments) => {
-                let mut command = cargo(arguments);
-                command.env(variable, value);
+            Self::Tests => return executables::without_dpdk(),
+            Self::DpdkTests => return executables::with_dpdk(),
+            Self::Simulator(arguments) => {
+                let mut command = Command::new(released("--bin", "gantry-sim")?);
+                command.args(arguments).current_dir(root());
+                command
+            }
+            Self::Instructions => Command::new(released("--example", "instructions")?),
+            Self::SimulatedKilling => {
+                let mut command = release("test", &["--test", "kill"]);
+                command.env("GANTRY_KILLS", "all");
                 command
             }
             Self::Machines(target) => {
@@ -162,7 +180,7 @@ const STEPS: &[Step] = &[
         name: "walls",
         shows: "arrows, unsafe code, sizes, dead files, words; licences and sources of dependencies",
         needs: &[],
-        actions: &[Action::Cargo(&["test", "-p", "gantry-tests", "--test", "walls", "--test", "deny"])],
+        actions: &[Action::Cargo(&["test", "--workspace", "--test", "walls", "--test", "deny"])],
     },
     Step {
         name: "clippy",
@@ -173,34 +191,34 @@ const STEPS: &[Step] = &[
     Step {
         name: "unit",
         shows: "everything that needs neither DPDK, QEMU nor root",
-        needs: &[],
-        actions: &[Action::Cargo(&["test", "--no-fail-fast"])],
+        needs: &[install::BUILD],
+        actions: &[Action::Tests],
     },
     Step {
         name: "dpdk",
         shows: "the safe DPDK layer and the data plane's process, whose lcore allocates nothing and calls no kernel",
         needs: &[install::BUILD, install::TRACE],
-        actions: &[Action::Cargo(&["test", "-p", "dpdk-sys", "-p", "rte-rs", "-p", "gantry-poller"])],
+        actions: &[Action::DpdkTests],
     },
     Step {
         name: "instructions",
         shows: "no stage needs more instructions for an I/O than its snapshot says",
         needs: &[install::COUNT],
-        actions: &[Action::Cargo(&["run", "--release", "-p", "gantry-sim", "--example", "instructions"])],
+        actions: &[Action::Instructions],
     },
     Step {
         name: "swarm",
         shows: "200 fresh seeds of the simulator hold, and reach every exit of every stage and every fault; old failures stay away",
         needs: &[],
         actions: &[
-            Action::Cargo(&["run", "--release", "-p", "gantry-sim", "--", "replay", "tests/seeds"]),
-            Action::Cargo(&["run", "--release", "-p", "gantry-sim", "--", "swarm", "--seeds", "200", "--cover"]),
+            Action::Simulator(&["replay", "tests/seeds"]),
+            Action::Simulator(&["swarm", "--seeds", "200", "--cover"]),
         ],
     },
     Step {
         name: "digest",
         shows: "a seed gives the same run in every process, in debug and release, on x86-64 and arm64",
-        needs: &[install::ARM64],
+        needs: &[install::CROSS, install::EMULATED],
         actions: &[Action::Digests],
     },
     Step {
@@ -212,7 +230,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "barriers",
         shows: "compiled for arm64, the driver has its barriers between phases, entries and doorbells",
-        needs: &[install::ARM64],
+        needs: &[install::CROSS],
         actions: &[Action::Barriers],
     },
     Step {
@@ -261,10 +279,7 @@ const STEPS: &[Step] = &[
         name: "kill",
         shows: "either process dies at any instant and no host loses anything: simulated, then a Linux host",
         needs: &[install::BUILD, install::MACHINES],
-        actions: &[
-            Action::CargoWith(("GANTRY_KILLS", "all"), &["test", "--release", "-p", "gantry-sim", "--test", "kill"]),
-            Action::Killing,
-        ],
+        actions: &[Action::SimulatedKilling, Action::Killing],
     },
     Step {
         name: "card-arm64",
@@ -294,10 +309,10 @@ pub(crate) fn run_steps(only: &[String]) -> Result<bool> {
     pass_signals_on()?;
     let chosen = STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| split(name).0 == step.name));
     let watched = std::io::stdout().is_terminal();
-    let mut told: Vec<(&str, bool, Duration)> = Vec::new();
+    let mut told: Vec<(&str, bool, String)> = Vec::new();
     for step in chosen {
         println!("\n=== {}: {}", step.name, step.shows);
-        let begun = Instant::now();
+        let (begun, computed) = (Instant::now(), programs::computed());
         let log = if watched { None } else { Some(new_log(step.name)?) };
         let passed = step.run(only).unwrap_or_else(|error| {
             eprintln!("{error}");
@@ -307,13 +322,14 @@ pub(crate) fn run_steps(only: &[String]) -> Result<bool> {
         if let Some(log) = log.filter(|_| !passed) {
             show_end(&log);
         }
-        let took = begun.elapsed();
-        println!("=== {} {} in {:.1} s", step.name, if passed { "passed" } else { "FAILED" }, took.as_secs_f32());
+        let (took, computed) = (begun.elapsed(), programs::computed().saturating_sub(computed));
+        let took = format!("{:7.1} s, {:7.1} s of a core", took.as_secs_f32(), computed.as_secs_f32());
+        println!("=== {} {} in {}", step.name, if passed { "passed" } else { "FAILED" }, took.trim_start());
         told.push((step.name, passed, took));
     }
     println!();
     for (name, passed, took) in &told {
-        println!("{:<10} {:<6} {:7.1} s", name, if *passed { "ok" } else { "FAILED" }, took.as_secs_f32());
+        println!("{:<12} {:<6} {took}", name, if *passed { "ok" } else { "FAILED" });
     }
     let failed = told.iter().filter(|(_, passed, _)| !passed).count();
     println!("{} passed, {failed} failed", told.len() - failed);

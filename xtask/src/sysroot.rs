@@ -85,8 +85,10 @@ impl Sysroot {
     fn unpack(&self, archives: &[PathBuf]) -> Result<()> {
         let (next, packages) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
         let work = || -> Result<()> {
-            while let Some(archive) = archives.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let package = unpack(archive, &self.root())?;
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(archive) = archives.get(number) else { break };
+                let package = unpack(archive, &self.root(), &self.folder.join(format!("control-{number}")))?;
                 packages.lock().unwrap_or_else(PoisonError::into_inner).insert(package.name.clone(), package);
             }
             Ok(())
@@ -164,31 +166,28 @@ fn download(folder: &Path, architecture: &str, packages: &[&str]) -> Result<Vec<
     Ok(found)
 }
 
-/// Unpacks one archive below `root`.
-fn unpack(archive: &Path, root: &Path) -> Result<Package> {
-    let names = tar(archive, "--fsys-tarfile", &["--list"])?;
+/// Unpacks one archive below `root`; its control files are in `control` meanwhile.
+fn unpack(archive: &Path, root: &Path, control: &Path) -> Result<Package> {
     let into = root.display().to_string();
-    tar(
-        archive,
-        "--fsys-tarfile",
-        &["--extract", "--no-same-owner", "--keep-directory-symlink", "--directory", &into],
-    )?;
-    let mut control = Vec::new();
-    let mut paragraph = String::new();
-    for member in text(tar(archive, "--ctrl-tarfile", &["--list"])?).lines() {
-        let name = member.trim_start_matches("./");
-        if name.is_empty() || name.ends_with('/') {
-            continue;
-        }
-        let bytes = tar(archive, "--ctrl-tarfile", &["--extract", "--to-stdout", member])?;
-        match name {
-            "control" => paragraph = text(bytes),
-            _ => control.push((name.to_owned(), bytes)),
-        }
+    let names = extract(archive, &["--no-same-owner", "--keep-directory-symlink", "--directory", &into])?;
+    let mut command = Command::new("dpkg-deb");
+    command.arg("--control").arg(archive).arg(control);
+    match run(&mut command)? {
+        status if status.success() => {}
+        status => return Err(format!("unpacking {}: dpkg-deb ended with {status}", archive.display())),
     }
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(control).map_err(wrong("reading", control))? {
+        let entry = entry.map_err(wrong("reading", control))?;
+        let bytes = fs::read(entry.path()).map_err(wrong("reading", &entry.path()))?;
+        files.insert(entry.file_name().to_string_lossy().into_owned(), bytes);
+    }
+    fs::remove_dir_all(control).map_err(wrong("removing", control))?;
+    let paragraph = text(files.remove("control").unwrap_or_default());
     let (name, status) =
         status(&paragraph).ok_or_else(|| format!("{}: no package's control file", archive.display()))?;
-    Ok(Package { name, status, paths: text(names).lines().map(absolute).collect(), control })
+    let paths = text(names).lines().map(absolute).collect();
+    Ok(Package { name, status, paths, control: files.into_iter().collect() })
 }
 
 /// The paragraph of an installed package, and the name of its files in the database.
@@ -212,19 +211,20 @@ fn absolute(member: &str) -> String {
     }
 }
 
-/// What tar prints of a part of `archive`.
-fn tar(archive: &Path, part: &str, arguments: &[&str]) -> Result<Vec<u8>> {
+/// Has tar extract the files of `archive`; gives their names, one a line.
+fn extract(archive: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     let failed = |what: &str| format!("unpacking {}: {what}", archive.display());
     let mut source = Command::new("dpkg-deb")
-        .arg(part)
+        .arg("--fsys-tarfile")
         .arg(archive)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| failed(&format!("starting dpkg-deb: {error}")))?;
     let stdin = source.stdout.take().expect("its output was piped just above");
-    let output = Command::new("tar").args(arguments).stdin(stdin).stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| failed(&format!("starting tar: {error}")));
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--verbose"]).args(arguments).stdin(stdin).stderr(Stdio::inherit());
+    let output = tar.output().map_err(|error| failed(&format!("starting tar: {error}")));
     // tar may have seen enough before dpkg-deb has told everything, so that its status alone counts.
     let ended = source.wait().map_err(|error| failed(&format!("waiting for dpkg-deb: {error}")));
     let (output, _) = (output?, ended?);

@@ -34,10 +34,7 @@ pub(crate) fn check() -> Result<bool> {
 /// The probe's assembly: optimised as a release is, against the driver's library.
 fn compile() -> Result<String> {
     let toolchain = Toolchain::ensure()?;
-    let status = run(&mut toolchain.cargo(&["build", "-p", "gantry-nvme", "-p", "gantry-wire"])?)?;
-    if !status.success() {
-        return Err(format!("cargo failed ({status})"));
-    }
+    toolchain.build_libraries()?;
     let folder = target()?.join("barriers");
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     fs::create_dir_all(&folder).map_err(failed)?;

@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Architecture, done, output, write};
+use super::{Architecture, output, write};
 use crate::Result;
-use crate::programs::{root, target};
+use crate::programs::{done, root, target};
 use crate::sysroot::Sysroot;
 
 /// Every file that a user or another file of the package relies on, and its mode.
