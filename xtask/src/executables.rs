@@ -3,6 +3,8 @@
 //! Cargo settles the features of dependencies for the packages that one command names, so that naming some of them builds most
 //! crates again; and it runs one test executable after the other, which leaves a core idle whenever one has a long test.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -13,9 +15,6 @@ use std::time::Instant;
 
 use crate::Result;
 use crate::programs::{self, cargo, root, run, tell};
-
-/// Folders of the packages that are linked with DPDK.
-const WITH_DPDK: [&str; 3] = ["dataplane/dpdk-sys", "dataplane/rte-rs", "dataplane/poller"];
 
 /// A test executable.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,8 +28,8 @@ struct Executable {
 
 /// Runs every test that needs no DPDK, as many executables at once as there are cores, and what documentation shows.
 pub(crate) fn without_dpdk() -> Result<bool> {
-    let executables = build()?;
-    let chosen: Vec<_> = executables.iter().filter(|executable| !executable.has_dpdk()).collect();
+    let (executables, with_dpdk) = (build()?, folders_with_dpdk()?);
+    let chosen: Vec<_> = executables.iter().filter(|executable| !with_dpdk.contains(&executable.package)).collect();
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(executable) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -54,15 +53,29 @@ pub(crate) fn without_dpdk() -> Result<bool> {
 
 /// Runs the tests of the packages that are linked with DPDK, one executable after the other: an EAL wants the machine's memory.
 pub(crate) fn with_dpdk() -> Result<bool> {
-    let executables = build()?;
+    let (executables, with_dpdk) = (build()?, folders_with_dpdk()?);
     let mut good = true;
-    for executable in executables.iter().filter(|executable| executable.has_dpdk()) {
+    for executable in executables.iter().filter(|executable| with_dpdk.contains(&executable.package)) {
         if let Err(why) = executable.run(None) {
             tell(&format!("{why}\n"));
             good = false;
         }
     }
     Ok(good)
+}
+
+/// Folders of the packages that are linked with DPDK: those that `cargo test` alone leaves out.
+fn folders_with_dpdk() -> Result<BTreeSet<PathBuf>> {
+    let path = root().join("Cargo.toml");
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let manifest: toml::Table =
+        fs::read_to_string(&path).map_err(|error| wrong(&error))?.parse().map_err(|error| wrong(&error))?;
+    let listed = |member: &str| -> BTreeSet<PathBuf> {
+        let folders = manifest.get("workspace").and_then(|workspace| workspace.get(member)?.as_array());
+        folders.into_iter().flatten().filter_map(|folder| Some(root().join(folder.as_str()?))).collect()
+    };
+    let left: BTreeSet<_> = listed("members").difference(&listed("default-members")).cloned().collect();
+    if left.is_empty() { Err(wrong(&"every member is one by default")) } else { Ok(left) }
 }
 
 /// Builds every test of the workspace.
@@ -99,10 +112,6 @@ fn text<'a>(line: &'a str, member: &str) -> Option<&'a str> {
 }
 
 impl Executable {
-    fn has_dpdk(&self) -> bool {
-        WITH_DPDK.iter().any(|folder| self.package == root().join(folder))
-    }
-
     /// Runs it where cargo would, on so many threads or as it likes, and tells all that it printed at its end; why, if it failed.
     fn run(&self, threads: Option<u32>) -> Result<()> {
         let begun = Instant::now();
@@ -140,5 +149,12 @@ mod tests {
         assert_eq!(read(&program), None);
         assert_eq!(read(&LINE.replace("\"executable\":\"/t/debug/deps/kill-1\"", "\"executable\":null")), None);
         assert_eq!(read("{\"reason\":\"build-finished\",\"success\":true}"), None);
+    }
+
+    #[test]
+    fn packages_with_dpdk_are_known() {
+        let folders = folders_with_dpdk().unwrap();
+        assert!(["dataplane/dpdk-sys", "dataplane/rte-rs"].iter().all(|folder| folders.contains(&root().join(folder))));
+        assert!(!folders.contains(&root().join("sim")) && !folders.contains(&root().join(".")));
     }
 }
