@@ -1,8 +1,8 @@
 //! Instructions that a queue pair needs for a read and a write I/O, by what it is asked for: one run under callgrind for each of
 //! the steps that gantry-pipeline takes. Beside them the sizes of what they touch, and the time that a round takes.
 //!
-//! `cargo run --release -p gantry-roce --example instructions` (Debian package `valgrind`); with a step's name it only runs,
-//! to be looked into with `callgrind_annotate`.
+//! `cargo run --release -p gantry-roce --example instructions` (Debian package `valgrind`); with a case's name it only runs, to be
+//! looked into with callgrind_annotate.
 
 use std::hint::black_box;
 use std::process::Command;
@@ -92,10 +92,12 @@ impl Target {
     fn post_data_and_completion(&mut self, length: u32) {
         let kind = WorkKind::Write { address: 0x10_0000, rkey: RKEY, immediate: None };
         self.qp.post(&mut self.works, Work { cookie: 1, kind, length }).expect("room");
-        self.post_completion();
+        let kind = WorkKind::Send { invalidate: Some(RKEY), immediate: None };
+        self.qp.post(&mut self.works, Work { cookie: 1, kind, length: 16 }).expect("room");
     }
 
-    #[inline(always)]
+    /// s8: a completion is posted.
+    #[inline(never)]
     fn post_completion(&mut self) {
         let kind = WorkKind::Send { invalidate: Some(RKEY), immediate: None };
         self.qp.post(&mut self.works, Work { cookie: 1, kind, length: 16 }).expect("room");
@@ -152,22 +154,42 @@ fn read(target: &mut Target, length: u32) {
     assert_eq!(target.complete(), 2);
 }
 
-/// A write whose data is fetched.
-fn write(target: &mut Target) {
-    target.take_capsule();
-    target.post_fetch(4096);
-    assert_eq!(target.transmit(), 2);
+/// Writes whose data is fetched: capsules, READs, their data, completions, the host's ACK.
+fn write(target: &mut Target, count: u32) {
+    for _ in 0..count {
+        target.take_capsule();
+        target.post_fetch(4096);
+    }
+    assert_eq!(target.transmit(), 1 + count);
     target.now_ns += 5000;
-    target.take_data(target.ask_psn, 4096);
-    assert_eq!(target.complete(), 1);
-    target.post_data_and_completion(16);
-    target.transmit();
+    let first = target.ask_psn.sub(count - 1);
+    for at in 0..count {
+        target.take_data(first.add(at), 4096);
+    }
+    assert_eq!(target.complete(), count);
+    for _ in 0..count {
+        target.post_completion();
+    }
+    assert_eq!(target.transmit(), count);
+    target.now_ns += 5000;
     target.take_ack();
-    target.complete();
+    assert_eq!(target.complete(), count);
 }
 
-const STEPS: [&str; 7] =
-    ["take_capsule", "post_data_and_completion", "post_fetch", "transmit", "take_ack", "take_data", "complete"];
+const STEPS: [&str; 8] = [
+    "take_capsule",
+    "post_data_and_completion",
+    "post_completion",
+    "post_fetch",
+    "transmit",
+    "take_ack",
+    "take_data",
+    "complete",
+];
+
+/// What is counted, and how many I/Os a round of it is.
+const CASES: [(&str, u32); 4] =
+    [("read 4 KiB", 1), ("read 128 KiB", 1), ("write 4 KiB, fetched", 1), ("write 4 KiB, 16 fetched at once", 16)];
 
 fn run(case: &str) {
     let mut target = Target::new();
@@ -175,7 +197,8 @@ fn run(case: &str) {
         match case {
             "read 4 KiB" => read(&mut target, 4096),
             "read 128 KiB" => read(&mut target, 131_072),
-            _ => write(&mut target),
+            "write 4 KiB, fetched" => write(&mut target, 1),
+            _ => write(&mut target, 16),
         }
     }
 }
@@ -195,10 +218,11 @@ fn main() {
         WorkPool::SLOT_BYTES
     );
     let own = std::env::current_exe().expect("this program");
-    for case in ["read 4 KiB", "read 128 KiB", "write 4 KiB"] {
+    for (case, count) in CASES {
+        let rounds = u64::from(ROUNDS * count);
         let begun = Instant::now();
         run(case);
-        let round_ns = begun.elapsed().as_nanos() / u128::from(ROUNDS);
+        let round_ns = begun.elapsed().as_nanos() / u128::from(rounds);
         println!("{case}: {round_ns} ns");
         let mut total = 0;
         for step in STEPS {
@@ -213,8 +237,8 @@ fn main() {
             assert!(valgrind.status.success(), "{said}");
             let collected = said.split("Collected :").nth(1).and_then(|rest| rest.split_whitespace().next());
             let count: u64 = collected.expect("a count").parse().expect("a number");
-            total += count / u64::from(ROUNDS);
-            println!("{:>8} {step}", count / u64::from(ROUNDS));
+            total += count / rounds;
+            println!("{:>8} {step}", count / rounds);
         }
         println!("{total:>8} in all");
     }

@@ -275,21 +275,7 @@ mod tests {
     /// In flight: a READ of three packets, and a SEND of two of which one is sent. Waiting: a WRITE and a READ. Answering: a
     /// READ of three packets, of which one is sent.
     fn busy(works: &mut WorkPool) -> Qp {
-        let config = QpConfig {
-            qpn: Qpn::new(7),
-            remote_qpn: Qpn::new(8),
-            receive_psn: Psn::new(100),
-            send_psn: Psn::new(200),
-            mtu: 1024,
-            pkey: 0xffff,
-            ack_timeout_ns: 1_000_000,
-            retry_count: 7,
-            rnr_retry_count: 7,
-            rnr_timer: 12,
-            reads_max: 1,
-            responder_reads_max: 1,
-        };
-        let mut qp = Qp::new(&config);
+        let mut qp = Qp::new(&config());
         let read = WorkKind::Read { address: 0, rkey: RKEY };
         let send = WorkKind::Send { invalidate: None, immediate: None };
         let write = WorkKind::Write { address: 0, rkey: RKEY, immediate: None };
@@ -310,6 +296,23 @@ mod tests {
         let answered = qp.responder.poll_read(&qp.path.clone(), works);
         assert!(is_answer(&answered.payload));
         qp
+    }
+
+    fn config() -> QpConfig {
+        QpConfig {
+            qpn: Qpn::new(7),
+            remote_qpn: Qpn::new(8),
+            receive_psn: Psn::new(100),
+            send_psn: Psn::new(200),
+            mtu: 1024,
+            pkey: 0xffff,
+            ack_timeout_ns: 1_000_000,
+            retry_count: 7,
+            rnr_retry_count: 7,
+            rnr_timer: 12,
+            reads_max: 1,
+            responder_reads_max: 1,
+        }
     }
 
     fn told() -> QpState {
@@ -336,6 +339,36 @@ mod tests {
         }
         assert_eq!((sent, successor.poll_transmit(1, &mut others)), (4, None), "SEND, WRITE, two of the READ's data");
         assert_eq!(successor.deadline_ns(), qp.deadline_ns());
+    }
+
+    /// Which of the READs before an answer are lost depends on which were asked for again.
+    #[test]
+    fn a_successor_knows_which_reads_were_asked_for_again() {
+        let mut works = WorkPool::new(8);
+        let mut qp = Qp::new(&QpConfig { reads_max: 3, ..config() });
+        for cookie in 0..3 {
+            let kind = WorkKind::Read { address: 0, rkey: RKEY };
+            qp.post(&mut works, Work { cookie, kind, length: 100 }).unwrap();
+            qp.poll_transmit(0, &mut works).unwrap();
+        }
+        let late_ns = qp.deadline_ns();
+        qp.on_deadline(late_ns, &mut works);
+        let again = qp.poll_transmit(late_ns, &mut works).expect("the oldest is asked for again");
+        assert_eq!((again.transport.psn, qp.poll_transmit(late_ns, &mut works)), (Psn::new(200), None));
+        let mut others = WorkPool::new(8);
+        let mut successor = qp.tell(&works).take_up(&mut others).unwrap();
+
+        let ends = [(&mut qp, &mut works), (&mut successor, &mut others)];
+        let [before, after] = ends.map(|(qp, works)| {
+            let answer =
+                Transport { pkey: 0xffff, ..Transport::new(Opcode::ReadResponseOnly, qp.qpn(), Psn::new(202)) };
+            let plan = qp.plan(&answer, 100, works, &Everything);
+            assert!(matches!(plan, crate::plan::Plan::ReadResponse { cookie: 2, .. }), "{plan:?}");
+            qp.commit(late_ns, &answer, 100, &plan, works);
+            let asked = core::iter::from_fn(|| qp.poll_transmit(late_ns, works));
+            asked.map(|transmit| transmit.transport.psn.value()).collect::<Vec<_>>()
+        });
+        assert_eq!((before.as_slice(), after), (&[200, 201][..], before.clone()));
     }
 
     /// At any moment of giving back what it had.

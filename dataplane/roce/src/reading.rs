@@ -23,6 +23,10 @@ pub(crate) struct Reading {
     lost: u8,
     count: u8,
     max: u8,
+    /// Of them, those that were asked for more than once. As long as there is none, they were asked for in their order, and
+    /// what arrives says something of those alone that come before it.
+    #[serde(skip)]
+    again: u8,
     /// Counts requests.
     order: u32,
 }
@@ -71,13 +75,13 @@ impl Slot {
 
 impl Reading {
     pub(crate) fn new(max: u8) -> Reading {
-        Reading { head: NIL, tail: NIL, lost: 0, count: 0, max, order: 0 }
+        Reading { head: NIL, tail: NIL, lost: 0, count: 0, max, again: 0, order: 0 }
     }
 
     /// Finds the READs again in `in_flight`, in a successor; whether they are as many as were told of.
     pub(crate) fn find_again(&mut self, works: &mut WorkPool, in_flight: &[u32]) -> bool {
         let (count, lost) = (self.count, self.lost);
-        (self.head, self.tail, self.count, self.lost) = (NIL, NIL, 0, 0);
+        (self.head, self.tail, self.count, self.lost, self.again) = (NIL, NIL, 0, 0, 0);
         for index in in_flight {
             let read = works.slot(*index);
             // Those that are complete before the first that is not have left.
@@ -86,6 +90,7 @@ impl Reading {
                     return false;
                 }
                 self.lost = self.lost.saturating_add(u8::from(read.asking.due == Due::Lost));
+                self.again += u8::from(read.asking.again);
                 self.start(works, *index);
             }
         }
@@ -98,6 +103,7 @@ impl Reading {
     }
 
     /// A READ has got its PSNs, the highest ones.
+    #[inline]
     pub(crate) fn start(&mut self, works: &mut WorkPool, index: u32) {
         match self.tail {
             NIL => self.head = index,
@@ -108,10 +114,12 @@ impl Reading {
     }
 
     /// A READ request leaves; `frontier` is the PSN that a packet sent for the first time has next.
+    #[inline]
     pub(crate) fn asked(&mut self, now_ns: u64, read: &mut Slot, fresh: bool, frontier: Psn) {
         let asking = &mut read.asking;
         let due = core::mem::replace(&mut asking.due, Due::No);
         self.lost -= u8::from(due == Due::Lost);
+        self.again = self.again - u8::from(asking.again) + u8::from(!fresh);
         asking.again = !fresh;
         if fresh {
             asking.at_ns = now_ns;
@@ -143,6 +151,7 @@ impl Reading {
     }
 
     /// The READ whose responses include `psn`.
+    #[inline]
     pub(crate) fn find(&self, works: &WorkPool, psn: Psn) -> Result<u32, DropReason> {
         let mut index = self.head;
         while index != NIL {
@@ -158,6 +167,7 @@ impl Reading {
     }
 
     /// The next packet of a READ has landed.
+    #[inline]
     pub(crate) fn landed(&mut self, now_ns: u64, index: u32, opcode: Opcode, works: &mut WorkPool, timer: &mut Timer) {
         let read = works.slot_mut(index);
         let asking = read.asking;
@@ -177,8 +187,10 @@ impl Reading {
             self.answers(works, index);
         }
         while self.head != NIL && works.slot(self.head).is_complete() {
-            self.head = works.slot(self.head).next_read;
+            let read = works.slot(self.head);
+            self.head = read.next_read;
             self.count -= 1;
+            self.again -= u8::from(read.asking.again);
         }
         if self.head == NIL {
             self.tail = NIL;
@@ -199,7 +211,11 @@ impl Reading {
     }
 
     /// The peer answers the request for READ `index`.
+    #[inline]
     fn answers(&mut self, works: &mut WorkPool, index: u32) {
+        if index == self.head && self.again == 0 {
+            return;
+        }
         let order = works.slot(index).asking.order;
         self.mark_all(works, Due::Lost, |read| (read.asking.order.wrapping_sub(order) as i32) < 0);
     }
@@ -207,6 +223,12 @@ impl Reading {
     /// The peer acknowledges `psn`, of which an answer has not told before.
     #[inline]
     pub(crate) fn acknowledged(&mut self, works: &mut WorkPool, psn: Psn) {
+        if self.head == NIL {
+            return;
+        }
+        if self.again == 0 && psn.distance_from(works.slot(self.head).asking.frontier) < 0 {
+            return;
+        }
         self.mark_all(works, Due::Lost, |read| psn.distance_from(read.asking.frontier) >= 0);
     }
 
