@@ -65,6 +65,41 @@ fn the_crc_is_of_what_was_copied() {
     }
 }
 
+/// A device may write while a core copies: the CRC is still that of the copy, for no byte is loaded twice.
+#[test]
+#[cfg(not(miri))]
+fn the_crc_is_of_what_was_copied_while_another_writes() {
+    const BYTES: usize = 4096 + 24 + 7;
+    let region = Region::shared(BYTES.next_multiple_of(8)).expect("memory");
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut value = 0u64;
+            while !is_done.load(Ordering::Relaxed) {
+                value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                (0..BYTES).step_by(8).for_each(|at| region.store_u64(at, value, Ordering::Relaxed));
+            }
+        });
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            for cpu in Cpu::offered() {
+                let (mut copy, mut last, mut changes) = (vec![0; BYTES], 0, 0);
+                let begun = std::time::Instant::now();
+                while changes < 1000 {
+                    assert!(begun.elapsed().as_secs() < 60, "{changes} changes were met in a minute");
+                    let sum = region.read_crc32(&cpu, 0, &mut copy, Crc32::start(&cpu, 0)).finish(&cpu);
+                    assert_eq!(sum, cpu.crc32(0, &copy), "{}", cpu.crc_engine());
+                    changes += u32::from(sum != last);
+                    last = sum;
+                }
+            }
+        }));
+        is_done.store(true, Ordering::Relaxed);
+        if let Err(panic) = found {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
 #[test]
 fn words_are_little_machine_words() {
     let region = heap(64);
