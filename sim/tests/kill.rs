@@ -5,6 +5,9 @@
 
 mod story;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
 use gantry_sim::host::{Command, Data, Io, IoKind, State};
 use gantry_sim::workload::{Plan, Workload};
 use gantry_sim::world::{Kill, World};
@@ -99,10 +102,22 @@ fn around_every_frame_of_everything_asked_of_control() {
     assert!(frames > 100, "{frames} frames pass without a kill");
     // Each frame before and after: a stride keeps the everyday run short, `GANTRY_KILLS=all` takes every one.
     let stride = if std::env::var("GANTRY_KILLS").is_ok_and(|value| value == "all") { 1 } else { 7 };
-    for frame in (0..frames).step_by(stride) {
-        run(Some(Kill::Before), frame);
-        run(Some(Kill::After), frame);
-    }
+    // Each run is a world of its own: as many at once as there are cores.
+    let next = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let frame = next.fetch_add(stride, Ordering::Relaxed);
+                    if frame >= frames {
+                        break;
+                    }
+                    run(Some(Kill::Before), frame);
+                    run(Some(Kill::After), frame);
+                }
+            });
+        }
+    });
 }
 
 /// At moments that a seed draws, several times in one run.

@@ -16,6 +16,8 @@ mod snapshot;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use fixed_run::{CASES, Case};
 use profile::Profile;
@@ -43,9 +45,7 @@ fn case(name: &str) -> &'static Case {
 
 fn compare() -> Result<(), String> {
     let mut found = Snapshot::here();
-    for case in CASES {
-        found.figures.push(count(case)?);
-    }
+    found.figures = count_all()?;
     println!("{found}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/instructions").join(Snapshot::file());
     if std::env::var_os("GANTRY_SNAPSHOT").is_some_and(|value| value == "update") {
@@ -74,6 +74,26 @@ fn compare() -> Result<(), String> {
         report += &format!("  (the snapshot is of another {difference})\n");
     }
     Err(report + "Find out why. When it is worth it: GANTRY_SNAPSHOT=update, and say in the commit what it buys.")
+}
+
+/// Every case, in their order: instructions are the same whatever runs beside, so that as many run as there are cores.
+fn count_all() -> Result<Vec<Figures>, String> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut counted = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(case) = CASES.get(index) else { return counted };
+            counted.push((index, count(case)));
+        }
+    };
+    let mut all: Vec<_> = thread::scope(|scope| {
+        let count = thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker ends well")).collect()
+    });
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, figures)| figures).collect()
 }
 
 /// One case under callgrind.
