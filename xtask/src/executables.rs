@@ -154,6 +154,14 @@ mod tests {
     }
 
     #[test]
+    fn an_executable_that_fails_or_is_missing_is_told() {
+        let run = |path: &str| Executable { path: path.into(), package: root(), name: "x".to_owned() }.run(Some(1));
+        run("/bin/true").unwrap();
+        assert!(run("/bin/false").unwrap_err().contains("exit status: 1"));
+        run("/no/such/test").unwrap_err();
+    }
+
+    #[test]
     fn packages_with_dpdk_are_known() {
         let folders = folders_with_dpdk().unwrap();
         assert!(["dataplane/dpdk-sys", "dataplane/rte-rs"].iter().all(|folder| folders.contains(&root().join(folder))));
