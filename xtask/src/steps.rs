@@ -230,7 +230,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "barriers",
         shows: "compiled for arm64, the driver has its barriers between phases, entries and doorbells",
-        needs: &[install::CROSS],
+        needs: &[install::BUILD, install::CROSS],
         actions: &[Action::Barriers],
     },
     Step {
