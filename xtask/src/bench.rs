@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: builds the benchmarks with all optimisation and runs them; docs/performance.md says how to read them.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::Result;
@@ -20,6 +21,12 @@ pub(crate) struct Arguments {
     /// Of io: only cases whose name begins so; may be repeated.
     #[arg(long, value_name = "CASE")]
     only: Vec<String>,
+    /// Of io: writes plots (SVG) into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
+    /// Of io: cycles by stage as well, from a data plane that is built to count them.
+    #[arg(long)]
+    stages: bool,
 }
 
 /// The last is a program of its own, which needs DPDK.
@@ -31,8 +38,9 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool> {
     let release = target()?.join("release");
     let wanted = |name: &&&str| arguments.names.is_empty() || arguments.names.iter().any(|n| n == **name);
     let names: Vec<&&str> = NAMES.iter().filter(wanted).collect();
-    if names.iter().any(|name| **name != "io") {
-        build("gantry-bench")?;
+    let others = names.iter().any(|name| **name != "io");
+    if others && !run(&mut cargo(&["build", "--release", "-p", "gantry-bench"]))?.success() {
+        return Err("gantry-bench does not build".to_owned());
     }
     let mut passed = true;
     for name in names {
@@ -50,24 +58,23 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool> {
     Ok(passed)
 }
 
-/// Builds a package's programs with all optimisation.
-fn build(package: &str) -> Result<()> {
-    if !run(&mut cargo(&["build", "--release", "-p", package]))?.success() {
-        return Err(format!("{package} does not build"));
-    }
-    Ok(())
-}
-
 /// What an I/O costs; whether it was measured. Where everything is asked for and DPDK is not there, it is left out.
 fn io(arguments: &Arguments) -> Result<bool> {
     if !dpdk() {
         eprintln!("io was not measured: it needs DPDK's development files (libdpdk-dev)");
         return Ok(arguments.names.is_empty());
     }
-    build("gantry-bench-io")?;
+    let stages = arguments.stages.then_some("--features=stages");
+    let built = run(cargo(&["build", "--release", "-p", "gantry-bench-io"]).args(stages))?;
+    if !built.success() {
+        return Err("gantry-bench-io does not build".to_owned());
+    }
     let mut command = Command::new(target()?.join("release/gantry-bench-io"));
     command.args(arguments.quick.then_some("--quick")).args(arguments.json.then_some("--json"));
     command.args(arguments.only.iter().flat_map(|only| ["--only", only]));
+    if let Some(folder) = &arguments.plots {
+        command.arg("--plots").arg(folder);
+    }
     Ok(run(&mut command)?.success())
 }
 

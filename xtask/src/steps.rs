@@ -196,7 +196,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "dpdk",
-        shows: "the safe DPDK layer and the data plane's process, whose lcore allocates nothing and calls no kernel",
+        shows: "the safe DPDK layer; the data plane's process, whose lcore allocates nothing and calls no kernel; the I/O benchmark works",
         needs: &[install::BUILD, install::TRACE],
         actions: &[Action::DpdkTests],
     },

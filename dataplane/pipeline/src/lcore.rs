@@ -165,15 +165,21 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
         }
         for at in 0..self.ports.len() {
             let slot = &mut self.ports[at];
+            core.stages.begin(core.cpu);
             s0_receive::run(core, &mut slot.queue, &mut self.rx);
+            core.stages.end(0, core.cpu);
             if self.rx.is_empty() {
                 continue;
             }
             let packets = s1_parse::run(slot.number, slot.mac, &self.rx, &mut self.packets);
+            core.stages.end(1, core.cpu);
             let (classified, crossing) = (&mut self.classified, &mut self.crossing);
             s2_classify::run(core, slot, &mut self.exchange, &self.rx, packets, classified, crossing);
+            core.stages.end(2, core.cpu);
             s3_transport::run(core, &self.rx, packets, &self.classified);
+            core.stages.end(3, core.cpu);
             s4_capsule::run(core);
+            core.stages.end(4, core.cpu);
             self.classified.clear();
             if self.crossing.is_empty() {
                 slot.queue.rx_free(&mut self.rx);
@@ -190,12 +196,18 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
             self.classified.clear();
             self.rx.clear();
         }
+        core.stages.begin(core.cpu);
         s5_command::retry(core);
+        core.stages.end(5, core.cpu);
         s6_submit::run(core);
+        core.stages.end(6, core.cpu);
         s7_complete::run(core);
+        core.stages.end(7, core.cpu);
         s8_respond::timers(core);
         s8_respond::run(core, &mut self.ports);
+        core.stages.end(8, core.cpu);
         s9_transmit::run(core, &mut self.ports);
+        core.stages.end(9, core.cpu);
         report(core, &mut self.exchange);
         let busy = Activity::of(core) != before;
         if busy {

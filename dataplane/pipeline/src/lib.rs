@@ -47,6 +47,7 @@ pub mod s6_submit;
 pub mod s7_complete;
 pub mod s8_respond;
 pub mod s9_transmit;
+pub mod stages;
 pub mod state;
 pub mod tables;
 pub mod wheel;

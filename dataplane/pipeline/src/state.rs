@@ -21,6 +21,7 @@ use crate::exchange::Liveness;
 use crate::handover::told;
 use crate::memory::Memory;
 use crate::qp::{QpContext, Qps};
+use crate::stages::Stages;
 use crate::tables::Reader;
 use crate::wheel::Wheel;
 use crate::{s6_submit, s8_respond};
@@ -153,6 +154,8 @@ pub struct Core {
     pub batches: u64,
     /// When control was last told what an access rule asks for.
     pub told_ns: u64,
+    /// Cycles by stage, where they are counted.
+    pub stages: Stages,
 }
 
 impl Core {
@@ -198,6 +201,7 @@ impl Core {
             punted: 0,
             batches: 0,
             told_ns: 0,
+            stages: Stages::default(),
         }
     }
 

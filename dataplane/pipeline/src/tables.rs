@@ -82,6 +82,19 @@ impl Writer {
         }
     }
 
+    /// Entries for so many QPs that no lcore has, under QPNs from `first` on, published: what large tables cost is measured with
+    /// them.
+    ///
+    /// # Errors
+    /// When there is no room, or a QPN is taken.
+    pub fn add_strangers(&mut self, first: u32, count: u32) -> Result<(), StageError> {
+        for qpn in first..first + count {
+            self.add_qp(qpn, u16::MAX, 0)?;
+        }
+        self.publish();
+        Ok(())
+    }
+
     /// A port's address.
     pub(crate) fn add_address(&mut self, port: u16, vlan: u16, ip: [u8; 16]) -> Result<(), StageError> {
         let key = LocalAddressesKey { port: port.into(), vid: vlan, address: u128::from_be_bytes(ip) };

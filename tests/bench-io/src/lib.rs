@@ -10,15 +10,25 @@
 //! | [`alternate`] | one thread: host, drive, lcore in turn; cycles of busy polls |
 //! | [`noise`] | what the machine took away meanwhile |
 //! | [`reference`] | what the machine allows: CRC and copy, the ring alone, the drive alone |
+//! | [`apart`] | two cores: I/Os a second, latencies |
+//! | [`sides`] | two lcores: what the second costs the first |
+//! | [`aims`] | what is aimed at and what was measured; cores for a link |
+//! | [`machine`] | what it was measured on |
+//! | [`plot`] | bars as SVG |
 //! | [`report`] | what was measured |
 
 #![forbid(unsafe_code)]
 
+pub mod aims;
 pub mod alternate;
+pub mod apart;
 pub mod case;
 pub mod load;
+pub mod machine;
 pub mod noise;
+pub mod plot;
 pub mod reference;
 pub mod report;
 pub mod rig;
+pub mod sides;
 pub mod wire;

@@ -117,6 +117,12 @@ impl Load {
         self.free.len() == self.asked.len()
     }
 
+    /// Commands that are kept in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.plan.in_flight
+    }
+
     /// Places of a drive.
     #[must_use]
     pub fn places(&self) -> u64 {

@@ -2,20 +2,28 @@
 
 #![forbid(unsafe_code)]
 
+mod draw;
 mod tell;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use gantry_bench::machine::{Clock, processors};
+use gantry_bench_io::aims::Run;
 use gantry_bench_io::alternate::{self, Effort};
-use gantry_bench_io::case::Case;
+use gantry_bench_io::case::{Case, Extent};
+use gantry_bench_io::machine::Machine;
+use gantry_bench_io::reference::Yardstick;
 use gantry_bench_io::wire::Wires;
+use gantry_bench_io::{apart, sides};
 use rte_rs::Eal;
+use serde::Serialize;
 
 #[derive(Parser)]
 #[command(name = "gantry-bench-io", about = "What an I/O costs the data plane")]
 struct Arguments {
-    /// One JSON object a case instead of a table.
+    /// One JSON object a case, and one each for machine, references, aims and projection, instead of tables.
     #[arg(long)]
     json: bool,
     /// Fewer windows: a minute or two for all.
@@ -24,9 +32,12 @@ struct Arguments {
     /// A few I/Os of each case: whether it works, and what they bring back is right.
     #[arg(long, conflicts_with = "quick")]
     token: bool,
-    /// Only cases whose name begins so; may be repeated.
-    #[arg(long, value_name = "NAME")]
+    /// Only cases of the alternating mode whose name begins so, and nothing else; may be repeated.
+    #[arg(long, value_name = "CASE")]
     only: Vec<String>,
+    /// Writes plots (SVG) into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -39,39 +50,101 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), String> {
-    let mut wires = Wires::new(&eal()?);
-    let effort = match arguments {
-        Arguments { token: true, .. } => Effort::TOKEN,
-        Arguments { quick: true, .. } => Effort::QUICK,
-        _ => Effort::FULL,
-    };
-    let wanted =
-        |case: &Case| arguments.only.is_empty() || arguments.only.iter().any(|only| case.name.starts_with(only));
-    if !arguments.json {
-        println!("{}", tell::ALTERNATED);
-    }
-    for case in Case::all().into_iter().filter(wanted) {
-        let measured = alternate::measure(&mut wires, &case, &effort)?;
-        match arguments.json {
-            true => println!("{}", serde_json::json!({ "bench": "io", "mode": "alternating", "report": measured })),
-            false => println!("{}", tell::alternated(&measured)),
+/// How it is said.
+struct Voice {
+    json: bool,
+}
+
+impl Voice {
+    fn say<T: Serialize>(&self, mode: &str, what: &T, text: impl FnOnce(&T) -> String) {
+        match self.json {
+            true => println!("{}", serde_json::json!({ "bench": "io", "mode": mode, "report": what })),
+            false => println!("{}", text(what)),
         }
     }
-    Ok(())
+
+    fn title(&self, title: &str) {
+        if !self.json {
+            println!("\n{title}");
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    let clock = Clock::measure();
+    // Before this thread settles on one, as DPDK has it.
+    let _ = processors();
+    let eal = eal()?;
+    let voice = Voice { json: arguments.json };
+    let machine = Machine::here(&clock, eal.version());
+    voice.say("machine", &machine, tell::machine);
+    let mut wires = Wires::new(&eal);
+    let (effort, extent) = match arguments {
+        Arguments { token: true, .. } => (Effort::TOKEN, Extent::Token),
+        Arguments { quick: true, .. } => (Effort::QUICK, Extent::Quick),
+        _ => (Effort::FULL, Extent::Full),
+    };
+    let all = arguments.only.is_empty();
+    let wanted = |case: &Case| all || arguments.only.iter().any(|only| case.name.starts_with(only));
+    let mut yardstick = Yardstick::new(&eal)?;
+    let mut run = Run::default();
+
+    voice.title(tell::ALTERNATED);
+    for case in Case::all(extent).into_iter().filter(wanted) {
+        // A few samples a case are enough to see the machine change.
+        let (every, mut windows) = ((effort.windows / 4).max(1), 0);
+        let measured = alternate::measure(&mut wires, &case, &effort, &mut || {
+            if windows % every == 0 {
+                yardstick.sample();
+            }
+            windows += 1;
+        })?;
+        voice.say("alternating", &measured, tell::alternated);
+        run.cases.push(measured);
+    }
+    let references = yardstick.references();
+    voice.title(tell::REFERENCES);
+    voice.say("references", &references, tell::references);
+    run.references = Some(references);
+    if all {
+        voice.title(tell::APART);
+        for case in Case::apart() {
+            if let Some(measured) = apart::measure(&mut wires, &clock, &case, &effort)? {
+                voice.say("two cores", &measured, tell::apart);
+                run.apart.push(measured);
+            }
+        }
+        voice.title(tell::SIDES);
+        run.sides = sides::measure(&mut wires, &Case::base(), &effort)?;
+        if let Some(measured) = &run.sides {
+            voice.say("two lcores", measured, tell::sides);
+        }
+    }
+    voice.title(tell::PROJECTION);
+    for projection in run.projection(clock.ticks_per_us) {
+        voice.say("projection", &projection, tell::projection);
+    }
+    voice.title(tell::AIMS);
+    for aim in run.aims() {
+        voice.say("aim", &aim, tell::aim);
+    }
+    match &arguments.plots {
+        Some(folder) => draw::all(&run, folder),
+        None => Ok(()),
+    }
 }
 
 /// A ring that is there already is no error.
 const RINGS: &str = "--log-level=lib.ring:critical";
 
-/// DPDK on as many cores as there are, without hugepages.
+/// DPDK on two cores where there are, without hugepages.
 fn eal() -> Result<Eal, String> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(2);
-    let lcores = format!("--lcores={}", if cores > 1 { "0,1" } else { "0,1@0" });
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let lcores = if cores > 1 { "--lcores=0,1" } else { "--lcores=0" };
     let own = format!("gantry-bench-io-{}", std::process::id());
     let prefix = format!("--file-prefix={own}");
     let fixed = ["--no-huge", "--no-shconf", "--no-pci", "--no-telemetry", "-m", "256", "--log-level", "error", RINGS];
-    let list: Vec<String> = fixed.into_iter().chain([prefix.as_str(), lcores.as_str()]).map(String::from).collect();
+    let list: Vec<String> = fixed.into_iter().chain([prefix.as_str(), lcores]).map(String::from).collect();
     let eal = Eal::init(&list).map_err(|error| format!("DPDK's EAL did not start: {error}"))?;
     for runtime in ["/run/dpdk", "/tmp/dpdk"] {
         // It makes a folder of this name although it is asked for no files.

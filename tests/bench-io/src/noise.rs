@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
 
 /// Where the kernel tells it. What it does not tell counts as nothing.
 pub struct Noise {
@@ -23,7 +24,13 @@ impl Noise {
     /// Of the calling thread, which alone asks.
     #[must_use]
     pub fn here() -> Self {
-        let schedule = File::open("/proc/thread-self/schedstat").ok();
+        Self::of(Path::new("/proc/thread-self"))
+    }
+
+    /// Of any thread, by its folder; see [`thread`].
+    #[must_use]
+    pub fn of(thread: &Path) -> Self {
+        let schedule = File::open(thread.join("schedstat")).ok();
         Self { schedule, statistics: File::open("/proc/stat").ok(), buffer: Vec::with_capacity(1 << 16) }
     }
 
@@ -44,6 +51,12 @@ impl Noise {
         let text = String::from_utf8_lossy(buffer);
         text.split_ascii_whitespace().nth(at).and_then(|field| field.parse().ok()).unwrap_or(0)
     }
+}
+
+/// The calling thread's folder, for others to look at.
+#[must_use]
+pub fn thread() -> PathBuf {
+    std::fs::read_link("/proc/thread-self").map_or_else(|_| PathBuf::new(), |own| Path::new("/proc").join(own))
 }
 
 #[cfg(test)]

@@ -130,8 +130,8 @@ impl Yardstick {
             self.placed[..total].copy_from_slice(&self.written[..total]);
             let in_place = self.copies(length, IN_FLIGHT, |io| io * length, false);
             self.samples[at].in_place.push(in_place);
-            let begin = self.cold_at;
-            self.cold_at = (begin + total * 3) % (COLD - total);
+            let begin = if self.cold_at + total > COLD { 0 } else { self.cold_at };
+            self.cold_at = begin + 3 * total;
             let cold = self.copies(length, IN_FLIGHT, |io| begin + io * length, true);
             self.samples[at].cold.push(cold);
             let (driver, drive) = self.local.sample(&self.cpu, length);
@@ -206,7 +206,7 @@ struct Ring {
 impl Ring {
     fn new(eal: &Eal) -> Result<Self, rte_rs::Error> {
         let pool = Mempool::create(eal, "reference", 255, 0, 4416, SocketId::ANY)?;
-        let mut port = Port::attach(eal, "net_ring_reference")?;
+        let mut port = Port::attach(eal, "net_ring30")?;
         port.configure(PortConfig {
             rx_pools: vec![pool.clone()],
             tx_queues: 1,
@@ -292,8 +292,11 @@ impl LocalDrive {
             let pages = (0..length.div_ceil(PAGE)).map(|page| first + (page * PAGE) as u64);
             let list = self.data + LENGTHS[LENGTHS.len() - 1] * IN_FLIGHT + io * PAGE;
             let prps = prp::describe(pages, length, &self.memory, list);
+            if self.at + length as u64 > LOCAL_BYTES {
+                self.at = 0;
+            }
             let slba = self.at / 512;
-            self.at = (self.at + length as u64) % LOCAL_BYTES;
+            self.at += length as u64;
             let make = if read { command::read } else { command::write };
             self.queue.submit(&make(nsid, Cid(io as u16), slba, blocks, prps, false)).expect("the queue has room");
         }

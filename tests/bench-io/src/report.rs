@@ -50,6 +50,8 @@ pub struct Alternated {
     pub bytes_copied_per_io: f64,
     /// Frames that hosts have sent again.
     pub repeated: u64,
+    /// Cycles of each stage an I/O, s0 to s9, of all windows; none where they are not counted.
+    pub stages: Option<[f64; 10]>,
     /// Latency of an I/O as the hosts see it, in us: 50, 99 and 99.9 %. One thread does everything in turn.
     pub latency_us: [f64; 3],
 }

@@ -65,19 +65,25 @@ pub struct Shape {
     pub in_capsule: bool,
     /// Of the data plane.
     pub sizes: Sizes,
+    /// Entries of the QP table for QPs that nobody has.
+    pub strangers: u32,
 }
 
+/// The first of their QPNs: those of the hosts are drawn, and one of them would be refused.
+const STRANGERS: u32 = 0x10_0000;
+
 impl Shape {
-    /// Sizes for so many QPs of hosts on one lcore: the process's own defaults where they do.
+    /// Sizes for so many QPs of hosts on one lcore, and others' entries beside them: the process's own defaults where they do.
     #[must_use]
-    pub fn sizes(qps: usize) -> Sizes {
-        let all = qps + qps.div_ceil(QUEUES_MAX);
+    pub fn sizes(qps: usize, strangers: usize) -> Sizes {
+        let all = qps + qps.div_ceil(QUEUES_MAX) + strangers;
         let default = Sizes::default();
         Sizes { qps: (all as u32 * 9 / 8 + 64).max(default.qps), ..default }
     }
 }
 
-type Stepped = Arc<Mutex<SoftwareDrive>>;
+/// A drive that whoever holds it steps.
+pub type Stepped = Arc<Mutex<SoftwareDrive>>;
 
 /// A drive that housekeeping has open.
 struct Attached(Stepped);
@@ -144,21 +150,17 @@ fn null_bytes(uri: &str) -> Option<u64> {
     uri.strip_prefix("null:")?.parse().ok()
 }
 
-/// An lcore, and all that one thread needs to keep it busy.
-pub struct Side {
-    /// The product's lcore.
-    pub lcore: Lcore<DpdkQueue, LcoreEnd>,
-    /// Its hosts' end of the wire.
+/// The wire's far end, and the hosts there.
+pub struct Far {
+    /// The end.
     pub wire: HostEnd,
-    /// Its hosts.
+    /// The hosts.
     pub hosts: Vec<Host>,
-    /// Its drives.
-    pub drives: Vec<Stepped>,
 }
 
-impl Side {
+impl Far {
     /// Hosts take what has arrived, are given more by `ask`, do what is due and send; whether anything happened.
-    pub fn turn_hosts(&mut self, clock: &Clock, ask: impl FnOnce(&mut [Host])) -> bool {
+    pub fn turn(&mut self, clock: &Clock, ask: impl FnOnce(&mut [Host])) -> bool {
         let mut busy = self.wire.receive(&mut self.hosts, || clock.now_ns());
         ask(&mut self.hosts);
         let now_ns = clock.now_ns();
@@ -172,17 +174,40 @@ impl Side {
         busy
     }
 
+    /// Frames that hosts have sent again.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.hosts.iter().map(|host| host.counters().retransmitted).sum()
+    }
+}
+
+/// An lcore, and all that one thread needs to keep it busy.
+pub struct Side {
+    /// The product's lcore.
+    pub lcore: Lcore<DpdkQueue, LcoreEnd>,
+    /// Its hosts.
+    pub far: Far,
+    /// Its drives.
+    pub drives: Vec<Stepped>,
+}
+
+impl Side {
     /// Drives do all that they were told to; whether there was anything.
     pub fn step_drives(&mut self, now_ns: u64) -> bool {
-        let mut busy = false;
-        for drive in &self.drives {
-            let mut drive = drive.lock();
-            while drive.model().step(now_ns) {
-                busy = true;
-            }
-        }
-        busy
+        step(&self.drives, now_ns)
     }
+}
+
+/// Drives do all that they were told to; whether there was anything.
+pub fn step(drives: &[Stepped], now_ns: u64) -> bool {
+    let mut busy = false;
+    for drive in drives {
+        let mut drive = drive.lock();
+        while drive.model().step(now_ns) {
+            busy = true;
+        }
+    }
+    busy
 }
 
 /// All of it.
@@ -210,7 +235,8 @@ impl Rig {
         let cpu = Cpu::detect();
         let (sizes, seed) = (shape.sizes, 1);
         let liveness = Liveness::new();
-        let tables = Writer::new(&sizes, shape.sides, seed);
+        let mut tables = Writer::new(&sizes, shape.sides, seed);
+        tables.add_strangers(STRANGERS, shape.strangers).map_err(|error| format!("the QP table: {error:?}"))?;
         let (mut memory, mut polled, mut queues, mut housekept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let pairs = ends(wires.eal(), shape.sides).map_err(|error| format!("rings: {error}"))?;
         for (number, (end, housekeeping_end)) in pairs.into_iter().enumerate() {
@@ -235,7 +261,7 @@ impl Rig {
             notices: Vec::new(),
         };
         for (lcore, wire) in polled {
-            rig.sides.push(Side { lcore, wire, hosts: Vec::new(), drives: Vec::new() });
+            rig.sides.push(Side { lcore, far: Far { wire, hosts: Vec::new() }, drives: Vec::new() });
         }
         for drive in 0..shape.sides * shape.drives.len() {
             let ready = format!("drive d{drive} is ready");
@@ -255,9 +281,9 @@ impl Rig {
                 let mut host = Host::new(config, self.clock.now_ns());
                 let queues = (shape.qps - at * QUEUES_MAX).min(QUEUES_MAX);
                 host.connect(&nqn(side), queues as u16, shape.entries, 0);
-                self.sides[side].hosts.push(host);
+                self.sides[side].far.hosts.push(host);
                 // One after the other: a crowd's datagrams would be lost, and come again seconds later.
-                self.until("a connection", |rig| *rig.sides[side].hosts[at].state() == State::Ready)?;
+                self.until("a connection", |rig| *rig.sides[side].far.hosts[at].state() == State::Ready)?;
             }
         }
         Ok(())
@@ -271,7 +297,7 @@ impl Rig {
         let begun_ns = self.clock.now_ns();
         while !done(self) {
             self.turn();
-            let failed = self.sides.iter().flat_map(|side| &side.hosts).find_map(|host| match host.state() {
+            let failed = self.sides.iter().flat_map(|side| &side.far.hosts).find_map(|host| match host.state() {
                 State::Failed(failure) => Some(format!("{failure:?}")),
                 _ => None,
             });
@@ -286,7 +312,7 @@ impl Rig {
     /// Hosts, drives, lcores, housekeeping and control, each once.
     pub fn turn(&mut self) {
         for side in &mut self.sides {
-            side.turn_hosts(&self.clock, |_| {});
+            side.far.turn(&self.clock, |_| {});
             side.step_drives(self.clock.now_ns());
             side.lcore.poll(self.clock.now_ns());
         }
@@ -355,7 +381,7 @@ impl Rig {
     /// Frames begin to get lost, so many of a million.
     pub fn lose(&mut self, of_million: u32) {
         for side in &mut self.sides {
-            side.wire.loss.of_million = of_million;
+            side.far.wire.loss.of_million = of_million;
         }
     }
 }

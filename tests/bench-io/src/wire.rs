@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use gantry_cpu::Cpu;
 use gantry_poller::port::DpdkQueue;
 use gantry_sim::host::Host;
 use parking_lot::Mutex;
@@ -80,6 +81,8 @@ impl Wires {
             outgoing: ArrayVec::new(),
             frame: Vec::new(),
             loss: Loss::default(),
+            arrived: 0,
+            cpu: Cpu::detect(),
             _port: back,
         };
         Ok((lcore, host))
@@ -118,6 +121,9 @@ pub struct HostEnd {
     frame: Vec<u8>,
     /// What gets lost.
     pub loss: Loss,
+    /// The timestamp counter before the last burst that brought anything.
+    pub arrived: u64,
+    cpu: Cpu,
     _port: Port,
 }
 
@@ -134,8 +140,12 @@ impl HostEnd {
     /// Hosts take all that has arrived; whether there was anything.
     pub fn receive(&mut self, hosts: &mut [Host], mut now_ns: impl FnMut() -> u64) -> bool {
         let mut busy = false;
-        while self.rx.rx_burst(&mut self.received) > 0 {
-            busy = true;
+        loop {
+            let asked = self.cpu.timestamp();
+            if self.rx.rx_burst(&mut self.received) == 0 {
+                return busy;
+            }
+            (busy, self.arrived) = (true, asked);
             let now_ns = now_ns();
             for mbuf in self.received.drain(..) {
                 let frame = mbuf.as_slice();
@@ -149,7 +159,6 @@ impl HostEnd {
                 }
             }
         }
-        busy
     }
 
     /// A host sends all that it has, as far as the ring takes it; whether there was anything.

@@ -2,7 +2,7 @@
 
 use crate::rig::{CONFIG, Rig, pattern};
 use gantry_dma::Region;
-use gantry_nvme::{command, split};
+use gantry_nvme::{Event, command, split};
 use gantry_wire::nvme::prp_sgl::PAGE;
 use gantry_wire::nvme::{DsmRange, Nsid, Sgl, Sqe, Status, nvm};
 use zerocopy::IntoBytes;
@@ -43,6 +43,28 @@ fn data_comes_back_at_every_size_and_offset() {
             }
         }
     }
+}
+
+/// It answers as any other, also what is wrong with a command, and touches no page.
+#[test]
+fn a_null_drive_moves_nothing() {
+    let mut rig = Rig::cold(gantry_drive::null(1 << 20, "test").unwrap(), CONFIG);
+    assert_eq!(rig.event(), Event::Ready);
+    let mut queue = rig.controller.take_io_queue(0);
+    let length = 8 * PAGE;
+    rig.paint(0xee);
+    for make in [command::write, command::read] {
+        let (prps, cid) = (rig.prps(0, length), rig.cid());
+        let sqe = make(ONE, cid, 0, (length / 512) as u32, prps, false);
+        assert_eq!(rig.run(&mut queue, &sqe).status(), Status::SUCCESS);
+        let cid = rig.cid();
+        let past = make(ONE, cid, 2048, 1, prps, false);
+        assert_eq!(rig.run(&mut queue, &past).status(), Status::LBA_OUT_OF_RANGE.with_dnr());
+        let cid = rig.cid();
+        let astray = make(ONE, cid, 0, 1, (1, 0), false);
+        assert_eq!(rig.run(&mut queue, &astray).status(), Status::PRP_OFFSET_INVALID.with_dnr());
+    }
+    assert!(rig.all_data().iter().all(|&byte| byte == 0xee));
 }
 
 /// A PRP list longer than one page.

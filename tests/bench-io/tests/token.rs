@@ -1,0 +1,51 @@
+//! Every case runs for a few I/Os, brings back what was written, and is in the report: nothing is timed here.
+
+use std::path::Path;
+use std::process::Command;
+
+use gantry_bench_io::case::{Case, Extent};
+use serde_json::Value;
+
+#[test]
+fn every_case_runs_and_the_report_is_whole() {
+    let plots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plots");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gantry-bench-io"));
+    let output = command.args(["--token", "--json", "--plots"]).arg(&plots).output().expect("the program runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let of =
+        |mode: &str| lines.iter().filter(|line| line["mode"] == mode).map(|line| &line["report"]).collect::<Vec<_>>();
+
+    let cases = Case::all(Extent::Token);
+    let told = of("alternating");
+    assert_eq!(told.len(), cases.len());
+    for (case, told) in cases.iter().zip(told) {
+        assert_eq!(told["case"]["name"], case.name.as_str());
+        let number = |name: &str| told[name].as_f64().unwrap_or_else(|| panic!("{name} of {told}"));
+        // A host model that asks for what it has not got, or a path that is not taken, would show here.
+        let copied = number("bytes_copied_per_io");
+        assert!(copied >= f64::from(case.length), "{}: {copied} bytes copied", case.name);
+        let frames = (f64::from(case.length) / f64::from(case.mtu)).ceil();
+        let carrying = if case.read { number("tx_frames_per_io") } else { number("rx_frames_per_io") };
+        assert!(carrying >= 0.9 * frames, "{}: {carrying} frames, not {frames}", case.name);
+        let share = number("payload_share");
+        assert!(share > 0.4 && share < 0.99, "{}: {share}", case.name);
+        assert!(number("poll") > 0.0 && number("rx_burst") >= 1.0, "{told}");
+    }
+    assert_eq!(of("references")[0]["copies"].as_array().expect("a list").len(), 4);
+    assert_eq!(of("machine").len(), 1);
+    assert_eq!(of("projection").len(), 4);
+    let aims = of("aim");
+    assert_eq!(aims.len(), 12, "{aims:?}");
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
+        assert_eq!(of("two cores").len(), Case::apart().len());
+        assert_eq!(of("two lcores").len(), 1);
+        assert!(plots.join("io-latency.svg").is_file());
+    }
+    for plot in ["io-length.svg", "io-qps.svg", "io-cold.svg"] {
+        let text = std::fs::read_to_string(plots.join(plot)).expect("a plot");
+        assert!(text.contains("read 4 KiB") && text.ends_with("</svg>\n"), "{text}");
+    }
+    std::fs::remove_dir_all(plots).expect("it was made");
+}
