@@ -305,7 +305,7 @@ fn measure_in(rig: &mut Rig, case: &Case, effort: &Effort, between: &mut dyn FnM
     }
     let each = cycles as f64 / load.completed as f64;
     let ios = match case.pass {
-        Pass::Usual => ((effort.window_cycles / each) as u64).max(2 * case.in_flight as u64),
+        Pass::Usual => ((effort.window_cycles / each) as u64).max(8),
         Pass::First | Pass::Second => case.pass_ios(),
     };
     load.latencies_ns = Vec::with_capacity(1 << 20);
