@@ -195,6 +195,9 @@ pub struct Qp {
     pub(crate) timer: Timer,
 }
 
+// Four cache lines.
+const _: () = assert!(size_of::<Qp>() <= 256);
+
 impl Qp {
     /// A queue pair that is ready to receive and to send.
     ///
