@@ -35,7 +35,7 @@ struct Bank {
 }
 
 struct Shared {
-    banks: Box<[Bank]>,
+    banks: Box<[Arc<Bank>]>,
     /// What readings are above what counts: written by the writer only.
     offsets: Box<[Cell]>,
 }
@@ -46,8 +46,7 @@ pub struct Counters(Arc<Shared>);
 
 /// An lcore's bank.
 pub struct CounterBank {
-    shared: Arc<Shared>,
-    bank: usize,
+    bank: Arc<Bank>,
 }
 
 impl Counters {
@@ -55,15 +54,15 @@ impl Counters {
     #[must_use]
     pub fn new(cells: usize, lcores: usize) -> Self {
         let row = || (0..cells).map(|_| Cell::default()).collect::<Box<[Cell]>>();
-        let banks = (0..lcores).map(|_| Bank { cells: row(), taken: AtomicBool::new(false) }).collect();
+        let banks = (0..lcores).map(|_| Arc::new(Bank { cells: row(), taken: AtomicBool::new(false) })).collect();
         Self(Arc::new(Shared { banks, offsets: row() }))
     }
 
     /// A bank that nobody has; none when all are taken. A dropped one's count stays and can be taken over.
     #[must_use]
     pub fn bank(&self) -> Option<CounterBank> {
-        let bank = self.0.banks.iter().position(|bank| !bank.taken.swap(true, Ordering::AcqRel))?;
-        Some(CounterBank { shared: Arc::clone(&self.0), bank })
+        let bank = self.0.banks.iter().find(|bank| !bank.taken.swap(true, Ordering::AcqRel))?;
+        Some(CounterBank { bank: Arc::clone(bank) })
     }
 
     /// Number of cells.
@@ -121,7 +120,7 @@ impl CounterBank {
     /// Counts several packets at once.
     #[inline]
     pub fn add(&mut self, cell: usize, packets: u64, bytes: u64) {
-        if let Some(cell) = self.shared.banks[self.bank].cells.get(cell) {
+        if let Some(cell) = self.bank.cells.get(cell) {
             // The bank has one writer: no read-modify-write is needed.
             let add = |counter: &AtomicU64, n: u64| {
                 counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
@@ -134,7 +133,7 @@ impl CounterBank {
 
 impl Drop for CounterBank {
     fn drop(&mut self) {
-        self.shared.banks[self.bank].taken.store(false, Ordering::Release);
+        self.bank.taken.store(false, Ordering::Release);
     }
 }
 

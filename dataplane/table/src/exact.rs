@@ -1,7 +1,6 @@
 //! Exact match (P4_16 §14.2.1.1, `core.p4`): all bits of the key.
 
 use crate::hashed::HashedTable;
-use crate::slots::index_limit;
 use crate::versions::Versions;
 use crate::words::Joined;
 use crate::{EntryIndex, Generation, Line, StageError, Words, Writer};
@@ -90,6 +89,21 @@ impl<K: Words, E: Words> ExactTable<K, E> {
         self.scan(generation, 0, usize::MAX, show);
     }
 
+    /// Whether no lcore sees an entry in the generation that it is in, so that every lookup there misses. Entries that are
+    /// staged, and those that die, count as long as there is a slot of theirs.
+    #[inline]
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.0.shared.ledger().is_vacant()
+    }
+
+    /// Whether so few entries are in use, 32 at most, that a lookup need not be prefetched: their lines are in the cache.
+    #[inline]
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.0.shared.ledger().is_small()
+    }
+
     /// Number of entries, as staged. For the writer.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -109,8 +123,9 @@ impl<K: Words, E: Words> ExactTable<K, E> {
     }
 
     /// Entry indices are below this: the size of direct counters and meters.
+    #[inline]
     #[must_use]
     pub fn index_limit(&self) -> usize {
-        index_limit(self.capacity())
+        self.0.shared.ledger().index_limit()
     }
 }

@@ -7,7 +7,6 @@
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::hashed::{HashedTable, Watch, bump};
-use crate::slots::index_limit;
 use crate::versions::Versions;
 use crate::words::{Joined, Payload};
 use crate::{EntryIndex, Generation, Line, StageError, Words, Writer};
@@ -202,6 +201,21 @@ impl<X: Words, E: Words> LpmTable<X, E> {
         self.scan(generation, 0, usize::MAX, show);
     }
 
+    /// Whether no lcore sees an entry in the generation that it is in, so that every lookup there misses. Entries that are
+    /// staged, and those that die, count as long as there is a slot of theirs.
+    #[inline]
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.table.shared.ledger().is_vacant()
+    }
+
+    /// Whether so few entries are in use, 32 at most, that a lookup need not be prefetched: their lines are in the cache.
+    #[inline]
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.table.shared.ledger().is_small()
+    }
+
     /// Number of entries, as staged. For the writer.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -221,8 +235,9 @@ impl<X: Words, E: Words> LpmTable<X, E> {
     }
 
     /// Entry indices are below this: the size of direct counters and meters.
+    #[inline]
     #[must_use]
     pub fn index_limit(&self) -> usize {
-        index_limit(self.capacity())
+        self.table.shared.ledger().index_limit()
     }
 }

@@ -197,20 +197,28 @@ impl Meters {
     #[inline]
     #[must_use]
     pub fn execute_aware(&self, meter: usize, colored: Color, units: u64, now_ns: u64) -> Color {
-        let Some(meter) = self.0.meters.get(meter) else { return colored };
-        let Some([committed, peak]) = meter.limits() else { return colored };
-        let now = now_ns << FRACTION;
-        if colored == Color::Red || !meter.peak.take(peak.0, peak.1, units, now) {
-            Color::Red
-        } else if colored == Color::Yellow || !meter.committed.take(committed.0, committed.1, units, now) {
-            Color::Yellow
-        } else {
-            Color::Green
+        match self.0.meters.get(meter) {
+            Some(meter) if meter.version.version() > FIRST => meter.execute(colored, units, now_ns),
+            _ => colored,
         }
     }
 }
 
 impl Meter {
+    /// [`Meters::execute_aware`] of a meter that was configured.
+    #[inline(never)]
+    fn execute(&self, colored: Color, units: u64, now_ns: u64) -> Color {
+        let Some([committed, peak]) = self.limits() else { return colored };
+        let now = now_ns << FRACTION;
+        if colored == Color::Red || !self.peak.take(peak.0, peak.1, units, now) {
+            Color::Red
+        } else if colored == Color::Yellow || !self.committed.take(committed.0, committed.1, units, now) {
+            Color::Yellow
+        } else {
+            Color::Green
+        }
+    }
+
     /// Period and depth of the committed and the peak bucket; none when it is not configured. While the writer stands still in
     /// the middle of a change, old and new may be mixed: lcores do not wait for it.
     #[inline]

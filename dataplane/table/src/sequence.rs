@@ -13,7 +13,8 @@ impl Sequence {
         Self(AtomicU64::new(version))
     }
 
-    /// The version, for the thread that writes.
+    /// The version, for the thread that writes, and for a look at whether words are worth reading.
+    #[inline]
     pub(crate) fn version(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

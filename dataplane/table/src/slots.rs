@@ -155,11 +155,23 @@ impl<P: Payload> Slot<'_, P> {
 }
 
 /// What the writer alone counts: entries, slots, and free entry indices. In atomics because tables are shared; apart from what
-/// lcores read.
-pub(crate) struct Ledger(Apart<LedgerWords>);
+/// lcores read, which is how much there is to find, roughly.
+pub(crate) struct Ledger {
+    capacity: usize,
+    index_limit: usize,
+    /// Slots in use: none, few, or more. Written when that changes.
+    occupancy: AtomicU32,
+    words: Apart<LedgerWords>,
+}
+
+const VACANT: u32 = 0;
+const SMALL: u32 = 1;
+const LARGE: u32 = 2;
+
+/// Slots in use up to which a table is small: 2 KiB of lines.
+const SMALL_SLOTS: usize = 32;
 
 struct LedgerWords {
-    capacity: usize,
     slots: usize,
     live: AtomicUsize,
     used: AtomicUsize,
@@ -181,34 +193,52 @@ impl Ledger {
         assert!(limit <= INDICES, "a table of {capacity} entries is beyond the {INDICES} indices there are");
         // The stack hands out the lowest first.
         let indices = (0..limit as u32).rev().map(AtomicU32::new).collect();
-        Self(Apart(LedgerWords {
-            capacity,
+        let words = LedgerWords {
             slots,
             live: AtomicUsize::new(0),
             used: AtomicUsize::new(0),
             free: AtomicUsize::new(limit),
             indices,
-        }))
+        };
+        Self { capacity, index_limit: limit, occupancy: AtomicU32::new(VACANT), words: Apart(words) }
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.0.0.capacity
+        self.capacity
+    }
+
+    #[inline]
+    pub(crate) fn index_limit(&self) -> usize {
+        self.index_limit
+    }
+
+    /// Whether no lcore sees an entry in the generation that it is in. Relaxed like slots: what an lcore sees in its generation
+    /// was taken before the generation was published, and is not free before the lcore has left it.
+    #[inline]
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.occupancy.load(Ordering::Relaxed) == VACANT
+    }
+
+    /// Whether so few slots are in use that their lines stay in a core's cache.
+    #[inline]
+    pub(crate) fn is_small(&self) -> bool {
+        self.occupancy.load(Ordering::Relaxed) <= SMALL
     }
 
     /// Entries as staged.
     pub(crate) fn live(&self) -> usize {
-        self.0.0.live.load(Ordering::Relaxed)
+        self.words.0.live.load(Ordering::Relaxed)
     }
 
     /// Whether another version has room.
     pub(crate) fn room(&self) -> Result<(), StageError> {
-        if self.0.0.used.load(Ordering::Relaxed) < self.0.0.slots { Ok(()) } else { Err(StageError::NoRoomYet) }
+        if self.words.0.used.load(Ordering::Relaxed) < self.words.0.slots { Ok(()) } else { Err(StageError::NoRoomYet) }
     }
 
     /// Takes an index for a new entry, if there is room for it.
     pub(crate) fn number(&self) -> Result<u32, StageError> {
-        let words = &self.0.0;
-        if self.live() >= words.capacity {
+        let words = &self.words.0;
+        if self.live() >= self.capacity {
             return Err(StageError::TableFull);
         }
         self.room()?;
@@ -222,22 +252,32 @@ impl Ledger {
 
     /// Gives an index back.
     pub(crate) fn unnumber(&self, index: u32) {
-        let words = &self.0.0;
+        let words = &self.words.0;
         let free = words.free.load(Ordering::Relaxed);
         words.indices[free].store(index, Ordering::Relaxed);
         words.free.store(free + 1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_live(&self, up: bool) {
-        count(&self.0.0.live, up);
+        count(&self.words.0.live, up);
     }
 
     pub(crate) fn count_used(&self, up: bool) {
-        count(&self.0.0.used, up);
+        let used = count(&self.words.0.used, up);
+        let now = match used {
+            0 => VACANT,
+            1..=SMALL_SLOTS => SMALL,
+            _ => LARGE,
+        };
+        if now != self.occupancy.load(Ordering::Relaxed) {
+            self.occupancy.store(now, Ordering::Relaxed);
+        }
     }
 }
 
-fn count(counter: &AtomicUsize, up: bool) {
+fn count(counter: &AtomicUsize, up: bool) -> usize {
     let n = counter.load(Ordering::Relaxed);
-    counter.store(if up { n + 1 } else { n - 1 }, Ordering::Relaxed);
+    let n = if up { n + 1 } else { n - 1 };
+    counter.store(n, Ordering::Relaxed);
+    n
 }

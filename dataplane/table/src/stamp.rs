@@ -48,22 +48,30 @@ impl Stamp {
     }
 
     /// The slot may be written: nobody sees or will see what is in it.
+    #[inline]
     pub(crate) fn is_free(self) -> bool {
         self.0 & OCCUPIED == 0
+    }
+
+    /// Whether every lcore sees the entry, whatever generation it is in.
+    #[inline]
+    pub(crate) fn is_settled(self) -> bool {
+        self.0 & (OCCUPIED | BIRTH_PENDING | DEATH_PENDING) == OCCUPIED
     }
 
     /// Whether an lcore in a generation sees the entry.
     #[inline]
     pub(crate) fn visible(self, generation: u64) -> bool {
-        match self.0 & (OCCUPIED | BIRTH_PENDING | DEATH_PENDING) {
-            OCCUPIED => true,
-            bits if bits & OCCUPIED == 0 => false,
-            bits => {
-                let since = |shift: u32| generation.wrapping_sub(self.0 >> shift) & CODE;
-                (bits & BIRTH_PENDING == 0 || since(BIRTH_SHIFT) < WINDOW)
-                    && (bits & DEATH_PENDING == 0 || since(DEATH_SHIFT) >= WINDOW)
-            }
-        }
+        self.is_settled() || (!self.is_free() && self.pending_visible(generation))
+    }
+
+    /// The same of one whose birth or death not all lcores have passed.
+    #[cold]
+    #[inline(never)]
+    fn pending_visible(self, generation: u64) -> bool {
+        let since = |shift: u32| generation.wrapping_sub(self.0 >> shift) & CODE;
+        (self.0 & BIRTH_PENDING == 0 || since(BIRTH_SHIFT) < WINDOW)
+            && (self.0 & DEATH_PENDING == 0 || since(DEATH_SHIFT) >= WINDOW)
     }
 
     /// The entry's index.

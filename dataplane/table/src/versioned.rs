@@ -42,6 +42,13 @@ impl<E: Words> Versioned<E> {
     #[inline]
     #[must_use]
     pub fn read(&self, generation: Generation) -> E {
+        let first = self.shared.0.slot(0);
+        if first.stamp().is_settled() { first.load(0) } else { self.search(generation) }
+    }
+
+    /// [`Self::read`] of a value that was set not long ago, or was set before.
+    #[inline(never)]
+    fn search(&self, generation: Generation) -> E {
         let slot = self.shared.visible(generation.0).expect("a generation that somebody is in");
         self.shared.0.slot(slot).load(0)
     }
@@ -65,7 +72,6 @@ impl<E: Words> Versioned<E> {
 }
 
 impl<E: Words> Cell<E> {
-    #[inline]
     fn visible(&self, generation: u64) -> Option<usize> {
         (0..self.0.len()).find(|&slot| self.0.slot(slot).stamp().visible(generation))
     }

@@ -215,3 +215,59 @@ fn equal_priorities_are_decided_by_index() {
     let entry = |key| acl.lookup(now, &[key]).map(|(_, [entry])| entry);
     assert_eq!([entry(0), entry(4), entry(5), entry(7)], [Some(4), Some(3), Some(2), Some(5)]);
 }
+
+/// A table is passed over as long as nobody can see an entry, and no longer: from the first that is staged until the last is
+/// reclaimed, or rolled back.
+#[test]
+fn a_table_is_vacant_while_no_generation_has_an_entry() {
+    let mut writer = Writer::new(1, 3);
+    let table = Table::new(&mut writer, 8);
+    let prefixes = LpmTable::<[u64; 0], [u64; 1]>::new(&mut writer, 8, 32);
+    let masked = TernaryTable::<[u64; 1], [u64; 1]>::new(&mut writer, 8);
+    let prefix = Prefix { exact: [], value: 7, length: 32 };
+    let matched = Match { value: [1], mask: [1], priority: 1 };
+    let vacant = || [table.is_vacant(), prefixes.is_vacant(), masked.is_vacant()];
+    let fill = |writer: &mut Writer| {
+        table.insert(writer, &[1], &[1]).unwrap();
+        prefixes.insert(writer, &prefix, &[1]).unwrap();
+        masked.insert(writer, &matched, &[1]).unwrap();
+    };
+    assert_eq!(vacant(), [true; 3]);
+    fill(&mut writer);
+    assert_eq!(vacant(), [false; 3], "staged");
+    writer.rollback();
+    assert_eq!(vacant(), [true; 3], "rolled back");
+    fill(&mut writer);
+    writer.publish();
+    let mut lcore = writer.lcore().unwrap();
+    let old = lcore.enter();
+    table.remove(&mut writer, &[1]).unwrap();
+    prefixes.remove(&mut writer, &prefix).unwrap();
+    masked.remove(&mut writer, &matched).unwrap();
+    writer.publish();
+    writer.reclaim(usize::MAX);
+    assert_eq!(vacant(), [false; 3], "an lcore still sees them");
+    assert!(table.lookup(old, &[1], table.hash(&[1])).is_some());
+    lcore.enter();
+    writer.reclaim(usize::MAX);
+    assert_eq!(vacant(), [true; 3], "nobody does");
+}
+
+/// A few entries are looked up without a prefetch; when there are more, or old versions are still there, lookups are told.
+#[test]
+fn a_table_is_small_up_to_32_slots() {
+    let mut writer = Writer::new(0, 3);
+    let table = Table::new(&mut writer, 100);
+    for n in 0..40 {
+        assert_eq!((table.is_small(), table.is_vacant()), (n <= 32, n == 0), "{n} entries");
+        table.insert(&mut writer, &[n], &[n]).unwrap();
+    }
+    writer.publish();
+    for n in 0..40 {
+        assert!(!table.is_small());
+        table.remove(&mut writer, &[n]).unwrap();
+    }
+    writer.publish();
+    writer.reclaim(usize::MAX);
+    assert!(table.is_small() && table.is_vacant());
+}

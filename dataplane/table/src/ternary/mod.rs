@@ -11,7 +11,7 @@ pub use key::{Match, RangeField, TernaryKey};
 
 use self::filter::Filter;
 use self::key::word_matches;
-use crate::slots::{Ledger, Slots, index_limit};
+use crate::slots::{Ledger, Slots};
 use crate::stamp::Stamp;
 use crate::versions::{Table, Versions};
 use crate::words::{Joined, Payload};
@@ -184,6 +184,21 @@ impl<K: TernaryKey, E: Words> TernaryTable<K, E> {
         self.scan(generation, 0, usize::MAX, show);
     }
 
+    /// Whether no lcore sees an entry in the generation that it is in, so that every lookup there misses. Entries that are
+    /// staged, and those that die, count as long as there is a slot of theirs.
+    #[inline]
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.0.shared.ledger.is_vacant()
+    }
+
+    /// Whether so few entries are in use, 32 at most, that a lookup need not be prefetched: their lines are in the cache.
+    #[inline]
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.0.shared.ledger.is_small()
+    }
+
     /// Number of entries, as staged. For the writer.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -203,9 +218,10 @@ impl<K: TernaryKey, E: Words> TernaryTable<K, E> {
     }
 
     /// Entry indices are below this: the size of direct counters and meters.
+    #[inline]
     #[must_use]
     pub fn index_limit(&self) -> usize {
-        index_limit(self.capacity())
+        self.0.shared.ledger.index_limit()
     }
 }
 

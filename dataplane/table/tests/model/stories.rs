@@ -26,6 +26,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a slot is used again for another entry", reused),
     ("a default action changes as a whole", default_action),
     ("an entry moves from one key to another", entry_moves),
+    ("a table is not vacant for whoever sees an entry", vacant),
     ("a counter bank is taken over", bank),
     ("words under a sequence are of one version", sequence),
 ];
@@ -231,6 +232,29 @@ fn entry_moves() {
         table.insert(&mut writer, &[2], &[SPOILT]).unwrap();
         writer.publish();
         writer.reclaim(8);
+        thread.join().unwrap();
+    });
+}
+
+/// An [`ExactTable`] whose only entry is removed, and which is filled again.
+fn vacant() {
+    bounded(|| {
+        let mut writer = Writer::new(1, 0);
+        let table = ExactTable::<[u64; 1], [u64; 1]>::new(&mut writer, 1);
+        table.insert(&mut writer, &[1], &[WHOLE]).unwrap();
+        writer.publish();
+        let first = writer.current();
+        let (mut lcore, seen) = (writer.lcore().unwrap(), table.clone());
+        let thread = thread::spawn(move || {
+            let generation = lcore.enter();
+            let vacant = seen.is_vacant();
+            assert!(!vacant || generation.number() == first.number() + 1, "vacant in {generation:?}");
+        });
+        table.remove(&mut writer, &[1]).unwrap();
+        writer.publish();
+        writer.reclaim(8);
+        table.insert(&mut writer, &[2], &[SPOILT]).unwrap();
+        writer.publish();
         thread.join().unwrap();
     });
 }

@@ -1,5 +1,6 @@
-//! The control, over a burst: what comes before the first table for every packet, then table by table, for the packets that are
-//! at that table, all keys, then all lookups, then all actions.
+//! The control, over a burst: each packet runs up to a table whose entries may have to be fetched, and waits there. Then table by
+//! table, for the packets that wait, its lookup, its action and its way to the next. What is fetched for one packet arrives while
+//! others are on their way.
 
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
@@ -11,7 +12,10 @@ use super::function::{Block, Function};
 use super::names::upper;
 use super::plan::{Plan, doc, mentioned_by, natural, used_actions};
 use super::split::Node;
-use super::{names, visit, walk};
+use super::{names, split, visit, walk};
+
+/// Longer pieces are not put in everywhere, though one table alone leads there: its visit and its beginning both would have one.
+const STATEMENTS_INLINE_MAX: usize = 24;
 
 /// `control`, its tables' visits, its pieces and the actions.
 pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
@@ -20,27 +24,37 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         return run;
     }
     let split = &plan.split;
-    let sites = split.sites.iter().enumerate().map(|(at, site)| {
+    let waited = || split.sites.iter().filter(|site| visit::waits(&plan.program.tables[site.table.index()]));
+    let sites = waited().enumerate().map(|(at, site)| {
         let (name, at) = (site_name(plan, site.table), Literal::usize_unsuffixed(at));
-        let about = doc(&format!("At `{}`.", plan.program.tables[site.table.index()].name));
+        let about = doc(&format!("Waits for `{}`.", plan.program.tables[site.table.index()].name));
         quote!(#about const #name: u8 = #at;)
     });
+    let count = Literal::usize_unsuffixed(waited().count());
     let actions = used_actions(plan.program).into_iter().map(|id| emit_action(plan, id));
     let start = piece(
         plan,
         &format_ident!("start"),
+        &quote!(#[inline]),
         "What comes before the first table; gives the table to go to.",
         &split.start,
     );
-    let joins = split.joins.iter().zip(&plan.joins).map(|(join, name)| {
+    let joins = split.joins.iter().zip(&plan.joins).enumerate().map(|(at, (join, name))| {
         let after = &plan.program.tables[join.table.index()].name;
-        piece(plan, name, &format!("What follows `{after}` on every way; gives the table to go to."), &join.body)
+        let about = format!("What follows `{after}` on every way; gives the table to go to.");
+        let inline = inlined(plan, |node| matches!(node, Node::Join(to) if *to == at));
+        let inline = if split::statements(&join.body) > STATEMENTS_INLINE_MAX { quote!(#[inline]) } else { inline };
+        piece(plan, name, &inline, &about, &join.body)
     });
     let visits = split.sites.iter().map(|site| visit::emit(plan, site));
-    let calls = split.sites.iter().map(|site| {
-        let name = visit_name(plan, site.table);
+    let calls = waited().map(|site| {
+        let (name, place) = (visit_name(plan, site.table), site_name(plan, site.table));
         let frames = framed(plan, quote!(frames,));
-        quote!(#name(&mut at, packets, #frames run, from);)
+        quote! {
+            if visits.waiting[usize::from(#place)] != 0 {
+                #name(packets, #frames run, &mut visits, from);
+            }
+        }
     });
     let about = doc(plan.program.control.as_ref().map_or("", |control| &control.doc));
     let (frames, frame_zip) = if has_frames(plan) {
@@ -48,14 +62,23 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
     } else {
         (TokenStream::new(), quote!(for packets in burst.chunks_mut(BURST)))
     };
-    let (pattern, all) = visit::each(plan, false);
+    let (pattern, all) = if has_frames(plan) {
+        (quote!((packet, frame)), quote!(packets.iter_mut().zip(frames)))
+    } else {
+        (quote!(packet), quote!(packets.iter_mut()))
+    };
     let frame = framed(plan, quote!(frame,));
+    let waiting = visit::emit_visits(plan);
     quote! {
         /// Packets that a table is visited with at a time.
         pub const BURST: usize = 32;
         /// Through with the control.
         const DONE: u8 = u8::MAX;
+        /// Tables that packets wait for.
+        const VISITS: usize = #count;
         #(#sites)*
+
+        #waiting
 
         #run
 
@@ -70,9 +93,10 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         pub fn control<X: Externs>(burst: &mut [Packet], #frames run: &mut Run<'_, X>) {
             let mut from = 0;
             #frame_zip {
-                let mut at = [DONE; BURST];
+                let mut visits = Visits::new();
                 for (place, #pattern) in #all.enumerate() {
-                    *at = start(packet, #frame run, from + place);
+                    let next = start(packet, #frame run, &mut visits, from + place);
+                    visits.wait(next, place);
                 }
                 #(#calls)*
                 from += BURST;
@@ -151,19 +175,29 @@ pub(super) fn site_name(plan: &Plan<'_>, table: TableId) -> Ident {
     names::ident(&format!("AT_{}", upper(&plan.tables[table.index()].0.to_string())))
 }
 
+pub(super) fn reach_name(plan: &Plan<'_>, table: TableId) -> Ident {
+    format_ident!("reach_{}", plan.tables[table.index()].0)
+}
+
 pub(super) fn visit_name(plan: &Plan<'_>, table: TableId) -> Ident {
     format_ident!("visit_{}", plan.tables[table.index()].0)
 }
 
+/// How a function is put in that nodes of a kind lead to: where one does, always, so that a packet's way is straight code; where
+/// several do the text would double at every such place.
+pub(super) fn inlined(plan: &Plan<'_>, leads: impl Fn(&Node<'_>) -> bool) -> TokenStream {
+    if plan.split.count(&leads) == 1 { quote!(#[inline(always)]) } else { quote!(#[inline]) }
+}
+
 /// A piece as a function that gives the next table.
-fn piece(plan: &Plan<'_>, name: &Ident, about: &str, body: &[Node<'_>]) -> TokenStream {
+fn piece(plan: &Plan<'_>, name: &Ident, inline: &TokenStream, about: &str, body: &[Node<'_>]) -> TokenStream {
     let mut function = Function::new(plan, Block::Control);
     let (about, body) = (doc(about), nodes(&mut function, body));
     let frame = framed(plan, quote!(frame: &[u8],));
     quote! {
         #about
-        #[inline]
-        fn #name<X: Externs>(packet: &mut Packet, #frame run: &mut Run<'_, X>, index: usize) -> u8 {
+        #inline
+        fn #name<X: Externs>(packet: &mut Packet, #frame run: &mut Run<'_, X>, visits: &mut Visits, index: usize) -> u8 {
             #body
         }
     }
@@ -199,12 +233,12 @@ pub(super) fn inner(function: &mut Function<'_, '_>, list: &[Node<'_>]) -> Token
                 quote!(if #condition { #then } else { #otherwise })
             }
             Node::Site(site) => {
-                let name = site_name(plan, plan.split.sites[*site].table);
-                quote!(#name)
+                let (name, frame) = (reach_name(plan, plan.split.sites[*site].table), framed(plan, quote!(frame,)));
+                quote!(#name(packet, #frame run, visits, index))
             }
             Node::Join(join) => {
                 let (name, frame) = (&plan.joins[*join], framed(plan, quote!(frame,)));
-                quote!(#name(packet, #frame run, index))
+                quote!(#name(packet, #frame run, visits, index))
             }
             Node::Done => quote!(DONE),
         })

@@ -16,6 +16,8 @@ pub(super) struct Values<'a, 'p> {
     pub(super) plan: &'a Plan<'p>,
     /// Headers that the function has a binding of, as they are in the frame.
     pub(super) bound: Vec<HeaderId>,
+    /// In the parser: headers that it does not write to are as they are in the frame.
+    pub(super) parsing: bool,
     /// Headers whose values are known to be in the packet's state here.
     pub(super) changed: RefCell<Vec<HeaderId>>,
 }
@@ -83,7 +85,7 @@ fn suffixed(value: u128, ty: Type) -> TokenStream {
 
 impl<'a, 'p> Values<'a, 'p> {
     pub(super) fn new(plan: &'a Plan<'p>) -> Self {
-        Self { plan, bound: Vec::new(), changed: RefCell::new(Vec::new()) }
+        Self { plan, bound: Vec::new(), parsing: false, changed: RefCell::new(Vec::new()) }
     }
 
     /// Where the type is known from what is around it: a constant needs no suffix.
@@ -109,6 +111,11 @@ impl<'a, 'p> Values<'a, 'p> {
                     let field = &self.plan.layout(header).fields[field].0;
                     let header = &self.plan.headers[header.index()].name;
                     self.as_declared(var, quote!(#header.#field()))
+                }
+                Some((header, field)) if self.parsing && !self.plan.written_in_parser(header) => {
+                    let field = &self.plan.layout(header).fields[field].0;
+                    let header = &self.plan.headers[header.index()].name;
+                    self.as_declared(var, quote!(packet.#header(frame).#field()))
                 }
                 Some((header, _)) if !self.changed.borrow().contains(&header) => quote!(packet.#name(frame)),
                 _ => quote!(packet.#name),

@@ -318,7 +318,10 @@ fn checksum(
             quote!(packet.#sum = #state;)
         }
         "add" => {
-            let parts = words(function, &values);
+            let parts = match whole_bytes(function, &values) {
+                Some(bytes) => vec![quote!(sum_of(#bytes))],
+                None => words(function, &values),
+            };
             quote!(packet.#sum = fold(u64::from(packet.#sum) #(+ #parts)*);)
         }
         "subtract" => {
@@ -329,6 +332,26 @@ fn checksum(
         }
         other => unreachable!("InternetChecksum has no method {other}"),
     }
+}
+
+/// The bytes of a header in the frame that values are, one field behind the other: whole 16-bit words.
+fn whole_bytes(function: &Function<'_, '_>, values: &[&Expr]) -> Option<TokenStream> {
+    let plan = function.plan;
+    let field = |expr: &Expr| match expr.kind {
+        ExprKind::Var(var) => plan.field_of(var),
+        _ => None,
+    };
+    let (header, first) = field(values.first()?)?;
+    let follow = values.iter().enumerate().all(|(at, expr)| field(expr) == Some((header, first + at)));
+    let fields = &plan.program.headers[header.index()].fields;
+    let (begin, last) = (&fields[first], fields.get(first + values.len() - 1)?);
+    let (begin, end) = (begin.offset, last.offset + u32::from(last.bits));
+    if !follow || !function.values.bound.contains(&header) || begin % 8 != 0 || (end - begin) % 16 != 0 {
+        return None;
+    }
+    let name = &plan.headers[header.index()].name;
+    let (begin, end) = (Literal::u32_unsuffixed(begin / 8), Literal::u32_unsuffixed(end / 8));
+    Some(quote!(&#name.0[#begin..#end]))
 }
 
 /// Each value's share in each 16-bit word of the data, as a `u64`.
@@ -386,6 +409,14 @@ pub(super) fn folding(plan: &Plan<'_>) -> TokenStream {
             let sum = (sum >> 16) + (sum & 0xffff);
             let sum = (sum >> 16) + (sum & 0xffff);
             sum as u16
+        }
+
+        /// The same sum of 16-bit words by two at a time, for [`fold`].
+        #[inline(always)]
+        fn sum_of(bytes: &[u8]) -> u64 {
+            let (pairs, rest) = bytes.as_chunks::<4>();
+            let last = rest.first_chunk().map_or(0, |word| u64::from(u16::from_be_bytes(*word)));
+            pairs.iter().fold(last, |sum, pair| sum + u64::from(u32::from_be_bytes(*pair)))
         }
     }
 }

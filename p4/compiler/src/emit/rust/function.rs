@@ -39,7 +39,9 @@ pub(super) struct Function<'a, 'p> {
 impl<'a, 'p> Function<'a, 'p> {
     /// With these statements in it, wherever they stand.
     pub(super) fn new(plan: &'a Plan<'p>, block: Block) -> Self {
-        Self { plan, values: Values::new(plan), block, declared: BTreeSet::new(), changed: BTreeSet::new() }
+        let mut values = Values::new(plan);
+        values.parsing = block == Block::Parser;
+        Self { plan, values, block, declared: BTreeSet::new(), changed: BTreeSet::new() }
     }
 
     /// A local of this function that has no binding yet.
@@ -175,10 +177,11 @@ impl<'a, 'p> Function<'a, 'p> {
         let instance = &self.plan.headers[header.index()];
         let layout = self.plan.layout(header);
         let (name, ty, bit, place) = (&instance.name, &layout.name, &instance.valid, &instance.at);
-        let unchanged = (!self.plan.stored_fields(header).is_empty()).then(|| quote!(packet.changed &= !#bit;));
         self.values.changed.borrow_mut().retain(|of| *of != header);
         // A parser that assigns to fields has to look where they are.
-        if !self.plan.written_in_parser(header) {
+        let written = self.plan.written_in_parser(header);
+        let unchanged = written.then(|| quote!(packet.changed &= !#bit;));
+        if !written {
             self.values.bound.push(header);
         }
         quote! {

@@ -11,8 +11,9 @@
 //!
 //! - A field that the program only reads stays on the wire: it is read from the frame where it is needed, big-endian, through the
 //!   header's offset. What the program assigns to, and what it makes valid, has a field in `Packet`.
-//! - The control is cut at its tables ([`split`]). Each `Packet` carries the next table on its way; a table's loops go over the
-//!   packets that are there: keys, hashes and prefetches first, then lookups, then actions.
+//! - The control is cut at its tables ([`split`]). A packet runs until a table's entry may have to be fetched, prefetches it and
+//!   waits; a table's visit goes over the packets that wait for it. Tables that are compiled in or empty, and keys that the packet
+//!   before had, are not waited for.
 
 mod control;
 mod deparser;

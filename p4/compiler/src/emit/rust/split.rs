@@ -60,6 +60,46 @@ enum Tail {
     Site(usize),
 }
 
+impl Split<'_> {
+    /// Number of nodes of a kind.
+    pub(super) fn count(&self, wanted: &impl Fn(&Node<'_>) -> bool) -> usize {
+        let of_sites = self.sites.iter().map(|site| match &site.after {
+            After::Any(nodes) => count(nodes, wanted),
+            After::Hit { hit, miss } => count(hit, wanted) + count(miss, wanted),
+            After::Action { cases, otherwise } => {
+                cases.iter().map(|(_, nodes)| count(nodes, wanted)).sum::<usize>() + count(otherwise, wanted)
+            }
+        });
+        let of_joins = self.joins.iter().map(|join| count(&join.body, wanted));
+        count(&self.start, wanted) + of_sites.chain(of_joins).sum::<usize>()
+    }
+}
+
+fn count(nodes: &[Node<'_>], wanted: &impl Fn(&Node<'_>) -> bool) -> usize {
+    let each = nodes.iter().map(|node| {
+        let inside = match node {
+            Node::If { then, otherwise, .. } => count(then, wanted) + count(otherwise, wanted),
+            _ => 0,
+        };
+        inside + usize::from(wanted(node))
+    });
+    each.sum()
+}
+
+/// Number of statements in nodes, those inside of others too.
+pub(super) fn statements(nodes: &[Node<'_>]) -> usize {
+    let each = nodes.iter().map(|node| match node {
+        Node::Plain(stmt) => {
+            let mut inside = 0;
+            walk::nested(std::slice::from_ref(*stmt), &mut |_| inside += 1);
+            inside
+        }
+        Node::If { then, otherwise, .. } => 1 + statements(then) + statements(otherwise),
+        Node::Site(_) | Node::Join(_) | Node::Done => 0,
+    });
+    each.sum()
+}
+
 /// Cuts a control.
 pub(super) fn split(control: &Control) -> Split<'_> {
     let mut order = Vec::new();

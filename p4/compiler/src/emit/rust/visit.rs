@@ -1,204 +1,343 @@
-//! The visit of one table: its loops over a burst, and what follows from what it found.
+//! One table: how packets come to it, the loops over those that wait for it, and what follows from what it found.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use crate::ir::{ActionId, Match, Table, TableId, Type};
 
-use super::control::{exits, framed, has_frames, inner, nodes, site_name, visit_name};
+use super::control::{exits, framed, inlined, inner, nodes, reach_name, site_name, visit_name};
 use super::expression::{Values, plain};
 use super::function::{Block, Function};
 use super::names::{last, snake};
 use super::parser::tuple;
 use super::plan::{Plan, doc, mentioned_by};
-use super::split::{After, Site};
+use super::split::{After, Node, Site};
 use super::tables::{Engine, beside, engine, struct_fields, variants};
 
-/// A loop over the packets of a burst, with their work at a table: its pattern and its iterator.
-pub(super) fn each(plan: &Plan<'_>, work: bool) -> (TokenStream, TokenStream) {
-    let pattern = match (has_frames(plan), work) {
-        (true, true) => quote!((((at, packet), frame), work)),
-        (true, false) => quote!(((at, packet), frame)),
-        (false, true) => quote!(((at, packet), work)),
-        (false, false) => quote!((at, packet)),
-    };
-    let frames = framed(plan, quote!(.zip(frames)));
-    let works = work.then(|| quote!(.zip(&mut works)));
-    (pattern, quote!(at.iter_mut().zip(packets.iter_mut())#frames #works))
-}
+/// Keys of more bits than these cost more to hash and to look up than to compare with the last one.
+const BITS_HASHED_ALWAYS: u32 = 64;
 
-/// The loops over a burst for one table.
+/// How a packet comes to one table, and the loop over the packets that wait for it.
 pub(super) fn emit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
     let table = &plan.program.tables[site.table.index()];
-    let (field, key_type, action_type) = &plan.tables[site.table.index()];
-    let (at, visit) = (site_name(plan, site.table), visit_name(plan, site.table));
-    let (default, idle) = beside(plan, site.table);
-    let engine = engine(table);
+    let applied = emit_apply(plan, site);
+    let ways = if waits(table) {
+        let (found, visit, reach) = (emit_found(plan, site), emit_visit(plan, site), emit_waiting_reach(plan, site));
+        quote!(#found #visit #reach)
+    } else if engine(table) == Engine::Keyless {
+        let default = default_of(plan, site.table);
+        emit_reach(plan, site, "Nothing is looked up", &quote!((false, #default)))
+    } else {
+        let (find, name) = emit_find(plan, site.table);
+        let (default, frame) = (default_of(plan, site.table), framed(plan, quote!(frame,)));
+        let found = quote! {
+            match #name(packet, #frame) {
+                Some(action) => (true, action),
+                None => (false, #default),
+            }
+        };
+        let reach = emit_reach(plan, site, "The program has all entries", &found);
+        quote!(#find #reach)
+    };
+    quote!(#applied #ways)
+}
+
+/// Whether the last key is kept for the next packet.
+fn is_wide(table: &Table) -> bool {
+    let bits: u32 = table.keys.iter().map(|key| u32::from(key.expr.ty.bits())).sum();
+    engine(table) != Engine::Exact || bits > BITS_HASHED_ALWAYS
+}
+
+/// What keeps the last key, in `Visits`.
+fn last_name(plan: &Plan<'_>, id: TableId) -> Ident {
+    format_ident!("last_{}", plan.tables[id.index()].0)
+}
+
+/// The type of a key, as it is looked up.
+fn key_type(plan: &Plan<'_>, id: TableId) -> TokenStream {
+    let table = &plan.program.tables[id.index()];
+    let key = &plan.tables[id.index()].1;
+    let exact = if struct_fields(table).is_empty() { quote!([u64; 0]) } else { quote!(#key) };
+    if let Engine::Lpm(_) = engine(table) { quote!((#exact, u128)) } else { exact }
+}
+
+/// `Visits`: which packets wait, and the last keys.
+pub(super) fn emit_visits(plan: &Plan<'_>) -> TokenStream {
+    let wide = || {
+        plan.split.sites.iter().map(|site| site.table).filter(|id| {
+            let table = &plan.program.tables[id.index()];
+            waits(table) && is_wide(table)
+        })
+    };
+    let lasts = wide().map(|id| {
+        let (last, key, action) = (last_name(plan, id), key_type(plan, id), &plan.tables[id.index()].2);
+        let about =
+            doc(&format!("The key looked up last in `{}`, and what was found.", plan.program.tables[id.index()].name));
+        quote!(#about #last: Option<(#key, Option<(gantry_table::EntryIndex, #action)>)>,)
+    });
+    let nones = wide().map(|id| last_name(plan, id));
+    quote! {
+        /// What packets of a burst wait for, and what packets before them found.
+        struct Visits {
+            /// For each table that packets wait for a bit for each of them.
+            waiting: [u32; VISITS],
+            #(#lasts)*
+        }
+
+        impl Visits {
+            #[inline(always)]
+            fn new() -> Self {
+                Self { waiting: [0; VISITS], #(#nones: None,)* }
+            }
+
+            /// Notes what a packet waits for, if it does.
+            #[inline(always)]
+            fn wait(&mut self, next: u8, place: usize) {
+                if let Some(waiting) = self.waiting.get_mut(usize::from(next)) {
+                    *waiting |= 1 << place;
+                }
+            }
+        }
+    }
+}
+
+/// A packet comes to a table that does not look anything up in memory.
+fn emit_reach(plan: &Plan<'_>, site: &Site<'_>, why: &str, found: &TokenStream) -> TokenStream {
+    let table = &plan.program.tables[site.table.index()];
+    let (reach, after) = (reach_name(plan, site.table), apply_name(plan, site.table));
+    let (frame_parameter, frame) = (framed(plan, quote!(frame: &[u8],)), framed(plan, quote!(frame,)));
+    let about = doc(&format!("A packet comes to `{}`; gives the table to go to.\n\n{why}.", table.name));
+    let inline = reach_inline(plan, site);
+    quote! {
+        #about
+        #inline
+        fn #reach<X: Externs>(
+            packet: &mut Packet,
+            #frame_parameter
+            run: &mut Run<'_, X>,
+            visits: &mut Visits,
+            index: usize,
+        ) -> u8 {
+            let (hit, action) = #found;
+            #after(packet, #frame run, visits, index, 0, hit, action)
+        }
+    }
+}
+
+/// A packet comes to a table that may have to be fetched.
+fn emit_waiting_reach(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
+    let table = &plan.program.tables[site.table.index()];
+    let field = &plan.tables[site.table.index()].0;
+    let (reach, found, at) =
+        (reach_name(plan, site.table), format_ident!("found_{field}"), site_name(plan, site.table));
+    let (frame_parameter, frame) = (framed(plan, quote!(frame: &[u8],)), framed(plan, quote!(frame,)));
     let key_of = format_ident!("key_of_{field}");
-    let after = format_ident!("apply_{field}");
-    let about = doc(&format!("`{}`, for the packets that are there.", table.name));
+    let lookup = lookup(table);
+    let prefetch = match engine(table) {
+        Engine::Exact => quote!(run.externs.prefetch(table.bucket(table.hash(&key)));),
+        Engine::Lpm(_) => quote!(run.externs.prefetch(table.bucket(table.hash(&key.0, key.1)));),
+        Engine::Ternary => quote!(table.lines(&key, |line| run.externs.prefetch(line));),
+        Engine::Keyless => unreachable!("nothing waits for it"),
+    };
+    let (told, body) = if is_wide(table) {
+        let last = last_name(plan, site.table);
+        let body = quote! {
+            let found = if table.is_vacant() {
+                None
+            } else {
+                let key = #key_of(packet, #frame);
+                match visits.#last {
+                    Some((last, found)) if last == key => found,
+                    Some(_) if !table.is_small() => {
+                        #prefetch
+                        return #at;
+                    }
+                    _ => {
+                        let found = #lookup;
+                        visits.#last = Some((key, found));
+                        found
+                    }
+                }
+            };
+            #found(packet, #frame run, visits, index, found)
+        };
+        ("Where there are few entries or none, or with the last key, or first of its burst,", body)
+    } else {
+        let body = quote! {
+            let found = if table.is_vacant() {
+                None
+            } else {
+                let key = #key_of(packet, #frame);
+                if !table.is_small() {
+                    #prefetch
+                    return #at;
+                }
+                #lookup
+            };
+            #found(packet, #frame run, visits, index, found)
+        };
+        ("Where there are few entries or none", body)
+    };
+    let about = doc(&format!(
+        "A packet comes to `{}`; gives the table to go to.\n\n{told} it goes through at once, else it waits.",
+        table.name
+    ));
+    let inline = reach_inline(plan, site);
+    quote! {
+        #about
+        #inline
+        fn #reach<X: Externs>(
+            packet: &mut Packet,
+            #frame_parameter
+            run: &mut Run<'_, X>,
+            visits: &mut Visits,
+            index: usize,
+        ) -> u8 {
+            let table = &run.tables.#field;
+            #body
+        }
+    }
+}
+
+fn reach_inline(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
+    inlined(plan, |node| matches!(node, Node::Site(at) if plan.split.sites[*at].table == site.table))
+}
+
+fn apply_name(plan: &Plan<'_>, id: TableId) -> Ident {
+    format_ident!("apply_{}", plan.tables[id.index()].0)
+}
+
+/// What is found for a `key` in a `table`.
+fn lookup(table: &Table) -> TokenStream {
+    match engine(table) {
+        Engine::Exact => quote!(table.lookup(run.generation, &key, table.hash(&key))),
+        Engine::Lpm(_) => quote!(table.lookup(run.generation, &key.0, key.1)),
+        _ => quote!(table.lookup(run.generation, &key)),
+    }
+}
+
+/// The value of a table's default action.
+fn default_of(plan: &Plan<'_>, id: TableId) -> TokenStream {
+    let action_type = &plan.tables[id.index()].2;
+    if plan.program.tables[id.index()].const_default {
+        return quote!(#action_type::DEFAULT);
+    }
+    let (default, _) = beside(plan, id);
+    quote!(run.tables.#default.read(run.generation))
+}
+
+/// What follows from an entry, or from none.
+fn emit_found(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
+    let table = &plan.program.tables[site.table.index()];
+    let (field, _, action_type) = &plan.tables[site.table.index()];
+    let (found, after) = (format_ident!("found_{field}"), apply_name(plan, site.table));
+    let (_, idle) = beside(plan, site.table);
+    let (frame_parameter, frame) = (framed(plan, quote!(frame: &[u8],)), framed(plan, quote!(frame,)));
+    let default = default_of(plan, site.table);
+    // Only what is kept by entry asks where the default action's is.
+    let limit = if table.direct.is_empty() { quote!(0) } else { quote!(run.tables.#field.index_limit()) };
+    let touched = table.idle_timeout.then(|| quote!(run.tables.#idle.touch(entry, run.now_ns);));
+    let about = doc(&format!("An entry of `{}` or none was found; gives the table to go to.", table.name));
+    quote! {
+        #about
+        #[inline(always)]
+        fn #found<X: Externs>(
+            packet: &mut Packet,
+            #frame_parameter
+            run: &mut Run<'_, X>,
+            visits: &mut Visits,
+            index: usize,
+            found: Option<(gantry_table::EntryIndex, #action_type)>,
+        ) -> u8 {
+            let (entry, hit, action) = match found {
+                Some((entry, action)) => {
+                    #touched
+                    (entry.index(), true, action)
+                }
+                None => (#limit, false, #default),
+            };
+            #after(packet, #frame run, visits, index, entry, hit, action)
+        }
+    }
+}
+
+/// The key, and the loop over the packets that wait.
+fn emit_visit(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
+    let table = &plan.program.tables[site.table.index()];
+    let (field, key_name, _) = &plan.tables[site.table.index()];
+    let (visit, found, at) =
+        (visit_name(plan, site.table), format_ident!("found_{field}"), site_name(plan, site.table));
+    let key_of = format_ident!("key_of_{field}");
+    let about = doc(&format!("`{}`, for the packets that wait for it.", table.name));
     let (frames, frame_parameter, frame) =
         (framed(plan, quote!(frames: &[&[u8]],)), framed(plan, quote!(frame: &[u8],)), framed(plan, quote!(frame,)));
-    let applied = emit_apply(plan, site, &after);
-    if engine == Engine::Keyless {
-        let (pattern, all) = each(plan, false);
-        return quote! {
-            #applied
-
-            #about
-            fn #visit<X: Externs>(at: &mut [u8; BURST], packets: &mut [Packet], #frames run: &mut Run<'_, X>, from: usize) {
-                if !at.iter().fold(false, |any, at| any | (*at == #at)) {
-                    return;
-                }
-                let action = run.tables.#default.read(run.generation);
-                for (place, #pattern) in #all.enumerate() {
-                    if *at == #at {
-                        *at = #after(packet, #frame run, from + place, 0, false, action);
-                    }
-                }
-            }
-        };
-    }
-
-    if is_constant(table) {
-        let (find, found) = emit_find(plan, site.table);
-        let (pattern, all) = each(plan, false);
-        return quote! {
-            #find
-
-            #applied
-
-            #about
-            fn #visit<X: Externs>(at: &mut [u8; BURST], packets: &mut [Packet], #frames run: &mut Run<'_, X>, from: usize) {
-                if !at.iter().fold(false, |any, at| any | (*at == #at)) {
-                    return;
-                }
-                let miss = run.tables.#default.read(run.generation);
-                for (place, #pattern) in #all.enumerate() {
-                    if *at == #at {
-                        *at = match #found(packet, #frame) {
-                            Some(action) => #after(packet, #frame run, from + place, 0, true, action),
-                            None => #after(packet, #frame run, from + place, 0, false, miss),
-                        };
-                    }
-                }
-            }
-        };
-    }
-
     let fields = struct_fields(table);
     let values = Values::new(plan);
     let parts = fields.iter().map(|(at, name, _)| {
         let value = values.given(&table.keys[*at].expr);
         quote!(#name: #value)
     });
-    let exact = if fields.is_empty() { quote!([]) } else { quote!(#key_type { #(#parts),* }) };
-    let exact_type = if fields.is_empty() { quote!([u64; 0]) } else { quote!(#key_type) };
-    let zero = if fields.is_empty() { quote!([]) } else { quote!(#key_type::ZERO) };
-    let (key, ty, zero) = match engine {
+    let exact = if fields.is_empty() { quote!([]) } else { quote!(#key_name { #(#parts),* }) };
+    let key = match engine(table) {
         Engine::Lpm(at) => {
             let of = &table.keys[at].expr;
             let value = values.rust(of).tokens;
             let value = if of.ty == Type::Bits(128) { value } else { quote!(u128::from(#value)) };
-            (quote!((#exact, #value)), quote!((#exact_type, u128)), quote!((#zero, 0)))
+            quote!((#exact, #value))
         }
-        _ => (exact, exact_type, zero),
+        _ => exact,
     };
-    let (prefetch, lookup) = match engine {
-        Engine::Exact => (
-            quote! {
-                work.hash = table.hash(&work.key);
-                run.externs.prefetch(table.bucket(work.hash));
-            },
-            quote!(table.lookup(run.generation, &work.key, work.hash)),
-        ),
-        Engine::Lpm(_) => (
-            quote! {
-                let hash = table.hash(&work.key.0, work.key.1);
-                run.externs.prefetch(table.bucket(hash));
-            },
-            quote!(table.lookup(run.generation, &work.key.0, work.key.1)),
-        ),
-        Engine::Ternary => (
-            quote!(table.lines(&work.key, |line| run.externs.prefetch(line));),
-            quote!(table.lookup(run.generation, &work.key)),
-        ),
-        Engine::Keyless => unreachable!("returned above"),
+    let (ty, lookup) = (key_type(plan, site.table), lookup(table));
+    let shown = framed(plan, quote!(let frame = frames[place];));
+    let looked_up = if is_wide(table) {
+        let last = last_name(plan, site.table);
+        quote! {
+            match visits.#last {
+                Some((last, found)) if last == key => found,
+                _ => {
+                    let found = #lookup;
+                    visits.#last = Some((key, found));
+                    found
+                }
+            }
+        }
+    } else {
+        lookup
     };
-    let (hash_field, hash_zero) =
-        if engine == Engine::Exact { (quote!(hash: u64,), quote!(hash: 0,)) } else { (quote!(), quote!()) };
-    let lookup_one = match engine {
-        Engine::Exact => quote!(table.lookup(run.generation, &key, table.hash(&key))),
-        Engine::Lpm(_) => quote!(table.lookup(run.generation, &key.0, key.1)),
-        _ => quote!(table.lookup(run.generation, &key)),
-    };
-    let one_frame = framed(plan, quote!(let frame = frames[0];));
-    let touched = table.idle_timeout.then(|| quote!(run.tables.#idle.touch(entry, run.now_ns);));
-    let (pattern, all) = each(plan, true);
     quote! {
         /// What is looked up.
-        #[inline]
+        #[inline(always)]
         fn #key_of(packet: &Packet, #frame_parameter) -> #ty {
             #key
         }
 
-        #applied
-
         #about
-        fn #visit<X: Externs>(at: &mut [u8; BURST], packets: &mut [Packet], #frames run: &mut Run<'_, X>, from: usize) {
-            #[derive(Clone, Copy)]
-            struct Work {
-                key: #ty,
-                #hash_field
-                found: Option<(gantry_table::EntryIndex, #action_type)>,
-            }
-
-            if !at.iter().fold(false, |any, at| any | (*at == #at)) {
-                return;
-            }
+        fn #visit<X: Externs>(
+            packets: &mut [Packet],
+            #frames
+            run: &mut Run<'_, X>,
+            visits: &mut Visits,
+            from: usize,
+        ) {
             let table = &run.tables.#field;
-            // Nothing to overlap: what a whole burst needs would cost more than the lookup.
-            if let ([packet], [at, ..]) = (&mut *packets, &mut *at) {
-                #one_frame
+            let mut waiting = visits.waiting[usize::from(#at)];
+            while waiting != 0 {
+                let place = waiting.trailing_zeros() as usize;
+                waiting &= waiting - 1;
+                let packet = &mut packets[place];
+                #shown
                 let key = #key_of(packet, #frame);
-                *at = match #lookup_one {
-                    Some((entry, action)) => {
-                        #touched
-                        #after(packet, #frame run, from, entry.index(), true, action)
-                    }
-                    None => {
-                        let action = run.tables.#default.read(run.generation);
-                        #after(packet, #frame run, from, table.index_limit(), false, action)
-                    }
-                };
-                return;
-            }
-            let mut works = [Work { key: #zero, #hash_zero found: None }; BURST];
-            for #pattern in #all {
-                if *at == #at {
-                    work.key = #key_of(packet, #frame);
-                    #prefetch
-                }
-            }
-            for (at, work) in at.iter().zip(&mut works) {
-                if *at == #at {
-                    work.found = #lookup;
-                }
-            }
-            let miss = (table.index_limit(), run.tables.#default.read(run.generation));
-            for (place, #pattern) in #all.enumerate() {
-                if *at == #at {
-                    *at = match work.found {
-                        Some((entry, action)) => {
-                            #touched
-                            #after(packet, #frame run, from + place, entry.index(), true, action)
-                        }
-                        None => #after(packet, #frame run, from + place, miss.0, false, miss.1),
-                    };
-                }
+                let found = #looked_up;
+                let next = #found(packet, #frame run, visits, from + place, found);
+                visits.wait(next, place);
             }
         }
     }
+}
+
+/// Whether packets wait for a table, for its entries may have to be fetched.
+pub(super) fn waits(table: &Table) -> bool {
+    engine(table) != Engine::Keyless && !is_constant(table)
 }
 
 /// A table whose entries are known when it is compiled, and of which nothing is counted by entry: a `match` finds them.
@@ -233,7 +372,7 @@ fn emit_find(plan: &Plan<'_>, id: TableId) -> (TokenStream, Ident) {
     let about = doc(&format!("The entry of `{}`, all of which the program brings.", table.name));
     let find = quote! {
         #about
-        #[inline]
+        #[inline(always)]
         fn #name(packet: &Packet, #frame) -> Option<#action_type> {
             match #key {
                 #(#arms)*
@@ -245,7 +384,8 @@ fn emit_find(plan: &Plan<'_>, id: TableId) -> (TokenStream, Ident) {
 }
 
 /// The action that a table found, and what depends on the outcome.
-fn emit_apply(plan: &Plan<'_>, site: &Site<'_>, name: &Ident) -> TokenStream {
+fn emit_apply(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
+    let name = apply_name(plan, site.table);
     let table = &plan.program.tables[site.table.index()];
     let action_type = &plan.tables[site.table.index()].2;
     let variants = variants(plan, table);
@@ -296,11 +436,12 @@ fn emit_apply(plan: &Plan<'_>, site: &Site<'_>, name: &Ident) -> TokenStream {
     let about = doc(&format!("What `{}` found is done; gives the table to go to.", snake(last(&table.name))));
     quote! {
         #about
-        #[inline]
+        #[inline(always)]
         fn #name<X: Externs>(
             packet: &mut Packet,
             #frame_parameter
             run: &mut Run<'_, X>,
+            visits: &mut Visits,
             index: usize,
             entry: usize,
             hit: bool,

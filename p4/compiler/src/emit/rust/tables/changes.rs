@@ -16,12 +16,14 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         let (field, key, action) = &plan.tables[index];
         let id = hex(table.id.into());
         let (default_field, _) = beside(plan, TableId(index as u32));
-        default.push(quote! {
-            #id => {
-                let given = if action == 0 { Some(#action::DEFAULT) } else { #action::new(action, arguments) };
-                Ok(self.#default_field.set(writer, &given.ok_or(EntryError::Action)?)?)
-            }
-        });
+        if !table.const_default {
+            default.push(quote! {
+                #id => {
+                    let given = if action == 0 { Some(#action::DEFAULT) } else { #action::new(action, arguments) };
+                    Ok(self.#default_field.set(writer, &given.ok_or(EntryError::Action)?)?)
+                }
+            });
+        }
         if engine(table) == Engine::Keyless {
             continue;
         }
@@ -105,7 +107,8 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
         /// Stages another default action, by P4Runtime ids; action 0 is what the program says.
         ///
         /// # Errors
-        /// If there is no such table or action, or the table cannot take the change now.
+        /// If there is no such table or action, the program's default action is constant (as if there were no such table), or the
+        /// table cannot take the change now.
         pub fn set_default(
             &self,
             writer: &mut gantry_table::Writer,

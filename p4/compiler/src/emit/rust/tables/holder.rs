@@ -54,9 +54,11 @@ pub(super) fn emit(plan: &Plan<'_>) -> TokenStream {
                 idle_of.push(quote!(#id => Some(&self.#idle),));
             }
         }
-        let about = doc(&format!("The default action of `{}`.", table.name));
-        fields.push(quote!(#about pub #default: gantry_table::Versioned<#action>,));
-        names.push(quote!(#default: gantry_table::Versioned::new(writer, &#action::DEFAULT),));
+        if !table.const_default {
+            let about = doc(&format!("The default action of `{}`.", table.name));
+            fields.push(quote!(#about pub #default: gantry_table::Versioned<#action>,));
+            names.push(quote!(#default: gantry_table::Versioned::new(writer, &#action::DEFAULT),));
+        }
     }
     let mut banks = vec![];
     let mut taken = vec![];
