@@ -26,8 +26,8 @@ fn escaped(text: &str) -> String {
 /// Bars one below the other, from zero on.
 #[must_use]
 pub fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
-    let bars: Vec<&Bar> = bars.iter().filter(|bar| bar.value.is_finite()).collect();
-    let most = bars.iter().map(|bar| bar.value.max(bar.interval[1])).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    let measured = bars.iter().filter(|bar| bar.value.is_finite());
+    let most = measured.map(|bar| bar.value.max(bar.interval[1])).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let (width, height) = (LEFT + WIDTH + 110.0, TOP + ROW * bars.len() as f64 + 12.0);
     let mut out = String::new();
     let style =
@@ -43,6 +43,10 @@ pub fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
         let long = |value: f64| value / most * WIDTH;
         let middle = y + 7.0;
         let _ = writeln!(out, "<text x=\"8\" y=\"{:.0}\">{}</text>", y + 12.0, escaped(&bar.label));
+        if !bar.value.is_finite() {
+            let _ = writeln!(out, "<text x=\"{LEFT:.0}\" y=\"{:.0}\">not measured</text>", y + 12.0);
+            continue;
+        }
         let _ = writeln!(
             out,
             "<rect class=\"b\" x=\"{LEFT:.0}\" y=\"{y:.0}\" width=\"{:.1}\" height=\"14\"/>",
@@ -72,7 +76,8 @@ mod tests {
         let bar = |label: &str, value: f64| Bar { label: label.into(), value, interval: [value; 2] };
         let svg = bars("a < b", "us", &[bar("one & two", 50.0), bar("three", 100.0), bar("none", f64::NAN)]);
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
-        assert!(svg.contains("a &lt; b") && svg.contains("one &amp; two") && !svg.contains("none"), "{svg}");
+        assert!(svg.contains("a &lt; b") && svg.contains("one &amp; two"), "{svg}");
+        assert!(svg.contains("none</text>\n<text x=\"210\" y=\"104\">not measured"), "{svg}");
         assert!(svg.contains("width=\"230.0\"") && svg.contains("width=\"460.0\""), "{svg}");
     }
 }
