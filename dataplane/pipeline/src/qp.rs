@@ -272,7 +272,7 @@ impl core::ops::IndexMut<u32> for Qps {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use alloc::vec::Vec;
 
     use gantry_roce::QpConfig;
@@ -280,7 +280,8 @@ mod tests {
 
     use super::*;
 
-    fn qps(count: u32) -> Qps {
+    /// A QP that anybody may be given.
+    pub(crate) fn qp(qid: u16) -> QpContext {
         let config = QpConfig {
             qpn: Qpn::new(7),
             remote_qpn: Qpn::new(8),
@@ -295,10 +296,12 @@ mod tests {
             reads_max: 1,
             responder_reads_max: 0,
         };
+        QpContext::new(Qp::new(&config), 7, 0, Way::default(), qid, 32)
+    }
+
+    fn qps(count: u32) -> Qps {
         let mut qps = Qps::new(count);
-        for slot in 0..count {
-            qps.insert(slot, QpContext::new(Qp::new(&config), slot, 0, Way::default(), 1, 32));
-        }
+        (0..count).for_each(|slot| qps.insert(slot, qp(1)));
         qps
     }
 

@@ -32,6 +32,12 @@ impl Effort {
     pub const QUICK: Self = Self { windows: 60, window_cycles: 1e6, bytes: 16 << 20 };
     /// A few I/Os a case: whether it works.
     pub const TOKEN: Self = Self { windows: 2, window_cycles: 1e5, bytes: 2 << 20 };
+
+    /// For the base case beside each of the others.
+    #[must_use]
+    pub fn beside(self) -> Self {
+        Self { windows: (self.windows / 8).max(2), ..self }
+    }
 }
 
 /// What a drive is filled with before it is read, in the largest commands.
@@ -389,6 +395,8 @@ fn report(
         dropped_long_poll,
         dropped_repeated,
         cycles: Median::of(costs.clone()),
+        over_base: f64::NAN,
+        steady: false,
         quartiles: Quartiles::of(costs),
         poll,
         longest_poll: kept.iter().map(|window| f64::from(window.longest)).fold(0.0, f64::max) / poll,

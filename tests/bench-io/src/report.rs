@@ -22,6 +22,10 @@ pub struct Alternated {
     pub dropped_repeated: usize,
     /// Cycles of the lcore's busy polls an I/O: the median of windows and its 95 % interval.
     pub cycles: Median,
+    /// Their median over that of the base case, measured just before and just after. Of who measures a case by itself: no number.
+    pub over_base: f64,
+    /// The base case took as long after it as before, but for a tenth.
+    pub steady: bool,
     /// The same windows' quartiles.
     pub quartiles: Quartiles,
     /// Median cycles of a busy poll.

@@ -24,10 +24,10 @@ pub(crate) fn machine(machine: &Machine) -> String {
 
 /// The alternating mode's first lines.
 pub(crate) const ALTERNATED: &str = "\
-One core: hosts, drives and lcore in turn. Busy cycles of the lcore an I/O: median of windows, 95 % interval, quartiles; a busy
-poll's median, the longest over it; frames an I/O; bytes copied; payload over wire bytes in its direction and in both; windows
+One core: hosts, drives and lcore in turn. Busy cycles of the lcore an I/O: median of windows, over that of the base case (read 4 KiB) just
+before and after (~ where those differ by more than a tenth), 95 % interval, quartiles; a busy poll's median, the longest over it; frames an I/O; bytes copied; payload over wire bytes in its direction and in both; windows
 that count, and those dropped: preempted + long poll + repeated frames.
-case                        cycles/IO          95 %      quartiles   poll worst polls/IO burst rx/IO tx/IO copied payload   both windows";
+case                        cycles/IO /base          95 %      quartiles   poll worst polls/IO burst rx/IO tx/IO copied payload   both windows";
 
 /// A case of it.
 pub(crate) fn alternated(measured: &Alternated) -> String {
@@ -37,9 +37,11 @@ pub(crate) fn alternated(measured: &Alternated) -> String {
         line
     });
     format!(
-        "{:<26} {:>10.0} {:>13} {:>14} {:>6.0} {:>5.1} {:>8.3} {:>5.1} {:>5.2} {:>5.2} {:>6.0} {:>6.1}% {:>5.1}% {:>5} ({}+{}+{}){stages}",
+        "{:<26} {:>10.0} {:>5.2}{} {:>12} {:>14} {:>6.0} {:>5.1} {:>8.3} {:>5.1} {:>5.2} {:>5.2} {:>6.0} {:>6.1}% {:>5.1}% {:>5} ({}+{}+{}){stages}",
         case.name,
         cycles.median,
+        measured.over_base,
+        if measured.steady { ' ' } else { '~' },
         format!("{:.0}-{:.0}", cycles.from, cycles.to),
         format!("{:.0}-{:.0}", quartiles.low, quartiles.high),
         measured.poll,

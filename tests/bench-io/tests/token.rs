@@ -31,7 +31,7 @@ fn every_case_runs_and_the_report_is_whole() {
         assert!(carrying >= 0.9 * frames, "{}: {carrying} frames, not {frames}", case.name);
         let share = number("payload_share");
         assert!(share > 0.4 && share < 0.99, "{}: {share}", case.name);
-        assert!(number("poll") > 0.0 && number("rx_burst") >= 1.0, "{told}");
+        assert!(number("over_base") > 0.0 && number("poll") > 0.0 && number("rx_burst") >= 1.0, "{told}");
     }
     assert_eq!(of("references")[0]["copies"].as_array().expect("a list").len(), 4);
     assert_eq!(of("machine").len(), 1);

@@ -220,14 +220,12 @@ pub(crate) mod tests {
     use gantry::channel::operation::{NAMESPACE_READ_ONLY, NamespaceAdd};
     use gantry_cpu::Cpu;
     use gantry_dma::Region;
-    use gantry_roce::{Qp, QpConfig};
-    use gantry_wire::ib::{Psn, Qpn, Rkey};
+    use gantry_wire::ib::Rkey;
     use gantry_wire::nvme::{Cid, Nsid, nvm};
     use zerocopy::FromZeros;
 
     use super::*;
     use crate::exchange::Liveness;
-    use crate::qp::{QpContext, Way};
     use crate::state::Sizes;
     use crate::tables::Writer;
 
@@ -281,21 +279,7 @@ pub(crate) mod tests {
         let region = Region::shared(sizes.dma_bytes()).unwrap();
         let tables = Writer::new(&sizes, 1, 1);
         let mut core = Core::new(Cpu::portable(), (0, tables.reader()), sizes, region, Liveness::new(), 0);
-        let config = QpConfig {
-            qpn: Qpn::new(7),
-            remote_qpn: Qpn::new(8),
-            receive_psn: Psn::new(0),
-            send_psn: Psn::new(0),
-            mtu: 1024,
-            pkey: 0xffff,
-            ack_timeout_ns: 0,
-            retry_count: 7,
-            rnr_retry_count: 7,
-            rnr_timer: 12,
-            reads_max: 1,
-            responder_reads_max: 0,
-        };
-        let mut qp = QpContext::new(Qp::new(&config), 7, 0, Way::default(), 1, 32);
+        let mut qp = crate::qp::tests::qp(1);
         qp.cntlid = 5;
         let index = core.commands.take(0, &mut qp.commands, 0).unwrap();
         core.qps.insert(0, qp);
