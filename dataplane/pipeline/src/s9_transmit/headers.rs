@@ -24,7 +24,7 @@ pub(super) fn headers(
     let Reader { tables, packet_banks: banks, generation, .. } = reader;
     packet.reset();
     let mut own = [0; TRANSPORT_MAX];
-    let length_of_own = write(transport, transport.pad, &mut own);
+    let length_of_own = write(transport, &mut own);
     let own = &own[..length_of_own];
     place(transport, packet);
     packet.length = (own.len() + length) as u32;
@@ -48,11 +48,11 @@ pub(super) fn headers(
 
 /// Writes the transport's own headers; how long they are.
 #[inline]
-pub(super) fn write(transport: &Transport, pad: u8, out: &mut [u8; TRANSPORT_MAX]) -> usize {
+pub(super) fn write(transport: &Transport, out: &mut [u8; TRANSPORT_MAX]) -> usize {
     let mut bth = Bth::ZERO;
     bth.set_opcode(transport.opcode as u8);
     bth.set_solicited(transport.solicited.into());
-    bth.set_pad(pad);
+    bth.set_pad(transport.pad);
     bth.set_pkey(transport.pkey);
     bth.set_fecn(transport.fecn.into());
     bth.set_becn(transport.becn.into());

@@ -60,21 +60,21 @@ impl Lower {
         self.l3.into()
     }
 
-    /// Writes all headers of a packet of `length` bytes and a `pad`; where its payload goes.
+    /// Writes all headers of a packet of `length` bytes; where its payload goes.
     ///
     /// # Panics
     /// When `space` has no room for the longest headers that there are.
     #[inline]
     #[must_use]
-    pub fn write(&self, ip_id: u16, transport: &Transport, length: usize, pad: u8, space: &mut [u8]) -> usize {
+    pub fn write(&self, ip_id: u16, transport: &Transport, length: usize, space: &mut [u8]) -> usize {
         let (lower, l3) = (usize::from(self.length), usize::from(self.l3));
         let room: &mut [u8; LOWER_MAX + TRANSPORT_MAX] =
             space.first_chunk_mut().expect("a frame has room for its headers");
         // Whole, for a copy of known length is a few stores: the transport's headers go over what is too much.
         room[..LOWER_MAX].copy_from_slice(&self.bytes);
         let own = room[lower..].first_chunk_mut().expect("behind the longest lower headers");
-        let own = write(transport, pad, own);
-        let udp_bytes = (Udp::LENGTH + own + length + usize::from(pad) + ICRC_BYTES) as u16;
+        let own = write(transport, own);
+        let udp_bytes = (Udp::LENGTH + own + length + usize::from(transport.pad) + ICRC_BYTES) as u16;
         let mut put = |at: usize, value: u16| room[at..at + 2].copy_from_slice(&value.to_be_bytes());
         match self.sum {
             Some(sum) => {
@@ -149,7 +149,7 @@ mod tests {
                     for ip_id in [0, 1, 0x8000, 0xfffe, 0xffff] {
                         let (mut kept, mut made) = ([0xaa; 256], [0xaa; 256]);
                         let (way, transport) = (Way { ip_id, ..way }, Transport { pad, ..transport });
-                        let start = lower.write(ip_id, &transport, length, pad, &mut kept);
+                        let start = lower.write(ip_id, &transport, length, &mut kept);
                         let (l3, at) = headers(&mut core, (0, &way), &transport, length, &mut made);
                         assert_eq!((lower.l3(), start), (l3, at));
                         assert_eq!(kept[..start], made[..at], "{way:?} {transport:?} {length}");

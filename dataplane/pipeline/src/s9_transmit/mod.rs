@@ -37,16 +37,17 @@ pub fn emit<P: Port>(core: &mut Core, port: &mut PortSlot<P>, slot: u32, transmi
         Payload::Work { length, .. } => length as usize,
         Payload::Region { .. } => unreachable!("served QPs grant no remote access"),
     };
-    let pad = pad(length);
+    let transport = &transmit.transport;
+    debug_assert_eq!(transport.pad, pad(length), "the transport fills its payload up to four bytes");
     let space = frame.space();
     let l3 = qp.lower.l3();
-    let start = qp.lower.write(qp.way.ip_id, &transmit.transport, length, pad, space);
+    let start = qp.lower.write(qp.way.ip_id, transport, length, space);
     let crc = icrc::begin(&core.cpu, space, l3, start);
     let payload = &mut space[start..start + length];
     let crc = match transmit.payload {
         Payload::Work { cookie, offset, .. } => {
             let command = &core.commands[cookie];
-            if transmit.transport.opcode.is_send() {
+            if transport.opcode.is_send() {
                 let at = offset as usize;
                 crc.copy(&core.cpu, payload, &command.cqe[at..at + length])
             } else {
@@ -55,7 +56,7 @@ pub fn emit<P: Port>(core: &mut Core, port: &mut PortSlot<P>, slot: u32, transmi
         }
         _ => crc,
     };
-    let end = finish(core, space, start + length, pad, crc);
+    let end = finish(core, space, start + length, transport.pad, crc);
     frame.truncate(end);
     port.send(core, frame);
 }

@@ -103,11 +103,20 @@ pub(super) fn emit_visits(plan: &Plan<'_>) -> TokenStream {
 
 /// A packet comes to a table that does not look anything up in memory.
 fn emit_reach(plan: &Plan<'_>, site: &Site<'_>, why: &str, found: &TokenStream) -> TokenStream {
+    let (after, frame) = (apply_name(plan, site.table), framed(plan, quote!(frame,)));
+    let body = quote! {
+        let (hit, action) = #found;
+        #after(packet, #frame run, visits, index, 0, hit, action)
+    };
+    emit_reached(plan, site, why, &body)
+}
+
+/// The function that a packet goes through when it comes to a table: why it does what it does, and what.
+fn emit_reached(plan: &Plan<'_>, site: &Site<'_>, why: &str, body: &TokenStream) -> TokenStream {
     let table = &plan.program.tables[site.table.index()];
-    let (reach, after) = (reach_name(plan, site.table), apply_name(plan, site.table));
-    let (frame_parameter, frame) = (framed(plan, quote!(frame: &[u8],)), framed(plan, quote!(frame,)));
     let about = doc(&format!("A packet comes to `{}`; gives the table to go to.\n\n{why}.", table.name));
-    let inline = reach_inline(plan, site);
+    let (inline, reach) = (reach_inline(plan, site), reach_name(plan, site.table));
+    let frame_parameter = framed(plan, quote!(frame: &[u8],));
     quote! {
         #about
         #inline
@@ -118,8 +127,7 @@ fn emit_reach(plan: &Plan<'_>, site: &Site<'_>, why: &str, found: &TokenStream) 
             visits: &mut Visits,
             index: usize,
         ) -> u8 {
-            let (hit, action) = #found;
-            #after(packet, #frame run, visits, index, 0, hit, action)
+            #body
         }
     }
 }
@@ -128,9 +136,8 @@ fn emit_reach(plan: &Plan<'_>, site: &Site<'_>, why: &str, found: &TokenStream) 
 fn emit_waiting_reach(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
     let table = &plan.program.tables[site.table.index()];
     let field = &plan.tables[site.table.index()].0;
-    let (reach, found, at) =
-        (reach_name(plan, site.table), format_ident!("found_{field}"), site_name(plan, site.table));
-    let (frame_parameter, frame) = (framed(plan, quote!(frame: &[u8],)), framed(plan, quote!(frame,)));
+    let (found, at) = (format_ident!("found_{field}"), site_name(plan, site.table));
+    let frame = framed(plan, quote!(frame,));
     let key_of = format_ident!("key_of_{field}");
     let lookup = lookup(table);
     let prefetch = match engine(table) {
@@ -178,25 +185,11 @@ fn emit_waiting_reach(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
         };
         ("Where there are few entries or none", body)
     };
-    let about = doc(&format!(
-        "A packet comes to `{}`; gives the table to go to.\n\n{told} it goes through at once, else it waits.",
-        table.name
-    ));
-    let inline = reach_inline(plan, site);
-    quote! {
-        #about
-        #inline
-        fn #reach<X: Externs>(
-            packet: &mut Packet,
-            #frame_parameter
-            run: &mut Run<'_, X>,
-            visits: &mut Visits,
-            index: usize,
-        ) -> u8 {
-            let table = &run.tables.#field;
-            #body
-        }
-    }
+    let body = quote! {
+        let table = &run.tables.#field;
+        #body
+    };
+    emit_reached(plan, site, &format!("{told} it goes through at once, else it waits"), &body)
 }
 
 fn reach_inline(plan: &Plan<'_>, site: &Site<'_>) -> TokenStream {
