@@ -299,6 +299,9 @@ pub(crate) fn list() {
 /// Of a failed step's log, as many lines are shown: more than any test's own words and backtrace.
 const SHOWN_LINES: usize = 150;
 
+/// At the very end, as many of them once more: who sees only the end of a long run sees why each step failed.
+const LAST_WORDS: usize = 16;
+
 /// Runs the steps that `only` names, or all; true if none failed. At a terminal all they print is seen; elsewhere it goes
 /// to a log a step, and its end is shown if the step fails, so that the reason is not lost among what went well.
 pub(crate) fn run_steps(only: &[String]) -> Result<bool> {
@@ -310,6 +313,7 @@ pub(crate) fn run_steps(only: &[String]) -> Result<bool> {
     let chosen = STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| split(name).0 == step.name));
     let watched = std::io::stdout().is_terminal();
     let mut told: Vec<(&str, bool, String)> = Vec::new();
+    let mut failed_logs = Vec::new();
     for step in chosen {
         println!("\n=== {}: {}", step.name, step.shows);
         let (begun, computed) = (Instant::now(), programs::computed());
@@ -320,12 +324,17 @@ pub(crate) fn run_steps(only: &[String]) -> Result<bool> {
         });
         write_to(None);
         if let Some(log) = log.filter(|_| !passed) {
-            show_end(&log);
+            show_end(&log, SHOWN_LINES);
+            failed_logs.push(log);
         }
         let (took, computed) = (begun.elapsed(), programs::computed().saturating_sub(computed));
         let took = format!("{:7.1} s, {:7.1} s of a core", took.as_secs_f32(), computed.as_secs_f32());
         println!("=== {} {} in {}", step.name, if passed { "passed" } else { "FAILED" }, took.trim_start());
         told.push((step.name, passed, took));
+    }
+    for log in &failed_logs {
+        println!();
+        show_end(log, LAST_WORDS);
     }
     println!();
     for (name, passed, took) in &told {
@@ -347,11 +356,11 @@ fn new_log(step: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn show_end(log: &Path) {
+fn show_end(log: &Path, shown: usize) {
     let bytes = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
-    let from = lines.len().saturating_sub(SHOWN_LINES);
+    let from = lines.len().saturating_sub(shown);
     println!("the last {} of {} lines of {}:", lines.len() - from, lines.len(), log.display());
     lines[from..].iter().for_each(|line| println!("{line}"));
 }

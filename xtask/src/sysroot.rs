@@ -144,7 +144,7 @@ fn download(folder: &Path, architecture: &str, packages: &[&str]) -> Result<Vec<
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command
-            .args(["-q", "-y"])
+            .args(["-qq", "-y"])
             .args(arguments)
             .env("APT_CONFIG", &configuration)
             .env("DEBIAN_FRONTEND", "noninteractive");

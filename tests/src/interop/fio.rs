@@ -15,8 +15,8 @@ pub enum Pattern {
     Random,
 }
 
-/// One job: write every block of a range, then read all of it back and compare each block's CRC-32C. With a
-/// [duration](Fio::lasting) it goes over the range again and again, and reads blocks back soon after it wrote them.
+/// One job: write every block of a range, then read all of it back and compare each block's CRC-32C. One that goes on
+/// [until ended](Fio::until_ended) goes over the range again and again, and reads blocks back soon after it wrote them.
 #[derive(Clone, Debug)]
 pub struct Fio {
     /// Device or file.
@@ -31,14 +31,17 @@ pub struct Fio {
     pub depth: u32,
     /// It is killed after this.
     pub limit: Duration,
-    /// How long it goes on; once over the range if there is none.
-    pub duration: Option<Duration>,
+    /// Whether it goes on until it is ended from outside; once over the range if not.
+    pub until_ended: bool,
     /// Whether it only reads, and checks, what the same job has written before.
     pub only_reads: bool,
 }
 
-/// With a duration, so many blocks are written before they are read back.
+/// A job without an end of its own writes so many blocks before it reads them back.
 const BACKLOG: u32 = 64;
+
+/// In the guest: a job without an end of its own ends when this file appears, and removes it.
+const END: &str = "/run/fio-end";
 
 /// What fio has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -61,13 +64,13 @@ impl Fio {
     /// A light job with crc32c verification: 8 in flight, two minutes at most.
     pub fn verify(filename: &str, pattern: Pattern, block_bytes: u64, bytes: u64) -> Self {
         let (filename, limit) = (filename.to_owned(), Duration::from_secs(120));
-        Self { filename, pattern, block_bytes, bytes, depth: 8, limit, duration: None, only_reads: false }
+        Self { filename, pattern, block_bytes, bytes, depth: 8, limit, until_ended: false, only_reads: false }
     }
 
-    /// For so long, in place of once over the range.
+    /// Until it is ended in place of once over the range: for what is done under I/O, however long it takes.
     #[must_use]
-    pub fn lasting(mut self, duration: Duration) -> Self {
-        self.duration = Some(duration);
+    pub fn until_ended(mut self) -> Self {
+        self.until_ended = true;
         self
     }
 
@@ -98,9 +101,14 @@ impl Fio {
             Pattern::Random => "randwrite",
         };
         let only = if self.only_reads { " --verify_only" } else { "" };
-        let lasting = self.duration.map_or_else(String::new, |duration| {
-            format!(" --time_based --runtime={} --verify_backlog={BACKLOG}", duration.as_secs())
-        });
+        let lasting = if self.until_ended {
+            let seconds = self.limit.as_secs();
+            format!(
+                " --time_based --runtime={seconds} --verify_backlog={BACKLOG} --verify_state_save=0 --trigger-file={END}"
+            )
+        } else {
+            String::new()
+        };
         format!(
             "fio --name=verify --filename={} --rw={order} --bs={} --size={} --iodepth={} --ioengine=libaio --direct=1 \
              --verify=crc32c --do_verify=1 --verify_fatal=1 --group_reporting --output-format=json --status-interval=1{lasting}{only}",
@@ -130,18 +138,20 @@ impl Fio {
         Ok(report)
     }
 
-    /// Whether fio did what was asked: every block written once and read once, or so long that what was written is read
+    /// Whether fio did what was asked: every block written once and read once, or what was written is read
     /// but for the last round.
     fn did_all(&self, report: &Report) -> bool {
-        match self.duration {
+        if self.until_ended {
+            report.reads > 0 && report.reads + 2 * u64::from(BACKLOG + self.depth) >= report.writes
+        } else {
             // fio counts the writes that it only pretends to do, too.
-            None => report.writes == report.reads && report.writes == self.bytes / self.block_bytes,
-            Some(duration) => {
-                report.reads > 0
-                    && report.reads + 2 * u64::from(BACKLOG + self.depth) >= report.writes
-                    && Duration::from_millis(report.elapsed_ms + 1000) >= duration
-            }
+            report.writes == report.reads && report.writes == self.bytes / self.block_bytes
         }
+    }
+
+    /// Ends the job in `machine` that goes on until ended.
+    pub(super) fn end(machine: &Machine) -> Result<()> {
+        machine.run_ok(&format!("touch {END}")).map(drop)
     }
 }
 

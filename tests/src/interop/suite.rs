@@ -28,6 +28,7 @@ pub fn chosen<'a, T: ?Sized>(all: &'a [Scenario<T>], only: &[String]) -> Vec<&'a
 pub fn run<T: Target + ?Sized>(target: &mut T, scenarios: &[&Scenario<T>]) -> Result<Score> {
     let mut score = Score::default();
     let mut host = None;
+    let mut failed = Vec::new();
     for scenario in scenarios {
         let current = match host.take() {
             Some(host) => host,
@@ -49,8 +50,14 @@ pub fn run<T: Target + ?Sized>(target: &mut T, scenarios: &[&Scenario<T>]) -> Re
                 }
                 println!("the target said{}", target.said());
                 score.failed += 1;
+                failed.push((scenario.name, error));
             }
         }
+    }
+    // Once more, after all that was said meanwhile.
+    for (name, error) in &failed {
+        let error = error.to_string();
+        println!("  FAIL  {name:<16} {}", error.lines().take(4).collect::<Vec<_>>().join("\n"));
     }
     Ok(score)
 }

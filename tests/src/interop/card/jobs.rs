@@ -1,11 +1,14 @@
 //! fio on several disks at once, with mixed block sizes: what is written is read back and its crc32c compared.
 
 use std::ops::AddAssign;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::interop::Host;
+use crate::interop::scenario::ensure;
 use crate::vm::{Error, Result};
 
 /// One disk's share.
@@ -75,6 +78,34 @@ pub(super) fn run(host: &Host, jobs: &[Job], limit: Duration) -> Result<Done> {
         all += judge(job, told).map_err(&failed)?;
     }
     Ok(all)
+}
+
+/// Jobs run in rounds, one after the other, while something else happens however long it takes.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    ended: AtomicUsize,
+}
+
+impl Rounds {
+    /// Verified I/O again and again.
+    pub(super) fn run_until(&self, end: &AtomicBool, host: &Host, jobs: &[Job]) -> Result<Done> {
+        let mut all = Done::default();
+        while !end.load(Ordering::Relaxed) {
+            all += run(host, jobs, JOB_LIMIT)?;
+            self.ended.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(all)
+    }
+
+    /// Waits for the end of the round that is under way in `thread`.
+    pub(super) fn wait_for_next<T>(&self, thread: &thread::ScopedJoinHandle<'_, T>) -> Result<()> {
+        let before = self.ended.load(Ordering::Relaxed);
+        while self.ended.load(Ordering::Relaxed) == before {
+            ensure(!thread.is_finished(), || "the other drives' I/O has ended".to_owned())?;
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
 }
 
 fn judge(job: &Job, told: &Value) -> std::result::Result<Done, String> {

@@ -1,6 +1,6 @@
 //! A drive goes and comes back while the host uses it and its neighbours.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::vm::{Error, Result};
 
 use super::Card;
 use super::drives::REMOVABLE;
-use super::jobs::{self, Done, JOB_LIMIT, Job};
+use super::jobs::Rounds;
 use super::scenario::{connect, disk, mixed, quiet_but};
 
 /// The NSID that lies on the removable drive.
@@ -37,31 +37,33 @@ pub(super) fn returned(card: &mut Card, host: &mut Host) -> Result<String> {
     let kept = Fio::verify(&gone, Pattern::Sequential, 16 << 10, 512 << 10);
     host.fio(&kept)?;
     let jobs = mixed(&disks, &[1, 2, 3]);
-    let (end, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (end, rounds) = (AtomicBool::new(false), Rounds::default());
     let (others, tries, absent, back) = thread::scope(|scope| {
-        let others = scope.spawn(|| rounds_until(&end, &rounds, host, &jobs));
+        let others = scope.spawn(|| rounds.run_until(&end, host, &jobs));
         let tries = scope.spawn(|| reads(host, &gone, &end));
         let story = || {
-            wait_for_round(&rounds, &others)?;
+            rounds.wait_for_next(&others)?;
             let begun = Instant::now();
             card.machine().unplug(REMOVABLE, RELEASE_LIMIT)?;
             let absent = begun.elapsed();
             // Two rounds begin and end without the drive.
             for _ in 0..2 {
-                wait_for_round(&rounds, &others)?;
+                rounds.wait_for_next(&others)?;
             }
             let begun = Instant::now();
             card.machine().plug(REMOVABLE)?;
             card.bind(REMOVABLE)?;
             let back = wait_until_read(host, begun)?;
-            wait_for_round(&rounds, &others)?;
+            rounds.wait_for_next(&others)?;
             Ok::<_, Error>((absent, back))
         };
         let result = story();
         end.store(true, Ordering::Relaxed);
         let (others, tries) = (join(others), join(tries));
+        // What ended the others' I/O says more than that it has ended.
+        let others = others?;
         let (absent, back) = result?;
-        Ok::<_, Error>((others?, tries?, absent, back))
+        Ok::<_, Error>((others, tries?, absent, back))
     })?;
     let longest = Duration::from_nanos(others.longest_ns);
     ensure(longest < LATENCY_MAX, || format!("an I/O of a drive that stayed took {longest:?}"))?;
@@ -81,26 +83,6 @@ pub(super) fn returned(card: &mut Card, host: &mut Host) -> Result<String> {
         others.writes,
         longest.as_secs_f32()
     ))
-}
-
-/// Verified I/O again and again.
-fn rounds_until(end: &AtomicBool, rounds: &AtomicUsize, host: &Host, jobs: &[Job]) -> Result<Done> {
-    let mut all = Done::default();
-    while !end.load(Ordering::Relaxed) {
-        all += jobs::run(host, jobs, JOB_LIMIT)?;
-        rounds.fetch_add(1, Ordering::Relaxed);
-    }
-    Ok(all)
-}
-
-/// Waits for the end of the round that is under way.
-fn wait_for_round<T>(rounds: &AtomicUsize, thread: &thread::ScopedJoinHandle<'_, T>) -> Result<()> {
-    let before = rounds.load(Ordering::Relaxed);
-    while rounds.load(Ordering::Relaxed) == before {
-        ensure(!thread.is_finished(), || "the other drives' I/O has ended".to_owned())?;
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// Reads of the disk that goes, one after the other until `end`: how many were good and how many were not. One that is

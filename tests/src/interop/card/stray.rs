@@ -7,35 +7,35 @@ use std::time::Duration;
 
 use crate::interop::host::Host;
 use crate::interop::running::join;
-use crate::interop::scenario::ensure;
 use crate::interop::subsystem;
 use crate::vm::{Machine, Result};
 
 use super::Card;
 use super::drives::STRAY;
-use super::jobs::{self, JOB_LIMIT};
+use super::jobs::Rounds;
 use super::scenario::{connect, mixed, quiet_but};
 
 pub(super) fn stopped(card: &mut Card, host: &mut Host) -> Result<String> {
     let (card, host): (&Card, &Host) = (card, host);
     let disks = connect(host)?;
     let jobs = mixed(&disks, &[1, 2, 3, 6]);
-    let done = AtomicBool::new(false);
+    let (end, rounds) = (AtomicBool::new(false), Rounds::default());
     let (said, beside) = thread::scope(|scope| {
-        let beside = scope.spawn(|| {
-            let beside = jobs::run(host, &jobs, JOB_LIMIT);
-            done.store(true, Ordering::Relaxed);
-            beside
-        });
-        // Once I/O is under way.
-        let before = card.counters()?.of("s8_respond.responses");
-        while card.counters()?.of("s8_respond.responses") < before + 20 && !done.load(Ordering::Relaxed) {
-            thread::sleep(Duration::from_millis(50));
-        }
-        let said = card.machine().run_ok(&format!("stray {}", Machine::drive_address(STRAY)));
-        let under_way = !done.load(Ordering::Relaxed);
+        let beside = scope.spawn(|| rounds.run_until(&end, host, &jobs));
+        let story = || {
+            let before = card.counters()?.of("s8_respond.responses");
+            while card.counters()?.of("s8_respond.responses") < before + 20 && !beside.is_finished() {
+                thread::sleep(Duration::from_millis(50));
+            }
+            let said = card.machine().run_ok(&format!("stray {}", Machine::drive_address(STRAY)))?;
+            // The round that it fell into ends well.
+            rounds.wait_for_next(&beside)?;
+            Ok::<_, crate::vm::Error>(said)
+        };
+        let said = story();
+        end.store(true, Ordering::Relaxed);
+        // What ended the others' I/O says more than that it has ended.
         let beside = join(beside)?;
-        ensure(under_way, || "the other drives' I/O had ended before: nothing was shown".to_owned())?;
         Ok::<_, crate::vm::Error>((said?, beside))
     })?;
     // "0000:05:00.0 was told to write 0x140000000, where nothing is mapped; ..."

@@ -55,24 +55,24 @@ pub(super) fn killed(gantry: &mut Gantry, host: &mut Host) -> Result<String> {
     let last = deaths.last().map_or(Duration::ZERO, |death| death.at + death.away);
     let device = host.connect(subsystem::OPEN)?;
     // 8 KiB: larger than what a capsule holds, so that writes are fetched and reads are written.
-    let fio = Fio::verify(&device.block, Pattern::Random, 8 << 10, 8 << 20).lasting(last + Duration::from_secs(8));
+    let fio = Fio::verify(&device.block, Pattern::Random, 8 << 10, 8 << 20).until_ended().limit(last * 4);
     let (end, begun, stats) = (AtomicBool::new(false), AtomicBool::new(false), gantry.stats());
     let (report, longest, flow, admin, connections) = thread::scope(|scope| {
-        let io = Running::start(scope, host, &fio, |report| report.reads > 0, &begun)?;
+        let io = Running::start(scope, host.machine(), &fio, |report| report.reads > 0, &begun)?;
         let pauses = Pauses::start(host, &device)?;
         let watching = scope.spawn(|| watch(stats, &end));
         let admin = scope.spawn(|| admin_commands(host, &device.controller, &end));
         let connections = scope.spawn(|| connections(host, &end));
         let died = die(gantry, &deaths);
-        // While fio still runs, as is looked at next: a disk without I/O pauses, too.
+        // While fio still runs: a disk without I/O pauses, too.
         let longest = pauses.end();
-        let io = if died.is_ok() { io.check() } else { Ok(io) };
+        let io = io.end();
         end.store(true, Ordering::Relaxed);
         // What killed control says more than what it led to; all threads are waited for by the scope.
         died?;
         let (admin, connections) = (join(admin), join(connections));
         let flow = join(watching)?;
-        Ok::<_, Error>((io?.join()?, longest?, flow, admin?, connections?))
+        Ok::<_, Error>((io?, longest?, flow, admin?, connections?))
     })?;
     let seen = host.trouble_since("kill-control")?;
     ensure(seen.is_empty(), || format!("the host's kernel noticed:\n{}", seen.join("\n")))?;

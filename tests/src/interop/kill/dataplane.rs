@@ -20,7 +20,7 @@ pub(super) fn killed(gantry: &mut Gantry, host: &mut Host) -> Result<String> {
     let fio = Fio::verify(&device.block, Pattern::Random, 8 << 10, 24 << 20).limit(Duration::from_secs(300));
     let begun = AtomicBool::new(false);
     let (away, report) = thread::scope(|scope| {
-        let io = Running::start(scope, host, &fio, |report| report.writes > 100, &begun)?;
+        let io = Running::start(scope, host.machine(), &fio, |report| report.writes > 100, &begun)?;
         let died = Instant::now();
         gantry.kill_dataplane()?;
         thread::sleep(Duration::from_secs(1));

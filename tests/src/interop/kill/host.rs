@@ -32,7 +32,7 @@ pub(super) fn vanished(gantry: &mut Gantry, host: &mut Host) -> Result<String> {
     let fio = Fio::verify(&device.block, Pattern::Random, 8 << 10, 16 << 20).limit(Duration::from_secs(240));
     let begun = AtomicBool::new(false);
     let (back, report) = thread::scope(|scope| {
-        let io = Running::start(scope, host, &fio, |report| report.writes > 100, &begun)?;
+        let io = Running::start(scope, host.machine(), &fio, |report| report.writes > 100, &begun)?;
         host.set_wire("loss 100%", "loss 100%")?;
         thread::sleep(AWAY);
         host.set_wire("", "")?;

@@ -42,17 +42,17 @@ pub(super) fn deny(target: &mut (dyn Target + 'static), host: &mut Host) -> Resu
     host.register_always(false)?;
     let device = host.connect_with(subsystem::OPEN, "--keep-alive-tmo=60")?;
     host.machine().run_ok(&format!("{}echo 2 >${{stat%/stat}}/queue/nomerges", device.find_stat()))?;
-    let fio = Fio::verify(&device.block, Pattern::Random, 4 << 10, 8 << 20).lasting(Duration::from_secs(60)).depth(4);
+    let fio = Fio::verify(&device.block, Pattern::Random, 4 << 10, 8 << 20).until_ended().depth(4);
     let begun = AtomicBool::new(false);
     let shared: &Host = host;
     let (denials, report) = thread::scope(|scope| {
-        let mut io = Running::start(scope, shared, &fio, |report| report.reads > 0, &begun)?;
+        let mut io = Running::start(scope, shared.machine(), &fio, |report| report.reads > 0, &begun)?;
         let mut denials = Vec::new();
         for client in &CLIENTS {
             denials.push(stop_with(client, target, shared, &device)?);
             io = io.check()?;
         }
-        Ok::<_, Error>((denials, io.join()?))
+        Ok::<_, Error>((denials, io.end()?))
     })?;
     let seen = host.trouble_since("p4runtime-deny")?;
     ensure(seen.is_empty(), || format!("the host's kernel noticed:\n{}", seen.join("\n")))?;

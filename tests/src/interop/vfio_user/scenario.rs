@@ -1,10 +1,12 @@
 //! What the guest does with its drives.
 
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use crate::vm::{Error, Result};
 
+use super::super::running::Running;
 use super::super::{Fio, Pattern};
 use super::{Bed, UNREADABLE, UNWRITABLE};
 
@@ -148,15 +150,15 @@ fn errors(bed: &Bed) -> Result<String> {
 fn reset(bed: &Bed) -> Result<String> {
     let machine = bed.machine();
     machine.run_ok("dmesg -c >/dev/null")?;
-    let fio = Fio::verify("/dev/nvme0n1", Pattern::Random, 4096, 4 << 20).lasting(Duration::from_secs(6));
+    let fio = Fio::verify("/dev/nvme0n1", Pattern::Random, 4096, 4 << 20).until_ended();
+    let begun = AtomicBool::new(false);
     let report = thread::scope(|scope| {
-        let io = scope.spawn(|| fio.run(machine, &mut |_| {}));
-        let resets = (0..3).try_for_each(|_| {
+        let io = Running::start(scope, machine, &fio, |report| report.reads > 0, &begun)?;
+        for _ in 0..3 {
+            machine.run_ok("/sbin/nvme reset /dev/nvme0")?;
             thread::sleep(Duration::from_millis(1200));
-            machine.run_ok("/sbin/nvme reset /dev/nvme0").map(drop)
-        });
-        let report = io.join().map_err(|_| Error::Unexpected("fio's thread panicked".to_owned()))?;
-        resets.and(report)
+        }
+        io.end()
     })?;
     // Below NVMe: the function-level reset that its PCI Express capability offers.
     machine.run_ok(
