@@ -11,17 +11,17 @@ const FUNCTIONS: &str = "rte_(eal_(init|cleanup|remote_launch|wait_lcore|mp_wait
 |get_(main_lcore|next_lcore|tsc_hz)|lcore_to_socket_id|version\
 |pktmbuf_(pool_create|alloc|alloc_bulk|free|free_bulk)|mempool_(free|avail_count)\
 |ring_(create|free|count|enqueue_burst|dequeue_burst)\
-|memzone_(reserve_aligned|free)|dev_(probe|remove|name)\
+|epoll_(ctl|wait)|memzone_(reserve_aligned|free)|dev_(probe|remove|name)\
 |eth_(dev_(configure|start|stop|close|info_get|set_mtu|adjust_nb_rx_tx_desc|socket_id)\
 |find_next|macaddr_get|promiscuous_enable|allmulticast_enable|stats_get\
-|rx_queue_setup|tx_queue_setup|call_rx_callbacks|call_tx_callbacks)\
+|rx_queue_setup|tx_queue_setup|dev_rx_intr_(enable|disable|ctl_q)|call_rx_callbacks|call_tx_callbacks)\
 |swx_pipeline_(config|port_in_config|port_out_config|struct_type_register|packet_header_register\
 |packet_metadata_register|action_config|table_config|regarray_config|instructions_config|build|run|flush|free\
 |table_state_get)\
 |swx_ctl_(pipeline_(create|free|table_entry_add|table_default_entry_add|table_entry_delete|commit|abort\
 |regarray_read|info_get)|table_info_get|table_ops_get|action_info_get))|dpdk_sys_.*";
 const VARIABLES: &str = "rte_eth_fp_ops|RTE_(MAX_(ETHPORTS|LCORE)|PKTMBUF_HEADROOM|MEMZONE_(IOVA_CONTIG|NAMESIZE)\
-|MEMPOOL_NAMESIZE|RING_NAMESIZE|ETHER_(HDR|CRC)_LEN|ETH_MQ_RX_RSS)|RING_F_(SC_DEQ|SP_ENQ|EXACT_SZ|MP_RTS_ENQ)|DPDK_SYS_.*\
+|MEMPOOL_NAMESIZE|RING_NAMESIZE|INTR_EVENT_(ADD|DEL)|ETHER_(HDR|CRC)_LEN|ETH_MQ_RX_RSS)|RING_F_(SC_DEQ|SP_ENQ|EXACT_SZ|MP_RTS_ENQ)|DPDK_SYS_.*\
 |VFIO_(API_VERSION|TYPE1v2_IOMMU|GET_API_VERSION|CHECK_EXTENSION|SET_IOMMU|GROUP_(FLAGS_VIABLE|GET_STATUS|SET_CONTAINER\
 |GET_DEVICE_FD)|DEVICE_(FLAGS_RESET|GET_INFO|GET_REGION_INFO|GET_IRQ_INFO|SET_IRQS|RESET)|REGION_INFO_(FLAG_(MMAP|CAPS)\
 |CAP_SPARSE_MMAP)|IRQ_(INFO_EVENTFD|SET_(DATA_EVENTFD|ACTION_TRIGGER))|PCI_(BAR0_REGION|CONFIG_REGION|ERR_IRQ|REQ_IRQ)_INDEX\
@@ -70,7 +70,7 @@ fn main() {
         .allowlist_type(TYPES)
         // Seen through pointers only; their layouts vary or cannot be told in Rust.
         .opaque_type("rte_(mempool|ring|memzone|device|eth_dev.*_ops|eth_rxtx_callback)")
-        .opaque_type("rte_eth_(dcb|vmdq|fdir|intr).*|rte_ether_hdr|rte_arp.*|rte_ip.*")
+        .opaque_type("rte_eth_(dcb|vmdq|fdir).*|rte_ether_hdr|rte_arp.*|rte_ip.*")
         .prepend_enum_name(false)
         .use_core()
         .generate_comments(false)

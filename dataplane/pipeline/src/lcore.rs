@@ -216,6 +216,13 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
         busy
     }
 
+    /// When its next timer may come up; `u64::MAX` without one. Nothing else of an lcore that has no [work in
+    /// flight](Self::has_work_in_flight) waits for a time.
+    #[must_use]
+    pub fn next_timer_ns(&self) -> u64 {
+        self.core.wheel.next_ns()
+    }
+
     /// Whether commands or packets are under way, so that sleeping would add to their latency.
     #[must_use]
     pub fn has_work_in_flight(&self) -> bool {

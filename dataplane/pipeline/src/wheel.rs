@@ -128,6 +128,14 @@ impl Wheel {
         self.armed -= 1;
     }
 
+    /// When the next slot that holds an object comes up; `u64::MAX` when nothing is armed.
+    #[must_use]
+    pub fn next_ns(&self) -> u64 {
+        let mut ticks = self.tick + 1..self.tick + SLOTS;
+        let next = if self.armed == 0 { None } else { ticks.find(|tick| self.heads[(tick % SLOTS) as usize] != NONE) };
+        next.map_or(u64::MAX, |tick| tick << TICK_SHIFT)
+    }
+
     /// The next object whose slot has come up, taken off the wheel; the caller arms it again as needed.
     pub fn pop_due(&mut self, now_ns: u64) -> Option<u32> {
         let now = now_ns >> TICK_SHIFT;
@@ -158,6 +166,24 @@ mod tests {
         let mut due: Vec<u32> = core::iter::from_fn(|| wheel.pop_due(now_ns)).collect();
         due.sort_unstable();
         due
+    }
+
+    #[test]
+    fn the_next_time_is_when_the_first_object_comes_up() {
+        let mut wheel = Wheel::new(4, 0);
+        assert_eq!(wheel.next_ns(), u64::MAX);
+        for (object, deadline_ns) in [(0, 700 * TICK), (1, 3 * TICK), (2, 5000 * TICK)] {
+            wheel.arm(object, deadline_ns);
+        }
+        let mut times = Vec::new();
+        while wheel.armed() > 0 {
+            let next_ns = wheel.next_ns();
+            assert_eq!(due(&mut wheel, next_ns - 1), [], "nothing comes up before");
+            assert_eq!(due(&mut wheel, next_ns).len(), 1);
+            times.push(next_ns / TICK);
+        }
+        // What lies beyond the wheel comes up at its end, to be armed again.
+        assert_eq!(times, [4, 701, 1023]);
     }
 
     #[test]

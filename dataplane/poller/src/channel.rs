@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use gantry::channel::FRAME_MAX;
+use gantry_poller::bell::Bell;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -105,11 +106,11 @@ impl Channel {
         }
     }
 
-    /// Waits until somebody writes, for so long at most.
-    pub(crate) fn wait(&self, at_most: Duration) {
+    /// Waits until somebody writes or the bell is rung, for so long at most.
+    pub(crate) fn wait(&self, bell: &Bell, at_most: Duration) {
         let sockets = [Some(&self.listener), self.session.as_ref(), self.candidate.as_ref()];
-        let mut waited: ArrayVec<_, 3> =
-            sockets.into_iter().flatten().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        let sockets = sockets.into_iter().flatten().map(|socket| PollFd::new(socket, PollFlags::IN));
+        let mut waited: ArrayVec<_, 4> = sockets.chain([PollFd::new(bell, PollFlags::IN)]).collect();
         // Interrupted or refused: the next poll finds what there is.
         let _ = poll(&mut waited, Timespec::try_from(at_most).ok().as_ref());
     }

@@ -9,6 +9,7 @@ mod channel;
 mod devices;
 mod statistics;
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,10 +24,11 @@ use gantry_pipeline::exchange::Liveness;
 use gantry_pipeline::housekeeping::{Environment, Housekeeping};
 use gantry_pipeline::state::{Core, Sizes};
 use gantry_pipeline::tables::Writer;
-use rte_rs::Eal;
+use rte_rs::{Eal, Interrupts};
 
 use channel::{Channel, Heard};
 use devices::{Devices, Memory};
+use gantry_poller::bell::Bell;
 use gantry_poller::exchange::{self, HousekeepingEnd, LcoreEnd};
 use gantry_poller::idle::Idle;
 use gantry_poller::port::DpdkQueue;
@@ -82,8 +84,10 @@ enum Error {
     Memory(String),
     #[error("signal handlers: {0}")]
     Signals(std::io::Error),
-    #[error("rings between lcores: {0}; ask for more with --memory")]
-    Rings(rte_rs::Error),
+    #[error("{0}; ask for more with --memory, or for more open files")]
+    Exchange(exchange::Error),
+    #[error("what lcore {0} waits for: {1}; ask for more open files")]
+    Interrupts(usize, rte_rs::Error),
     #[error("lcore {0}: {1}")]
     Launch(usize, rte_rs::Error),
 }
@@ -138,14 +142,20 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     };
     let liveness = Liveness::new();
     let kind = if arguments.physical_memory { Memory::Physical } else { Memory::Shared };
-    let mut devices = Devices::new(eal.clone(), lcores, kind);
+    let bell = Arc::new(Bell::new().map_err(|error| Error::Exchange(exchange::Error::Bell(error)))?);
+    let pairs = exchange::ends(&eal, lcores, &bell).map_err(Error::Exchange)?;
+    let interrupts = pairs.iter().enumerate().map(|(index, (_, end))| {
+        Interrupts::new(&eal, end.bell.as_fd()).map_err(|error| Error::Interrupts(index, error))
+    });
+    let interrupts = interrupts.collect::<Result<Vec<_>, _>>()?;
+    let mut devices = Devices::new(eal.clone(), interrupts.iter().map(Interrupts::epoll).collect(), kind);
     let tables = Writer::new(&sizes, lcores, devices.random());
 
     let mut memory = Vec::new();
     let mut ends = Vec::new();
-    let pairs = exchange::ends(&eal, lcores).map_err(Error::Rings)?;
-    for ((index, lcore), (end, housekeeping_end)) in eal.worker_lcores().into_iter().take(lcores).enumerate().zip(pairs)
-    {
+    let parts = eal.worker_lcores().into_iter().zip(pairs).zip(interrupts).enumerate();
+    for (index, ((lcore, (end, housekeeping_end)), interrupts)) in parts {
+        let idle = Idle::new(housekeeping_end.bell.clone(), interrupts);
         let length = sizes.dma_bytes();
         let region = kind.make(length).map_err(Error::Memory)?;
         memory.push(region.clone());
@@ -153,13 +163,13 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         let core = Core::new(cpu, (index as u16, tables.reader()), sizes, region, liveness.clone(), clock.now_ns());
         let row = statistics.row(index);
         let stop = stop.clone();
-        eal.launch(lcore, Box::new(move || poll(Lcore::new(core, end), clock, cpu, &row, &stop)))
+        eal.launch(lcore, Box::new(move || poll(Lcore::new(core, end), idle, clock, cpu, &row, &stop)))
             .map_err(|error| Error::Launch(index, error))?;
     }
     tracing::info!(lcores, channel = %arguments.channel.display(), crc = cpu.crc_engine(), "data plane is up");
 
     let mut housekeeping = Housekeeping::new(devices, sizes, liveness, memory, tables);
-    keep_house(&mut housekeeping, &mut channel, &mut ends, clock, &stop);
+    keep_house(&mut housekeeping, &mut channel, (&bell, &mut ends), clock, &stop);
     for lcore in eal.worker_lcores() {
         if let Err(error) = eal.wait(lcore) {
             tracing::error!(%error, "lcore");
@@ -199,18 +209,18 @@ const PUBLISH_NS: u64 = 1_000_000;
 /// The life of an lcore.
 fn poll(
     mut lcore: Lcore<DpdkQueue, LcoreEnd>,
+    mut idle: Idle,
     clock: Clock,
     cpu: Cpu,
     (segment, row): &(Arc<Region>, usize),
     stop: &AtomicBool,
 ) {
-    let mut idle = Idle::default();
     let mut published_ns = 0;
     while !stop.load(Ordering::Relaxed) {
         let now_ns = clock.now_ns();
         if lcore.poll(now_ns) {
             idle.busy();
-        } else if idle.idle(&cpu, lcore.has_work_in_flight()) {
+        } else if idle.idle(&mut lcore, &cpu, || clock.now_ns(), |lcore| lcore.core().counters.publish(segment, *row)) {
             lcore.core().counters.count(gantry_pipeline::counters::Counter::Sleeps);
         }
         if now_ns - published_ns > PUBLISH_NS {
@@ -221,8 +231,11 @@ fn poll(
     lcore.core().counters.publish(segment, *row);
 }
 
-/// Longest wait of the housekeeping thread: what a punt may have to wait when all is quiet. A frame from control ends it.
+/// First and longest wait of the housekeeping thread. A frame from control or an lcore ends it, so that only what comes of
+/// itself waits: a drive's answer to an admin command, which is looked for at first often, then less so. It stays with the
+/// first while a drive comes or goes, or has its doorbells forwarded.
 const NAP: Duration = Duration::from_micros(100);
+const NAP_MAX: Duration = Duration::from_millis(25);
 
 /// How long it stays awake after something was done: lcores apply what they are sent, and control goes on, sooner than that.
 const LINGER_NS: u64 = 50_000;
@@ -230,13 +243,13 @@ const LINGER_NS: u64 = 50_000;
 fn keep_house(
     housekeeping: &mut Housekeeping<Devices>,
     channel: &mut Channel,
-    ends: &mut [HousekeepingEnd],
+    (bell, ends): (&Bell, &mut [HousekeepingEnd]),
     clock: Clock,
     stop: &AtomicBool,
 ) {
     // A frame that the socket had no room for.
     let mut unsent: Option<Vec<u8>> = None;
-    let mut stirred_ns = 0;
+    let (mut stirred_ns, mut nap) = (0, NAP);
     while !stop.load(Ordering::Relaxed) {
         let now_ns = clock.now_ns();
         let mut quiet = true;
@@ -284,12 +297,17 @@ fn keep_house(
         }
         housekeeping.poll(now_ns);
         for (lcore, end) in ends.iter_mut().enumerate() {
+            let mut sent = false;
             while let Some(batch) = housekeeping.poll_batch(lcore) {
                 quiet = false;
                 if let Err(rtrb::PushError::Full(batch)) = end.batches.push(batch) {
                     housekeeping.return_batch(lcore, batch);
                     break;
                 }
+                sent = true;
+            }
+            if sent {
+                end.bell.ring();
             }
         }
         while channel.is_open() && housekeeping.is_connected() {
@@ -301,11 +319,17 @@ fn keep_house(
             }
         }
         if !quiet {
-            stirred_ns = clock.now_ns();
+            (stirred_ns, nap) = (clock.now_ns(), NAP);
         } else if clock.now_ns() < stirred_ns + LINGER_NS {
             std::thread::yield_now();
         } else {
-            channel.wait(NAP);
+            bell.listen();
+            // What came just before rang for nobody.
+            if !ends.iter().any(HousekeepingEnd::has_something) {
+                channel.wait(bell, nap);
+            }
+            bell.answer();
+            nap = if housekeeping.is_settled() { (nap * 2).min(NAP_MAX) } else { NAP };
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use gantry_pipeline::port::{BURST, Port, RxFrame, TxFrame};
-use rte_rs::{Mbuf, Mempool, RxQueue, TxQueue};
+use rte_rs::{Epoll, Mbuf, Mempool, RxQueue, TxQueue};
 
 /// Mbufs taken from the pool at a time.
 const FRESH: usize = 16;
@@ -25,6 +25,26 @@ impl DpdkQueue {
     /// A queue pair whose transmit mbufs come from `pool`.
     pub fn new(rx: RxQueue, tx: TxQueue, pool: Mempool, port: Arc<parking_lot::Mutex<rte_rs::Port>>) -> Self {
         Self { rx, tx, pool, received: ArrayVec::new(), fresh: ArrayVec::new(), _port: port }
+    }
+}
+
+impl DpdkQueue {
+    /// Its receive interrupt ends the waits at `epoll`, if the PMD has one. The lcore that waits there owns it from now on.
+    ///
+    /// # Errors
+    /// The PMD's: it has to be polled.
+    pub fn attach(&mut self, epoll: &Epoll) -> Result<(), rte_rs::Error> {
+        self.rx.attach(epoll)
+    }
+
+    /// Whether a frame that comes from now on ends the wait.
+    pub(crate) fn arm(&mut self) -> bool {
+        self.rx.arm()
+    }
+
+    /// Frames are polled for again.
+    pub(crate) fn disarm(&mut self) {
+        self.rx.disarm();
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod eal;
 mod error;
+mod interrupts;
 mod mbuf;
 mod memory;
 mod mempool;
@@ -24,6 +25,7 @@ pub mod vfio;
 
 pub use eal::{Eal, LcoreId, SocketId};
 pub use error::{Errno, Error};
+pub use interrupts::{Epoll, Interrupts};
 pub use mbuf::{HEADROOM, Mbuf};
 pub use mempool::Mempool;
 pub use port::{Capabilities, Configured, Port, PortConfig, PortId, PortStats};

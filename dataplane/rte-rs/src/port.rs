@@ -240,7 +240,13 @@ impl Port {
         let (mut rx_descriptors, mut tx_descriptors) = (config.rx_descriptors, config.tx_descriptors);
         // SAFETY: the port is ours; DPDK reads what it is given during each call and validates it.
         unsafe {
-            check("rte_eth_dev_configure", dpdk_sys::rte_eth_dev_configure(id, rx_queues, config.tx_queues, &conf))?;
+            let configure = |conf| dpdk_sys::rte_eth_dev_configure(id, rx_queues, config.tx_queues, conf);
+            // With receive interrupts, unless the PMD has none.
+            conf.intr_conf.set_rxq(1);
+            if configure(&conf) < 0 {
+                conf.intr_conf.set_rxq(0);
+                check("rte_eth_dev_configure", configure(&conf))?;
+            }
             check(
                 "rte_eth_dev_adjust_nb_rx_tx_desc",
                 dpdk_sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, &mut rx_descriptors, &mut tx_descriptors),

@@ -11,6 +11,7 @@ use arrayvec::ArrayVec;
 use dpdk_sys::rte_eth_fp_ops;
 
 use crate::Mbuf;
+use crate::interrupts::Epoll;
 use crate::port::Attached;
 
 /// Receives from one queue of a port. Not shared: one lcore owns it.
@@ -18,6 +19,9 @@ pub struct RxQueue {
     ops: *const rte_eth_fp_ops,
     queue: u16,
     port: Arc<Attached>,
+    /// Whose waits its interrupt ends.
+    pub(crate) epoll: Option<Epoll>,
+    pub(crate) armed: bool,
     _one_thread_at_a_time: PhantomData<Cell<()>>,
 }
 
@@ -43,7 +47,7 @@ fn ops(port: &Attached) -> *const rte_eth_fp_ops {
 impl RxQueue {
     /// `port` is started and has the queue, and no other handle to that queue exists.
     pub(crate) fn new(port: Arc<Attached>, queue: u16) -> RxQueue {
-        RxQueue { ops: ops(&port), queue, port, _one_thread_at_a_time: PhantomData }
+        RxQueue { ops: ops(&port), queue, port, epoll: None, armed: false, _one_thread_at_a_time: PhantomData }
     }
 
     /// The queue's number on its port.

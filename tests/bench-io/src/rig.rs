@@ -15,6 +15,7 @@ use gantry_pipeline::exchange::Liveness;
 use gantry_pipeline::housekeeping::{Attachment, Bar, Environment, Housekeeping, OpenPort};
 use gantry_pipeline::state::{Core, Sizes};
 use gantry_pipeline::tables::Writer;
+use gantry_poller::bell::Bell;
 use gantry_poller::exchange::{HousekeepingEnd, LcoreEnd, ends};
 use gantry_poller::port::DpdkQueue;
 use gantry_sim::host::{Host, HostConfig, State};
@@ -238,7 +239,8 @@ impl Rig {
         let mut tables = Writer::new(&sizes, shape.sides, seed);
         tables.add_strangers(STRANGERS, shape.strangers).map_err(|error| format!("the QP table: {error:?}"))?;
         let (mut memory, mut polled, mut queues, mut housekept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let pairs = ends(wires.eal(), shape.sides).map_err(|error| format!("rings: {error}"))?;
+        let bell = Bell::new().map_err(|error| format!("a bell: {error}"))?;
+        let pairs = ends(wires.eal(), shape.sides, &Arc::new(bell)).map_err(|error| error.to_string())?;
         for (number, (end, housekeeping_end)) in pairs.into_iter().enumerate() {
             let region = Region::shared(sizes.dma_bytes()).map_err(|error| format!("memory of an lcore: {error}"))?;
             memory.push(region.clone());

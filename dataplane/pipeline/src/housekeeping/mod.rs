@@ -113,6 +113,11 @@ pub trait Attachment: Send {
         Presence::There
     }
 
+    /// Whether I/O waits for the next [`poll`](Self::poll): housekeeping then takes no long rests.
+    fn needs_polling(&self) -> bool {
+        false
+    }
+
     /// Resets the device below NVMe, for one that no longer answers to CC.EN (a PCI function's reset); whether that was done.
     fn reset(&mut self) -> bool {
         false
@@ -423,6 +428,12 @@ impl<E: Environment> Housekeeping<E> {
         if self.connected && self.minor >= 2 && self.outgoing.len() < BACKLOG {
             self.outgoing.extend(idle);
         }
+    }
+
+    /// Whether [`Self::poll`] may be called less often: what it waits for is far away, or told of by an lcore.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.drives_are_settled()
     }
 
     /// Whether a HELLO opens a session: the frame that refuses it, when it does not. Nothing changes, so that a process that

@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use gantry_dma::Region;
 use gantry_pipeline::housekeeping::{Attachment, Environment, OpenPort};
-use rte_rs::Eal;
+use rte_rs::{Eal, Epoll};
 
 use gantry_poller::port::DpdkQueue;
 
 /// The process's devices.
 pub(crate) struct Devices {
     eal: Eal,
-    lcores: usize,
+    /// What each lcore waits at.
+    epolls: Vec<Epoll>,
     opening: vfio::Opening,
     memory: Memory,
 }
@@ -44,9 +45,9 @@ impl Memory {
 }
 
 impl Devices {
-    /// Devices for this many lcores.
-    pub(crate) fn new(eal: Eal, lcores: usize, memory: Memory) -> Self {
-        Self { eal, lcores, opening: vfio::Opening::default(), memory }
+    /// Devices for the lcores that wait at these.
+    pub(crate) fn new(eal: Eal, epolls: Vec<Epoll>, memory: Memory) -> Self {
+        Self { eal, epolls, opening: vfio::Opening::default(), memory }
     }
 }
 
@@ -54,12 +55,14 @@ impl Environment for Devices {
     type Queue = DpdkQueue;
 
     fn open_port(&mut self, number: u16, mtu: u16, device: &str) -> Result<OpenPort<DpdkQueue>, String> {
-        let opened = ports::open(&self.eal, self.lcores, number, mtu, device);
+        let opened = ports::open(&self.eal, &self.epolls, number, mtu, device);
         match &opened {
-            Ok(open) => tracing::info!(port = number, device, queues = open.queues.len(), "port open"),
+            Ok((open, interrupts)) => {
+                tracing::info!(port = number, device, queues = open.queues.len(), interrupts, "port open");
+            }
             Err(error) => tracing::error!(port = number, device, %error, "port not opened"),
         }
-        opened.map_err(|error| format!("port {number} ({device}): {error}"))
+        opened.map(|(open, _)| open).map_err(|error| format!("port {number} ({device}): {error}"))
     }
 
     fn check_drive(&self, name: &str, uri: &str) -> Result<(), String> {
@@ -67,7 +70,7 @@ impl Environment for Devices {
     }
 
     fn open_drive(&mut self, name: &str, uri: &str) -> Result<Box<dyn Attachment>, String> {
-        let opened = drives::open(&mut self.opening, name, uri, self.lcores);
+        let opened = drives::open(&mut self.opening, name, uri, self.epolls.len());
         match &opened {
             Ok(_) => tracing::info!(drive = name, uri, "drive open"),
             // Every few seconds while it is not there; control hears of it once.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry_pipeline::housekeeping::OpenPort;
-use rte_rs::{Eal, HEADROOM, Mempool, Port, PortConfig, SocketId};
+use rte_rs::{Eal, Epoll, HEADROOM, Mempool, Port, PortConfig, SocketId};
 
 use gantry_poller::port::DpdkQueue;
 
@@ -19,17 +19,18 @@ const CACHE: u32 = 128;
 /// Link header, VLAN tag, FCS, and what PMDs round up to.
 const FRAME_OVERHEAD: usize = 64;
 
-/// Opens the DPDK port that `device` names, with a queue pair for each of `lcores`, if it has as many.
+/// Opens the DPDK port that `device` names, with a queue pair for each lcore, if it has as many; and whether its receive
+/// interrupts wake their lcores at `epolls`.
 pub(super) fn open(
     eal: &Eal,
-    lcores: usize,
+    epolls: &[Epoll],
     number: u16,
     mtu: u16,
     device: &str,
-) -> Result<OpenPort<DpdkQueue>, rte_rs::Error> {
+) -> Result<(OpenPort<DpdkQueue>, bool), rte_rs::Error> {
     let mut port = Port::attach(eal, device)?;
     let capabilities = port.capabilities()?;
-    let queues = lcores.min(capabilities.rx_queues_max.into()).min(capabilities.tx_queues_max.into());
+    let queues = epolls.len().min(capabilities.rx_queues_max.into()).min(capabilities.tx_queues_max.into());
     let data_room = (HEADROOM + usize::from(mtu) + FRAME_OVERHEAD).next_multiple_of(64) as u16;
     let pool = |way: &str, queue: usize| {
         let name = format!("{way}{number}_{queue}");
@@ -55,13 +56,15 @@ pub(super) fn open(
         .map(|queue| Ok((port.rx_queue(queue)?, port.tx_queue(queue)?)))
         .collect::<Result<Vec<_>, rte_rs::Error>>()?;
     let port = Arc::new(parking_lot::Mutex::new(port));
-    let queues = ends
+    let mut queues: Vec<(usize, DpdkQueue)> = ends
         .into_iter()
         .zip(tx_pools)
         .enumerate()
         .map(|(lcore, ((rx, tx), pool))| (lcore, DpdkQueue::new(rx, tx, pool, port.clone())))
         .collect();
-    Ok(OpenPort { mac, queues })
+    // A PMD without interrupts refuses the first.
+    let interrupts = queues.iter_mut().all(|(lcore, queue)| queue.attach(&epolls[*lcore]).is_ok());
+    Ok((OpenPort { mac, queues }, interrupts))
 }
 
 /// A locally administered address that stays the same for a device string.

@@ -50,6 +50,10 @@ impl Attachment for Attached {
         Presence::Gone
     }
 
+    fn needs_polling(&self) -> bool {
+        !self.drive.maps_doorbells()
+    }
+
     fn reset(&mut self) -> bool {
         self.drive.reset()
     }

@@ -46,7 +46,7 @@ fn a_socket_that_nobody_answers_is_replaced() {
     dead.bind(&SockAddr::unix(&channel).unwrap()).unwrap();
     drop(dead);
     assert!(std::fs::metadata(&channel).unwrap().file_type().is_socket());
-    DataPlane::start(&channel, &[]).stop();
+    DataPlane::start(&channel, 1, &[]).stop();
     assert!(folder.names().is_empty(), "{:?}", folder.names());
 }
 

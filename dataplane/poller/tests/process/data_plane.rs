@@ -42,10 +42,11 @@ impl Drop for Folder {
     }
 }
 
-/// The command that starts a data plane of one lcore on `channel`.
-fn command(channel: &Path) -> Command {
+/// The command that starts a data plane on `channel`.
+fn command(channel: &Path, lcores: u16) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gantry-dataplane"));
-    command.arg("--channel").arg(channel).args(["--lcores", "1", "--no-huge", "--memory", "128"]);
+    command.arg("--channel").arg(channel).args(["--no-huge", "--memory", "128"]);
+    command.args(["--lcores", &lcores.to_string()]);
     // The machine's own devices are none of a test's business; and every message of vhost-user would be a line.
     command.args(["--eal=--no-pci", "--eal=--log-level=lib.vhost.config:warning"]);
     command.env("NO_COLOR", "1").env("RUST_LOG", "info").stdin(Stdio::null());
@@ -54,7 +55,7 @@ fn command(channel: &Path) -> Command {
 
 /// Starts one that is expected to end by itself.
 pub(crate) fn refused(channel: &Path) -> Output {
-    let mut child = command(channel).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command(channel, 1).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if begun.elapsed() > PATIENCE {
@@ -74,9 +75,9 @@ pub(crate) struct DataPlane {
 }
 
 impl DataPlane {
-    /// Starts one whose channel is `channel`, with more environment.
-    pub(crate) fn start(channel: &Path, environment: &[(&str, &Path)]) -> Self {
-        let mut command = command(channel);
+    /// Starts one of so many lcores whose channel is `channel`, with more environment.
+    pub(crate) fn start(channel: &Path, lcores: u16, environment: &[(&str, &Path)]) -> Self {
+        let mut command = command(channel, lcores);
         command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let told = Arc::new(Mutex::new(String::new()));

@@ -7,6 +7,7 @@
 mod allocations;
 mod channel;
 mod data_plane;
+mod idle;
 mod io;
 mod rig;
 mod system_calls;

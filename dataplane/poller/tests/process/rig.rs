@@ -39,18 +39,18 @@ impl Link {
         if self == Link::Vhost { 4200 } else { 1500 }
     }
 
-    fn plane_device(self, socket: &Path) -> String {
+    fn plane_device(self, socket: &Path, queues: u16) -> String {
         let socket = socket.display();
         match self {
-            Link::Vhost => format!("net_vhost0,iface={socket}"),
+            Link::Vhost => format!("net_vhost0,iface={socket},queues={queues}"),
             Link::Memif => format!("net_memif0,role=server,socket={socket},socket-abstract=no"),
         }
     }
 
-    fn host_device(self, socket: &Path) -> String {
+    fn host_device(self, socket: &Path, queues: u16) -> String {
         let socket = socket.display();
         match self {
-            Link::Vhost => format!("net_virtio_user0,path={socket},queue_size=1024,mrg_rxbuf=1"),
+            Link::Vhost => format!("net_virtio_user0,path={socket},queues={queues},queue_size=1024,mrg_rxbuf=1"),
             Link::Memif => format!("net_memif1,role=client,socket={socket},socket-abstract=no"),
         }
     }
@@ -77,7 +77,8 @@ fn eal() -> &'static Eal {
 /// The host's port.
 struct Wire {
     port: rte_rs::Port,
-    rx: RxQueue,
+    rx: Vec<RxQueue>,
+    /// The first: a host whose frames all come by one way.
     tx: TxQueue,
     pool: Mempool,
     received: ArrayVec<Mbuf, BURST>,
@@ -86,12 +87,12 @@ struct Wire {
 }
 
 impl Wire {
-    fn attach(device: &str, mtu: u16) -> Self {
-        let pool = Mempool::create(eal(), "host", 4095, 0, 4608, SocketId::ANY).unwrap();
+    fn attach(device: &str, mtu: u16, queues: u16) -> Self {
+        let pool = Mempool::create(eal(), "host", 8191, 0, 4608, SocketId::ANY).unwrap();
         let mut port = rte_rs::Port::attach(eal(), device).unwrap();
         let config = PortConfig {
-            rx_pools: vec![pool.clone()],
-            tx_queues: 1,
+            rx_pools: vec![pool.clone(); queues.into()],
+            tx_queues: queues,
             rx_descriptors: 1024,
             tx_descriptors: 1024,
             mtu,
@@ -99,16 +100,20 @@ impl Wire {
         };
         port.configure(config).unwrap();
         port.start().unwrap();
-        let (rx, tx) = (port.rx_queue(0).unwrap(), port.tx_queue(0).unwrap());
+        let rx = (0..queues).map(|queue| port.rx_queue(queue).unwrap()).collect();
+        let tx = port.tx_queue(0).unwrap();
         let (received, outgoing) = (ArrayVec::new(), ArrayVec::new());
         Self { port, rx, tx, pool, received, outgoing, frame: Vec::new() }
     }
 
     fn turn(&mut self, host: &mut Host, now_ns: u64) -> bool {
-        let mut busy = self.rx.rx_burst(&mut self.received) > 0;
-        for mbuf in self.received.drain(..) {
-            assert!(mbuf.is_contiguous(), "a frame fits an mbuf");
-            host.handle_frame(now_ns, mbuf.as_slice());
+        let mut busy = false;
+        for rx in &mut self.rx {
+            busy |= rx.rx_burst(&mut self.received) > 0;
+            for mbuf in self.received.drain(..) {
+                assert!(mbuf.is_contiguous(), "a frame fits an mbuf");
+                host.handle_frame(now_ns, mbuf.as_slice());
+            }
         }
         if host.deadline_ns() <= now_ns {
             host.on_deadline(now_ns);
@@ -183,18 +188,29 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts a data plane, lets control give it a port and two drives, and plugs the host in.
+    /// Starts a data plane of one lcore, lets control give it a port and two drives, and plugs the host in.
     pub(crate) fn start(link: Link, folder: Folder, environment: &[(&str, &Path)]) -> Self {
+        Self::start_lcores(1, link, folder, environment)
+    }
+
+    /// The same with more lcores.
+    pub(crate) fn start_lcores(lcores: u16, link: Link, folder: Folder, environment: &[(&str, &Path)]) -> Self {
         let file = folder.path("drive.img");
         let uris = [format!("mem:{DRIVE_BYTES}"), format!("file:{},size={DRIVE_BYTES}", file.display())];
-        Self::start_on(link, folder, environment, uris)
+        Self::start_on(link, lcores, folder, environment, uris)
     }
 
     /// The same, with other drives in place of [`MEM`] and [`FILE`].
-    pub(crate) fn start_on(link: Link, folder: Folder, environment: &[(&str, &Path)], uris: [String; 2]) -> Self {
+    pub(crate) fn start_on(
+        link: Link,
+        lcores: u16,
+        folder: Folder,
+        environment: &[(&str, &Path)],
+        uris: [String; 2],
+    ) -> Self {
         let before = folder.names();
         let (channel, wire) = (folder.path("channel"), folder.path("wire"));
-        let plane = DataPlane::start(&channel, environment);
+        let plane = DataPlane::start(&channel, lcores, environment);
         let names = ["memory", "file"];
         let drives = names.into_iter().zip(uris).map(|(name, uri)| Drive { name: name.into(), uri }).collect();
         let namespaces = names.into_iter().zip([MEM, FILE]);
@@ -209,7 +225,7 @@ impl Rig {
             epoch: 1,
             ports: vec![Port {
                 name: "wire".into(),
-                device: link.plane_device(&wire),
+                device: link.plane_device(&wire, lcores),
                 mtu: link.mtu(),
                 vlan: 0,
                 addresses: vec![[10, 0, 0, 1].into()],
@@ -236,7 +252,7 @@ impl Rig {
         };
         rig.open_session();
         rig.until("the data plane's port", |rig| rig.plane.told().contains("port open"));
-        rig.wire = Some(Wire::attach(&link.host_device(&wire), link.mtu()));
+        rig.wire = Some(Wire::attach(&link.host_device(&wire, lcores), link.mtu(), lcores));
         // A drive on a file is there when its length is on disk, which a busy machine may take seconds for.
         for name in names {
             let ready = format!("drive {name} is ready");
@@ -262,17 +278,22 @@ impl Rig {
         self.control.disconnected(self.now_ns());
     }
 
-    /// Control and the host do what is due.
+    /// Control and the host do what is due, without haste.
     pub(crate) fn turn(&mut self) {
+        if !self.step() {
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    }
+
+    /// The same at once. Whether there was anything.
+    pub(crate) fn step(&mut self) -> bool {
         let now_ns = self.now_ns();
         let mut busy = self.session.as_mut().is_some_and(|session| session.turn(&mut self.control, now_ns));
         while let Some(notice) = self.control.poll_notice() {
             self.notices.push(notice.to_string());
         }
         busy |= self.wire.as_mut().is_some_and(|wire| wire.turn(&mut self.host, now_ns));
-        if !busy {
-            std::thread::sleep(Duration::from_micros(20));
-        }
+        busy
     }
 
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {

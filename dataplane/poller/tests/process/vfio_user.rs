@@ -10,6 +10,7 @@ use gantry_serve::{Options, Server};
 
 use crate::alone;
 use crate::data_plane::Folder;
+use crate::idle::{UNWOKEN, answer, median};
 use crate::rig::{DRIVE_BYTES, FILE, Link, MEM, Rig, workload};
 
 /// A drive on a file of the folder, served beside it until it is dropped.
@@ -48,7 +49,7 @@ fn drives_behind_vfio_user() {
     let _one = Served::start(&root, "one", true);
     let two = Served::start(&root, "two", false);
     let uris = ["one", "two"].map(|name| format!("vfio-user:{}{name}.sock", root.display()));
-    let mut rig = Rig::start_on(Link::Vhost, folder, &[], uris);
+    let mut rig = Rig::start_on(Link::Vhost, 1, folder, &[], uris);
     let told = rig.plane.told();
     for (drive, doorbells) in [("memory", "mapped"), ("file", "forwarded")] {
         let line = |line: &&str| line.contains("the process behind it answers") && line.contains(doorbells);
@@ -60,6 +61,10 @@ fn drives_behind_vfio_user() {
         rig.run(workload, Duration::from_millis(1_000));
         println!("{} commands", workload.completed);
     }
+    // Housekeeping forwards the doorbells, and must not have gone to sleep over it.
+    std::thread::sleep(Duration::from_millis(100));
+    let took = median((0..20).map(|_| answer(&mut rig, 1, FILE)).collect());
+    assert!(took < UNWOKEN, "a read through forwarded doorbells took {took:?}");
 
     // The process behind one of them ends: the other drive goes on meanwhile.
     drop(two);

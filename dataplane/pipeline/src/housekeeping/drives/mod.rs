@@ -255,6 +255,16 @@ impl Drive {
 }
 
 impl<E: Environment> Housekeeping<E> {
+    /// Whether no drive comes, goes, or has to be polled for its I/O.
+    pub(super) fn drives_are_settled(&self) -> bool {
+        self.drives.values().all(|drive| match drive.state {
+            State::Coming | State::Leaving { .. } => false,
+            State::Absent { .. } | State::Ready { .. } | State::Resting { .. } | State::Foreign => {
+                drive.attached.as_ref().is_none_or(|attached| !attached.attachment.needs_polling())
+            }
+        })
+    }
+
     /// Moves every drive on. Opening one may take a moment, so one is opened at a time.
     pub(super) fn poll_drives(&mut self, now_ns: u64) {
         let numbers: Vec<u16> = self.drives.keys().copied().collect();
