@@ -17,4 +17,4 @@ mod region;
 
 pub use address_space::{AddressSpace, Fault};
 pub use error::Error;
-pub use region::Region;
+pub use region::{HUGEPAGE, Region};

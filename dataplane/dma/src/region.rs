@@ -11,6 +11,9 @@ use crate::Error;
 /// The smallest page of x86-64 and arm64, in bytes.
 const PAGE_MIN: usize = 4096;
 
+/// A hugepage of both, in bytes.
+pub const HUGEPAGE: usize = 2 << 20;
+
 /// Where device addresses of our own memory begin: above DPDK's, which are virtual addresses from 4 GiB on, and within the 39
 /// bits that the smallest IOMMUs have.
 const IOVA_BASE: u64 = 1 << 38;
@@ -22,6 +25,15 @@ static NEXT_IOVA: AtomicU64 = AtomicU64::new(IOVA_BASE);
 /// Device addresses for `length` bytes, and a page behind them that no device reaches.
 fn fresh_iova(length: usize) -> u64 {
     NEXT_IOVA.fetch_add(behind(0, length), Ordering::Relaxed)
+}
+
+/// The same from a multiple of a hugepage on, so that an IOMMU translates each by one entry.
+fn fresh_huge_iova(length: usize) -> u64 {
+    let aligned = |next: u64| next.next_multiple_of(HUGEPAGE as u64);
+    let taken = |next| Some(behind(aligned(next), length));
+    let next =
+        NEXT_IOVA.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).expect("every address has one behind");
+    aligned(next)
 }
 
 /// The first device address that may follow `length` bytes at `iova`.
@@ -69,11 +81,31 @@ impl Region {
     /// pages, so that it can be handed to another process; sealed against resizing, so that nobody it is handed to can take it
     /// away. Its device address is one that no other region of this process has had.
     pub fn shared(length: usize) -> Result<Arc<Region>, Error> {
+        Self::made(length, PAGE_MIN, 0, fresh_iova)
+    }
+
+    /// The same of whole [hugepages](HUGEPAGE), to which its length is rounded up: a processor and an IOMMU hold far more of it in
+    /// their TLBs. Its device address is a multiple of a hugepage's size.
+    ///
+    /// # Errors
+    /// As [`Region::shared`]: so many hugepages are not free.
+    pub fn shared_huge(length: usize) -> Result<Arc<Region>, Error> {
+        let whole = length.checked_next_multiple_of(HUGEPAGE).ok_or(Error::Length(length))?;
+        Self::made(whole, HUGEPAGE, libc::MFD_HUGETLB | libc::MFD_HUGE_2MB, fresh_huge_iova)
+    }
+
+    fn made(
+        length: usize,
+        page: usize,
+        flags: libc::c_uint,
+        fresh_iova: fn(usize) -> u64,
+    ) -> Result<Arc<Region>, Error> {
         if length == 0 || length > isize::MAX as usize {
             return Err(Error::Length(length));
         }
+        let flags = flags | libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
         // SAFETY: a NUL-terminated name and flags; the result is checked.
-        let fd = unsafe { libc::memfd_create(c"gantry-dma".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
+        let fd = unsafe { libc::memfd_create(c"gantry-dma".as_ptr(), flags) };
         if fd < 0 {
             return Err(Error::last("memfd_create"));
         }
@@ -81,7 +113,7 @@ impl Region {
         let file = unsafe { OwnedFd::from_raw_fd(fd) };
         // Sized, then filled with pages: memory that is not there is an error now and not SIGBUS on an lcore. Whole pages,
         // as another process's device has to map them.
-        let size = length.next_multiple_of(PAGE_MIN) as libc::off_t;
+        let size = length.next_multiple_of(page) as libc::off_t;
         // SAFETY: plain calls on a descriptor that is open.
         if unsafe { libc::ftruncate(fd, size) } != 0 {
             return Err(Error::last("ftruncate"));
@@ -97,7 +129,7 @@ impl Region {
         }
         let base = map(file.as_fd(), length, true)?;
         // MAP_POPULATE is a wish. Nobody else has the descriptor yet, so each page can be written to.
-        for offset in (0..length).step_by(PAGE_MIN) {
+        for offset in (0..length).step_by(page) {
             // SAFETY: inside the mapping just made.
             unsafe { base.add(offset).write_volatile(0) };
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gantry_cpu::{Cpu, Crc32};
-use gantry_dma::{Error, Region};
+use gantry_dma::{Error, HUGEPAGE, Region};
 
 /// A region over heap memory: what miri can run too.
 fn heap(length: usize) -> Arc<Region> {
@@ -198,6 +198,31 @@ mod mapped {
         assert!(region.compare(0, &vec![0; region.length()]));
         assert_eq!((region.base() as usize % 4096, region.iova(0) % 4096), (0, 0));
         assert!(refuses(|| region.write(3 * 4096 + 5, &[0])));
+    }
+
+    /// Hugepages of 2 MiB that are free here.
+    fn hugepages_free() -> usize {
+        let text = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+        text.map_or(0, |text| text.trim().parse().unwrap())
+    }
+
+    #[test]
+    fn hugepages_are_whole_and_aligned_or_refused() {
+        let more = (hugepages_free() + 1) * HUGEPAGE;
+        assert!(matches!(Region::shared_huge(more), Err(Error::System { .. })), "more than there are");
+        let Ok(region) = Region::shared_huge(HUGEPAGE + 1) else {
+            // Others may have taken what was free; with none free it is right.
+            assert!(hugepages_free() < 2, "two hugepages are free");
+            return;
+        };
+        assert_eq!(region.length(), 2 * HUGEPAGE);
+        assert_eq!((region.base() as usize % HUGEPAGE, region.iova(0) % HUGEPAGE as u64), (0, 0));
+        assert!(region.compare(HUGEPAGE, &[0; 4096]));
+        let after = Region::shared(4096).unwrap();
+        assert!(after.iova(0) > region.iova(region.length()), "a page between them");
+        let theirs = Region::handed_over(region.fd().unwrap(), region.length(), region.iova(0)).unwrap();
+        region.write(HUGEPAGE, b"far");
+        assert!(theirs.compare(HUGEPAGE, b"far"));
     }
 
     #[test]

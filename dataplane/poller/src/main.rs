@@ -141,7 +141,8 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         ..Sizes::default()
     };
     let liveness = Liveness::new();
-    let kind = if arguments.physical_memory { Memory::Physical } else { Memory::Shared };
+    let shared = Memory::Shared { huge: !arguments.no_huge };
+    let kind = if arguments.physical_memory { Memory::Physical } else { shared };
     let bell = Arc::new(Bell::new().map_err(|error| Error::Exchange(exchange::Error::Bell(error)))?);
     let pairs = exchange::ends(&eal, lcores, &bell).map_err(Error::Exchange)?;
     let interrupts = pairs.iter().enumerate().map(|(index, (_, end))| {

@@ -242,7 +242,10 @@ impl Rig {
         let bell = Bell::new().map_err(|error| format!("a bell: {error}"))?;
         let pairs = ends(wires.eal(), shape.sides, &Arc::new(bell)).map_err(|error| error.to_string())?;
         for (number, (end, housekeeping_end)) in pairs.into_iter().enumerate() {
-            let region = Region::shared(sizes.dma_bytes()).map_err(|error| format!("memory of an lcore: {error}"))?;
+            let bytes = sizes.dma_bytes();
+            let region = Region::shared_huge(bytes)
+                .or_else(|_| Region::shared(bytes))
+                .map_err(|error| format!("memory of an lcore: {error}"))?;
             memory.push(region.clone());
             let index = (number as u16, tables.reader());
             let core = Core::new(cpu, index, sizes, region, liveness.clone(), clock.now_ns());

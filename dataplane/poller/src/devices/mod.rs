@@ -7,7 +7,7 @@ mod vfio_user;
 
 use std::sync::Arc;
 
-use gantry_dma::Region;
+use gantry_dma::{HUGEPAGE, Region};
 use gantry_pipeline::housekeeping::{Attachment, Environment, OpenPort};
 use rte_rs::{Eal, Epoll};
 
@@ -25,8 +25,9 @@ pub(crate) struct Devices {
 /// What devices' memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Memory {
-    /// At device addresses of our own making, which an IOMMU or a software drive translates.
-    Shared,
+    /// At device addresses of our own making, which an IOMMU or a software drive translates; large spans in hugepages, as far as
+    /// they are there and wanted.
+    Shared { huge: bool },
     /// Hugepages at physical addresses: for drives without an IOMMU as well.
     Physical,
 }
@@ -38,7 +39,17 @@ impl Memory {
     /// A line for the operator.
     pub(crate) fn make(self, length: usize) -> Result<Arc<Region>, String> {
         match self {
-            Self::Shared => Region::shared(length).map_err(|error| format!("{length} bytes of DMA memory: {error}")),
+            Self::Shared { huge } => {
+                if huge && length >= HUGEPAGE {
+                    match Region::shared_huge(length) {
+                        Ok(region) => return Ok(region),
+                        Err(error) => {
+                            tracing::info!(bytes = length, %error, "DMA memory in small pages: so many hugepages are not free");
+                        }
+                    }
+                }
+                Region::shared(length).map_err(|error| format!("{length} bytes of DMA memory: {error}"))
+            }
             Self::Physical => rte_rs::vfio::physical_memory(length).map_err(|error| error.to_string()),
         }
     }

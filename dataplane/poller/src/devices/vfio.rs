@@ -334,10 +334,10 @@ mod tests {
 
     #[test]
     fn without_an_iommu_only_who_says_so_twice() {
-        let refused = check("01:00.0,iommu=off", Memory::Shared).unwrap_err();
+        let refused = check("01:00.0,iommu=off", Memory::Shared { huge: false }).unwrap_err();
         assert!(refused.contains("--physical-memory") && refused.lines().count() == 1, "{refused}");
         assert_eq!(check("01:00.0,iommu=off", Memory::Physical), Ok(()));
-        assert_eq!(check("01:00.0", Memory::Shared), Ok(()));
+        assert_eq!(check("01:00.0", Memory::Shared { huge: false }), Ok(()));
         let refused = open(&mut Opening::default(), "d0", "ffff:ff:1f.7,iommu=off", 1).err().unwrap();
         assert!(refused.starts_with("there is no PCI device ffff:ff:1f.7"), "{refused}");
     }

@@ -4,7 +4,7 @@ use crate::vm::{Machine, NET_ADDRESS, Nvme, Result, Wire};
 
 use super::{FOLDER, Programs};
 
-/// 2 MiB pages for DPDK and, without an IOMMU, for lcores and drives.
+/// 2 MiB pages for DPDK and lcores and, without an IOMMU, for drives.
 const HUGEPAGES: u32 = 112;
 
 /// Two for the lcore and housekeeping.

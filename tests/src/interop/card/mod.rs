@@ -125,6 +125,16 @@ impl Card {
             .map_err(|error| Error::Unexpected(format!("{error}{}", self.said())))
     }
 
+    /// Fails if the lcore's memory, which drives and their IOMMU reach, is not of hugepages.
+    fn expect_hugepages(&self) -> Result<()> {
+        let look = format!("grep -A2 memfd:gantry-dma /proc/$(cat {FOLDER}/gantry-dataplane.pid)/smaps");
+        let seen = self.machine.run_ok(&look)?;
+        if seen.lines().any(|line| line.starts_with("KernelPageSize:") && line.trim_end().ends_with(" 2048 kB")) {
+            return Ok(());
+        }
+        Err(Error::Unexpected(format!("the lcore's memory is in small pages:\n{seen}{}", self.said())))
+    }
+
     fn start_process(&self, name: &str, arguments: &str) -> Result<()> {
         let script = format!(
             "cd {FOLDER}; NO_COLOR=1 setsid {name} {arguments} </dev/null >>{name}.log 2>&1 & echo $! >{FOLDER}/{name}.pid"

@@ -77,6 +77,7 @@ fn placement(card: &mut Card, host: &mut Host) -> Result<String> {
         let there = card.machine().image_bytes(served.port, served.drive_nsid as usize - 1, MARK_OFFSET, MARK_BYTES)?;
         ensure(there == expected, || format!("namespace {}'s data is not on its drive", served.nsid))?;
     }
+    card.expect_hugepages()?;
     Ok(format!("{} namespaces on {STRAY} drives", SERVED.len()))
 }
 
