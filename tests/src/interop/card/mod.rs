@@ -135,6 +135,13 @@ impl Card {
         Err(Error::Unexpected(format!("the lcore's memory is in small pages:\n{seen}{}", self.said())))
     }
 
+    /// Fails if the port does not wake its lcore.
+    fn expect_interrupts(&self) -> Result<()> {
+        let look = format!("grep 'port open.*interrupts=true' {FOLDER}/gantry-dataplane.log");
+        let seen = self.machine.run_ok(&look).map(drop);
+        seen.map_err(|error| Error::Unexpected(format!("the port has no interrupts: {error}{}", self.said())))
+    }
+
     fn start_process(&self, name: &str, arguments: &str) -> Result<()> {
         let script = format!(
             "cd {FOLDER}; NO_COLOR=1 setsid {name} {arguments} </dev/null >>{name}.log 2>&1 & echo $! >{FOLDER}/{name}.pid"

@@ -78,6 +78,7 @@ fn placement(card: &mut Card, host: &mut Host) -> Result<String> {
         ensure(there == expected, || format!("namespace {}'s data is not on its drive", served.nsid))?;
     }
     card.expect_hugepages()?;
+    card.expect_interrupts()?;
     Ok(format!("{} namespaces on {STRAY} drives", SERVED.len()))
 }
 
