@@ -29,6 +29,12 @@ use crate::{
 /// Batches from housekeeping that one poll applies: a crowd at control's door does not hold up the hosts inside.
 const BATCHES: usize = 4;
 
+/// Changes of batches after which a poll takes no further batch: one batch is applied whole, however long it is.
+const CHANGES: usize = 32;
+
+/// Commands that end in one poll because their drive has gone.
+const ENDED: u32 = 32;
+
 /// One port of an lcore, and the burst it will send next.
 pub struct PortSlot<P: Port> {
     /// Port number.
@@ -105,6 +111,7 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
             apply(&mut self.core, &mut self.ports, &mut self.datagram_psn, &mut batch);
             self.exchange.return_batch(batch);
         }
+        self.core.end_some(u32::MAX);
         for port in &mut self.ports {
             port.flush();
         }
@@ -158,10 +165,17 @@ impl<P: Port, X: Exchange<P>> Lcore<P, X> {
         core.now_ns = now_ns;
         core.counters.count(Counter::Polls);
         let before = Activity::of(core);
-        for _ in 0..BATCHES {
-            let Some(mut batch) = self.exchange.take_batch() else { break };
+        let (mut batches, mut changes) = (0, 0);
+        while let Some(mut batch) = self.exchange.take_batch() {
+            (batches, changes) = (batches + 1, changes + batch.changes.len());
             apply(core, &mut self.ports, &mut self.datagram_psn, &mut batch);
             self.exchange.return_batch(batch);
+            if batches == BATCHES || changes >= CHANGES {
+                break;
+            }
+        }
+        if !core.ending.is_empty() {
+            core.end_some(ENDED);
         }
         for at in 0..self.ports.len() {
             let slot = &mut self.ports[at];

@@ -19,6 +19,9 @@ const QUANTUM: u32 = 16;
 /// Packets that all QPs together may send in one poll: the wire must not keep the receive side waiting.
 const BUDGET: u32 = 128;
 
+/// Timers that fire in one poll: hosts that die together take their QPs' timers with them. The others are as late as the poll is long.
+const TIMERS: usize = 32;
+
 /// Answers a command: its data, when it returns any, then its completion.
 pub fn respond(core: &mut Core, index: u32, status: Status, dw0: u32, dw1: u32) {
     core.counters.count(Counter::Responses);
@@ -52,11 +55,12 @@ pub fn respond(core: &mut Core, index: u32, status: Status, dw0: u32, dw1: u32) 
     core.schedule(slot);
 }
 
-/// Fires the timers that are due.
+/// Fires timers that are due.
 #[inline(never)]
 pub fn timers(core: &mut Core) {
     let now_ns = core.now_ns;
-    while let Some(slot) = core.wheel.pop_due(now_ns) {
+    for _ in 0..TIMERS {
+        let Some(slot) = core.wheel.pop_due(now_ns) else { return };
         let qp = &mut core.qps[slot];
         if qp.transport.deadline_ns() <= now_ns {
             qp.transport.on_deadline(now_ns, &mut core.works);

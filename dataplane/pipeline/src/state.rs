@@ -142,6 +142,8 @@ pub struct Core {
     pub fetching: [u64; PORTS],
     /// Commands that wait to be punted.
     pub punting: List,
+    /// Commands whose drive is gone, and that it never had: they end some in each poll.
+    pub ending: List,
     /// What control must hear.
     pub notices: VecDeque<Notice>,
     /// When controllers last heard from their hosts.
@@ -194,6 +196,7 @@ impl Core {
             waiting_tenant: List::EMPTY,
             fetching: [0; PORTS],
             punting: List::EMPTY,
+            ending: List::EMPTY,
             // Established, failed and retired once for each QP; failed once for each drive, and slow once for each command.
             notices: VecDeque::with_capacity(sizes.qps as usize * 3 + DRIVES * (1 + DEPTH_MAX)),
             liveness,
@@ -451,7 +454,8 @@ impl Core {
     }
 
     /// The drive is reset or gone and touches no memory any more: what it had ends with `status`, what it had not yet as
-    /// everything that comes while it is away. What is left of it goes back to housekeeping.
+    /// everything that comes while it is away, by and by ([`Core::end_some`]): they may be as many as there are commands. What is
+    /// left of the drive goes back to housekeeping.
     pub fn remove_drive(&mut self, number: u16, status: Status) -> Option<DriveQueue> {
         let mut drive = self.drives[usize::from(number)].take()?;
         self.drive_numbers.retain(|n| *n != number);
@@ -471,14 +475,28 @@ impl Core {
             }
         }
         while let Some(index) = drive.ready.pop(&self.commands) {
-            let begun = self.commands[index].blocks_submitted > 0;
-            self.end_with_error(index, if begun { status } else { Status::ANA_INACCESSIBLE });
+            if self.commands[index].blocks_submitted > 0 {
+                self.end_with_error(index, status);
+                continue;
+            }
+            // It is the drive's no longer, which may be back before the command has ended.
+            self.discharge(index);
+            self.ending.push(&mut self.commands, index);
         }
         while let Some(index) = drive.waiting.pop(&self.commands) {
             self.waits_no_more(index);
-            self.end_with_error(index, Status::ANA_INACCESSIBLE);
+            self.ending.push(&mut self.commands, index);
         }
         Some(drive)
+    }
+
+    /// Ends so many at most of the commands that drives have left behind.
+    #[inline(never)]
+    pub fn end_some(&mut self, most: u32) {
+        for _ in 0..most {
+            let Some(index) = self.ending.pop(&self.commands) else { return };
+            self.end_with_error(index, Status::ANA_INACCESSIBLE);
+        }
     }
 
     /// A command has been taken off its drive's list of those that wait.

@@ -143,6 +143,8 @@ impl Wheel {
             self.tick = self.tick.max(now);
             return None;
         }
+        // Whoever slept for longer than the wheel is round goes round once: every slot has come up.
+        self.tick = self.tick.max(now.saturating_sub(SLOTS));
         while self.tick < now {
             let head = self.heads[((self.tick + 1) % SLOTS) as usize];
             if head != NONE && self.links[head as usize].tick <= self.tick + 1 {
@@ -216,6 +218,26 @@ mod tests {
         wheel.arm(0, 5000 * TICK);
         assert_eq!(due(&mut wheel, 1022 * TICK), []);
         assert_eq!(due(&mut wheel, 1023 * TICK), [0]);
+    }
+
+    #[test]
+    fn after_a_long_sleep_the_wheel_goes_round_once() {
+        let mut wheel = Wheel::new(1000, 0);
+        (0..1000).for_each(|object| wheel.arm(object, u64::from(object) * TICK));
+        let now_ns = 1_000_000 * TICK;
+        let mut order = Vec::new();
+        while let Some(object) = wheel.pop_due(now_ns) {
+            order.push(object);
+            // What is not yet to be is armed again, and comes up no more before the wheel has gone round.
+            wheel.arm(object, 2 * now_ns);
+        }
+        // But for those of the first slots, which are round again when the present is reached.
+        assert!(order.len() <= 1002, "{} timers came up", order.len());
+        order.sort_unstable();
+        order.dedup();
+        assert_eq!(order, (0..1000).collect::<Vec<u32>>());
+        assert_eq!(wheel.armed(), 1000);
+        assert_eq!(due(&mut wheel, now_ns + SLOTS * TICK).len(), 1000, "each within a round of the wheel");
     }
 
     #[test]

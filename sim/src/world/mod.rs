@@ -19,7 +19,7 @@ use crate::network::{Direction, Network, StationId};
 
 pub use blocking::AskError;
 pub use setup::{ADDRESS, MTU, Setup, add_drive, nqn};
-pub use target::{FRAME_NS, Kill, POLL_NS, Target};
+pub use target::{FRAME_NS, Kill, Lcore, POLL_NS, Poll, Target};
 
 /// Device string of the one port a card has.
 pub const DEVICE: &str = "wire:net0";

@@ -12,7 +12,8 @@ use gantry_pipeline::counters::{Counter, NAMES};
 use gantry_pipeline::state::Sizes;
 use gantry_pipeline::tables::mix;
 
-use crate::card::Card;
+use crate::card::{Card, MailEnd};
+use crate::wire::Queue;
 
 /// The name of the simulated port's wire.
 const WIRE: &str = "net0";
@@ -48,10 +49,18 @@ struct Turn {
     moved: u64,
 }
 
+/// An lcore of a card.
+pub type Lcore = gantry_pipeline::Lcore<Queue, MailEnd>;
+
+/// Polls an lcore once, at this time; whether it did something.
+pub type Poll = fn(&mut Lcore, u64) -> bool;
+
 /// A card and its control.
 pub struct Target {
     /// The card.
     pub card: Card,
+    /// How its lcores are polled: who counts what a poll takes puts something around [`Lcore::poll`].
+    pub poll: Poll,
     control: Control,
     number: u8,
     seed: u64,
@@ -121,6 +130,7 @@ impl Target {
         control.connected(now_ns);
         Self {
             card: Card::new(number, lcores, sizes, seed, now_ns),
+            poll: Lcore::poll,
             control,
             number,
             seed,
@@ -344,7 +354,7 @@ impl Target {
             }
             turn.awake = false;
             let passed_on = self.passed_on(lcore);
-            if !self.card.lcore(lcore).poll(clock_ns) {
+            if !(self.poll)(self.card.lcore(lcore), clock_ns) {
                 continue;
             }
             busy = true;

@@ -114,6 +114,7 @@ pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut R
     let Core { cpu: _, now_ns: _, sizes: _, lcore: _, reader: _, outgoing: _, .. } = &lcore.core;
     let Core { ready: _, in_flight: _, fetching: _, liveness: _, punted: _, told_ns: _, .. } = &lcore.core;
     assert!(arrived.is_empty(), "between bursts s4 has taken every capsule");
+    assert!(lcore.core.ending.is_empty(), "an lcore that has stopped has ended what drives left behind");
     let walk = |list: &List| -> Vec<u32> { list.walk(commands).collect() };
     let qp_told = |slot: u32| {
         let QpContext { transport, qpn: _, port, way, cntlid, qid, entries, sqhd, punt, receiving, .. } = &qps[slot];
