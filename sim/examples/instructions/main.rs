@@ -6,11 +6,15 @@
 //! ```
 //!
 //! It runs itself under valgrind once a case (`fixed_run.rs`), reads callgrind's file (`profile.rs`), and compares with
-//! `tests/instructions/` (`snapshot.rs`). What the figures mean: docs/performance.md.
+//! `tests/instructions/` (`snapshot.rs`). One more run (`life.rs`) counts every poll (`numbered.rs`) and holds the longest to
+//! a multiple of the median (`polls.rs`). What the figures mean: docs/performance.md.
 
 #![forbid(unsafe_code)]
 
 mod fixed_run;
+mod life;
+mod numbered;
+mod polls;
 mod profile;
 mod snapshot;
 
@@ -20,12 +24,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use fixed_run::{CASES, Case};
+use polls::Polls;
 use profile::Profile;
 use snapshot::{Figures, Snapshot};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--run", "life"] => life::run(),
         ["--run", name] => fixed_run::run(case(name)),
         [] => compare(),
         _ => Err("usage: instructions".to_owned()),
@@ -45,8 +51,16 @@ fn case(name: &str) -> &'static Case {
 
 fn compare() -> Result<(), String> {
     let mut found = Snapshot::here();
-    found.figures = count_all()?;
+    // Counted side by side: it takes as long as all the others.
+    let (figures, polls) = thread::scope(|scope| {
+        let polls = scope.spawn(count_polls);
+        (count_all(), polls.join().expect("it ends well"))
+    });
+    found.figures = figures?;
     println!("{found}");
+    let polls = polls?;
+    println!("{polls}");
+    polls.judge()?;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/instructions").join(Snapshot::file());
     if std::env::var_os("GANTRY_SNAPSHOT").is_some_and(|value| value == "update") {
         return std::fs::write(&path, found.to_string()).map_err(|error| format!("{}: {error}", path.display()));
@@ -98,11 +112,23 @@ fn count_all() -> Result<Vec<Figures>, String> {
 
 /// One case under callgrind.
 fn count(case: &Case) -> Result<Figures, String> {
-    let output = std::env::temp_dir().join(format!("gantry-instructions-{}-{}", std::process::id(), case.name));
+    let (profile, _) = under_callgrind(case.name, "*fixed_run*measured*")?;
+    Figures::of(case, &profile)
+}
+
+/// Every poll of a life.
+fn count_polls() -> Result<Polls, String> {
+    let (profile, told) = under_callgrind("life", "*numbered*poll*")?;
+    Polls::of(&told, &profile)
+}
+
+/// Runs a case, counting in functions of this name; what it said.
+fn under_callgrind(name: &str, counted: &str) -> Result<(Profile, String), String> {
+    let output = std::env::temp_dir().join(format!("gantry-instructions-{}-{name}", std::process::id()));
     let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*fixed_run*measured*"]);
+    valgrind.args(["--tool=callgrind", "--collect-atstart=no"]).arg(format!("--toggle-collect={counted}"));
     valgrind.arg(format!("--callgrind-out-file={}", output.display()));
-    valgrind.arg(std::env::current_exe().map_err(|error| error.to_string())?).args(["--run", case.name]);
+    valgrind.arg(std::env::current_exe().map_err(|error| error.to_string())?).args(["--run", name]);
     // glibc picks memcpy by the processor it finds: here the one that every x86-64 has, so that machines agree.
     valgrind.env(
         "GLIBC_TUNABLES",
@@ -110,10 +136,9 @@ fn count(case: &Case) -> Result<Figures, String> {
     );
     let ran = valgrind.output().map_err(|error| format!("valgrind (Debian package valgrind): {error}"))?;
     if !ran.status.success() {
-        return Err(format!("{}: {}\n{}", case.name, ran.status, String::from_utf8_lossy(&ran.stderr)));
+        return Err(format!("{name}: {}\n{}", ran.status, String::from_utf8_lossy(&ran.stderr)));
     }
     let text = std::fs::read_to_string(&output).map_err(|error| format!("{}: {error}", output.display()))?;
     let _ = std::fs::remove_file(&output);
-    let profile = Profile::parse(&text)?;
-    Figures::of(case, &profile)
+    Ok((Profile::parse(&text)?, String::from_utf8_lossy(&ran.stdout).into_owned()))
 }
