@@ -202,7 +202,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "instructions",
-        shows: "no stage needs more instructions for an I/O than its snapshot says",
+        shows: "no stage needs more instructions for an I/O than its snapshot says, and no poll more than twenty times the median",
         needs: &[install::COUNT],
         actions: &[Action::Instructions],
     },
