@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::apart::Apart;
+use crate::churn::Churned;
 use crate::reference::References;
 use crate::report::Alternated;
 use crate::sides::Sides;
@@ -39,6 +40,8 @@ pub struct Run {
     pub apart: Vec<Apart>,
     /// Two lcores.
     pub sides: Option<Sides>,
+    /// QPs that come and go.
+    pub churned: Vec<Churned>,
     /// References.
     pub references: Option<References>,
 }
@@ -70,6 +73,7 @@ impl Run {
             Some(million / thousand)
         });
         let added = self.apart.iter().find_map(|apart| apart.added_us);
+        let churned = self.churned.first().map(|churned| churned.create.p50.max(churned.destroy.p50));
         let most = |aim, limit, measured| Aim::new(aim, limit, false, measured);
         let least = |aim, limit, measured| Aim::new(aim, limit, true, measured);
         vec![
@@ -83,6 +87,7 @@ impl Run {
             most("16,384 QPs over one: cycles an I/O", 1.15, self.over_base("read 4 KiB, 16384 QPs")),
             most("a million QP entries over a thousand", 1.1, entries),
             most("24 drives over one: cycles an I/O", 1.1, self.over_base("read 4 KiB, 24 drives")),
+            most("a QP created, or destroyed: us added to the poll", 5.0, churned),
             least("two lcores over one: I/Os a busy cycle", 1.9, self.sides.as_ref().map(|sides| sides.scale.median)),
             least(
                 "payload over wire bytes, in its direction, read 4 KiB",

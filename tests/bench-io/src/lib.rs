@@ -12,6 +12,7 @@
 //! | [`reference`] | what the machine allows: CRC and copy, the ring alone, the drive alone |
 //! | [`apart`] | two cores: I/Os a second, latencies |
 //! | [`sides`] | two lcores: what the second costs the first |
+//! | [`churn`] | QPs that come and go: what they cost the others |
 //! | [`aims`] | what is aimed at and what was measured; cores for a link |
 //! | [`machine`] | what it was measured on |
 //! | [`plot`] | bars as SVG |
@@ -23,6 +24,7 @@ pub mod aims;
 pub mod alternate;
 pub mod apart;
 pub mod case;
+pub mod churn;
 pub mod load;
 pub mod machine;
 pub mod noise;

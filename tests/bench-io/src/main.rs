@@ -13,11 +13,12 @@ use gantry_bench::machine::{Clock, processors};
 use gantry_bench_io::aims::Run;
 use gantry_bench_io::alternate::{self, Effort};
 use gantry_bench_io::case::{Case, Extent};
+use gantry_bench_io::churn::Crowd;
 use gantry_bench_io::machine::Machine;
 use gantry_bench_io::reference::Yardstick;
 use gantry_bench_io::report::Alternated;
 use gantry_bench_io::wire::Wires;
-use gantry_bench_io::{apart, sides};
+use gantry_bench_io::{apart, churn, sides};
 use rte_rs::Eal;
 use serde::Serialize;
 
@@ -33,7 +34,7 @@ struct Arguments {
     /// A few I/Os of each case: whether it works, and what they bring back is right.
     #[arg(long, conflicts_with = "quick")]
     token: bool,
-    /// Only cases of the alternating mode whose name begins so, and nothing else; may be repeated.
+    /// Only cases of the alternating mode, and of QPs that come and go, whose name begins so; may be repeated.
     #[arg(long, value_name = "CASE")]
     only: Vec<String>,
     /// Writes plots (SVG) into this folder.
@@ -123,6 +124,13 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         if let Some(measured) = &run.sides {
             voice.say("two lcores", measured, tell::sides);
         }
+    }
+    voice.title(tell::CHURNED);
+    let named = |crowd: &Crowd| all || arguments.only.iter().any(|only| crowd.name.starts_with(only));
+    for crowd in Crowd::ALL.iter().filter(|crowd| named(crowd)) {
+        let measured = churn::measure(&mut wires, clock.ticks_per_us, crowd, &effort)?;
+        voice.say("come and go", &measured, tell::churned);
+        run.churned.push(measured);
     }
     voice.title(tell::PROJECTION);
     for projection in run.projection(clock.ticks_per_us) {

@@ -23,29 +23,40 @@ use parking_lot::Mutex;
 
 use crate::wire::{FIRST_HOST, HostEnd, MTU, Wires};
 
-/// The subsystem that has every drive of a side as a namespace, NSID 1 and on.
-fn nqn(side: usize) -> String {
-    format!("nqn.2026-11.io.gantry:bench-{side}")
-}
-
 /// I/O queues that control grants an association.
 pub const QUEUES_MAX: usize = 64;
 
 /// Monotonic nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
+pub struct Clock(Hand);
+
+#[derive(Clone, Copy, Debug)]
+enum Hand {
+    /// A second further than this is ago.
+    Runs(Instant),
+    Still(u64),
+}
 
 impl Clock {
     /// From now on, beginning with a second, so that zero is before everything.
     #[must_use]
     pub fn start() -> Self {
-        Self(Instant::now())
+        Self(Hand::Runs(Instant::now()))
+    }
+
+    /// It is always so late.
+    #[must_use]
+    pub fn still(now_ns: u64) -> Self {
+        Self(Hand::Still(now_ns))
     }
 
     /// Now.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
-        1_000_000_000 + self.0.elapsed().as_nanos() as u64
+        match &self.0 {
+            Hand::Runs(since) => 1_000_000_000 + since.elapsed().as_nanos() as u64,
+            Hand::Still(now_ns) => *now_ns,
+        }
     }
 }
 
@@ -279,19 +290,39 @@ impl Rig {
     fn connect(&mut self, shape: &Shape) -> Result<(), String> {
         for side in 0..shape.sides {
             for at in 0..shape.qps.div_ceil(QUEUES_MAX) {
-                let [high, low] = ((FIRST_HOST + at) as u16).to_be_bytes();
-                let mut config = HostConfig::new([10, side as u8, high, low].into(), address(side).into());
-                config.mtu = shape.mtu;
-                config.in_capsule = shape.in_capsule;
-                let mut host = Host::new(config, self.clock.now_ns());
+                let mut host = self.host(shape, side);
                 let queues = (shape.qps - at * QUEUES_MAX).min(QUEUES_MAX);
-                host.connect(&nqn(side), queues as u16, shape.entries, 0);
+                host.connect(&Self::nqn(side), queues as u16, shape.entries, 0);
                 self.sides[side].far.hosts.push(host);
                 // One after the other: a crowd's datagrams would be lost, and come again seconds later.
                 self.until("a connection", |rig| *rig.sides[side].far.hosts[at].state() == State::Ready)?;
             }
         }
         Ok(())
+    }
+
+    /// The next host of a side, which asks for nothing yet.
+    fn host(&self, shape: &Shape, side: usize) -> Host {
+        let [high, low] = ((FIRST_HOST + self.sides[side].far.hosts.len()) as u16).to_be_bytes();
+        let mut config = HostConfig::new([10, side as u8, high, low].into(), address(side).into());
+        config.mtu = shape.mtu;
+        config.in_capsule = shape.in_capsule;
+        Host::new(config, self.clock.now_ns())
+    }
+
+    /// Plugs so many hosts into the first side that ask for nothing yet; the number of the first of them.
+    pub fn add_idle_hosts(&mut self, shape: &Shape, count: usize) -> usize {
+        for _ in 0..count {
+            let host = self.host(shape, 0);
+            self.sides[0].far.hosts.push(host);
+        }
+        self.sides[0].far.hosts.len() - count
+    }
+
+    /// The subsystem that has every drive of a side as a namespace, NSID 1 and on.
+    #[must_use]
+    pub fn nqn(side: usize) -> String {
+        format!("nqn.2026-11.io.gantry:bench-{side}")
     }
 
     /// Everything has its turn, until `done`.
@@ -421,7 +452,7 @@ fn configuration(shape: &Shape) -> Configuration {
             Namespace { nsid, drive: format!("d{number}"), drive_nsid: None, uuid, read_only: false }
         });
         let namespaces = namespaces.collect();
-        subsystems.push(Subsystem { nqn: nqn(side), hosts: Hosts::Any, namespaces });
+        subsystems.push(Subsystem { nqn: Rig::nqn(side), hosts: Hosts::Any, namespaces });
     }
     Configuration { epoch: 1, ports: (0..shape.sides).map(port).collect(), drives, subsystems }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use gantry_bench::numbers::{Median, Quartiles};
 use gantry_bench_io::aims::{Aim, Projection};
 use gantry_bench_io::apart::Apart;
+use gantry_bench_io::churn::{Churned, Spread};
 use gantry_bench_io::machine::Machine;
 use gantry_bench_io::reference::References;
 use gantry_bench_io::report::Alternated;
@@ -124,6 +125,38 @@ pub(crate) fn sides(measured: &Sides) -> String {
         scale.median,
         scale.low,
         scale.high
+    )
+}
+
+/// QPs that come and go: first lines.
+pub(crate) const CHURNED: &str = "\
+QPs come and go beside reads of 4 KiB, 8 in flight on 16 QPs, one core. In us of the lcore's own time, median / 99 % / most: a poll that changes no QP;
+what a QP's creation and end add to their poll, and any change to its; the others' latency without and beside it; a QP all told.";
+
+fn spread(of: &Spread) -> String {
+    format!("{:.2} / {:.2} / {:.2}", of.p50, of.p99, of.worst)
+}
+
+/// A crowd.
+pub(crate) fn churned(measured: &Churned) -> String {
+    let Churned { crowd, poll, create, destroy, change, latency, latency_beside, .. } = measured;
+    format!(
+        "{}: {:.0} created a second, as many destroyed\n    poll {}; create {} ({}); destroy {} ({}); any change {} ({})\n    \
+         latency without {}, beside {}; each QP {:.1}; {} chunks ({} dropped)",
+        crowd.name,
+        measured.creates_per_second,
+        spread(poll),
+        spread(create),
+        create.count,
+        spread(destroy),
+        destroy.count,
+        spread(change),
+        change.count,
+        spread(latency),
+        spread(latency_beside),
+        measured.each,
+        measured.chunks,
+        measured.dropped
     )
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use gantry_bench_io::case::{Case, Extent};
+use gantry_bench_io::churn::Crowd;
 use serde_json::Value;
 
 #[test]
@@ -36,8 +37,16 @@ fn every_case_runs_and_the_report_is_whole() {
     assert_eq!(of("references")[0]["copies"].as_array().expect("a list").len(), 4);
     assert_eq!(of("machine").len(), 1);
     assert_eq!(of("projection").len(), 4);
+    for told in of("come and go") {
+        // A machine that takes something away all the time leaves nothing to count.
+        let number = |name: &str| told[name].as_u64().expect("a number");
+        let whole = number("dropped") == 0;
+        assert!(!whole || number("created") > 0 && number("created") == number("destroyed"), "{told}");
+        assert!(!whole || told["latency_beside"]["count"].as_u64() > Some(0), "{told}");
+    }
+    assert_eq!(of("come and go").len(), Crowd::ALL.len());
     let aims = of("aim");
-    assert_eq!(aims.len(), 12, "{aims:?}");
+    assert_eq!(aims.len(), 13, "{aims:?}");
     if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
         assert_eq!(of("two cores").len(), Case::apart().len());
         assert_eq!(of("two lcores").len(), 1);
