@@ -137,6 +137,23 @@ impl Region {
         unsafe { AtomicU64::from_ptr(at) }.store(value, order);
     }
 
+    /// Stores words from `offset` on, which is aligned to 8, one by one in their order and each as it is in a register: copied as a
+    /// whole they would have to wait until each had left the store buffer.
+    #[inline(always)]
+    pub fn store_words<const N: usize>(&self, offset: usize, words: [u64; N]) {
+        let at: *mut u64 = aligned(self.writable(offset, N * 8));
+        for (index, word) in words.into_iter().enumerate() {
+            // SAFETY: in bounds as a whole and aligned; as in load_u16, and stores are allowed.
+            unsafe { AtomicU64::from_ptr(at.add(index)) }.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts to fetch the cache line at `offset`, for a store.
+    #[inline]
+    pub fn prefetch_write(&self, cpu: &Cpu, offset: usize) {
+        cpu.prefetch_write_at(self.readable(offset, 1));
+    }
+
     /// Starts to fetch the cache line at `offset`.
     #[inline]
     pub fn prefetch(&self, cpu: &Cpu, offset: usize) {

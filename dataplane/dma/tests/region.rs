@@ -130,11 +130,16 @@ fn every_access_outside_or_off_alignment_panics() {
     assert!(refuses(|| region.load_u64(60, Ordering::Relaxed)));
     assert!(refuses(|| region.store_u64(4, 0, Ordering::Relaxed)));
     assert!(refuses(|| region.store_u32(64, 0, Ordering::Relaxed)));
+    assert!(refuses(|| region.store_words(56, [0; 2])));
+    assert!(refuses(|| region.store_words(4, [0; 2])));
     assert!(refuses(|| region.prefetch(&cpu, 64)));
+    assert!(refuses(|| region.prefetch_write(&cpu, 64)));
     assert!(refuses(|| region.iova(65)));
     // The very end is fine.
     region.write(64, &[]);
     region.store_u32(60, 1, Ordering::Relaxed);
+    region.store_words(48, [2, 3]);
+    assert_eq!([48, 56].map(|at| region.load_u64(at, Ordering::Relaxed)), [2, 3]);
     assert_eq!(region.iova(64), 0x10_0040);
 }
 

@@ -57,7 +57,7 @@ impl Pointer {
     ///
     /// # Panics
     /// When there are too few pages, or more than [`PAGES_MAX`].
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn to_pages(
         pages: &[u32],
@@ -75,6 +75,20 @@ impl Pointer {
             [first, second] => return Pointer { dptr: (address_of(first), address_of(second)), psdt: 0 },
             _ => {}
         }
+        Self::to_many(pages, address_of, length, sgl, list, at)
+    }
+
+    /// Three pages and more.
+    #[inline(never)]
+    fn to_many(
+        pages: &[u32],
+        address_of: impl Fn(u32) -> u64,
+        length: usize,
+        sgl: bool,
+        list: &Region,
+        at: usize,
+    ) -> Pointer {
+        let count = pages.len();
         if sgl {
             let breaks: usize = pages.windows(2).map(|two| usize::from(two[1] != two[0].wrapping_add(1))).sum();
             if breaks == 0 {

@@ -4,10 +4,11 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use gantry_cpu::Cpu;
 use gantry_dma::Region;
 use gantry_nvme::{IoQueue, IoQueueState, Limits};
 use gantry_wire::nvme::identify::oncs;
-use gantry_wire::nvme::{Cid, Cqe, Sqe, nvm};
+use gantry_wire::nvme::{Cid, Cqe, nvm};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Commands, List, NONE};
@@ -26,27 +27,35 @@ struct InFlight {
     command: u32,
     /// The drive has been asked to abort it.
     aborting: bool,
+    /// When it was submitted; of a CID that is free the next that is.
     submitted_ns: u64,
 }
 
-const IDLE: InFlight = InFlight { command: NONE, aborting: false, submitted_ns: 0 };
+impl InFlight {
+    /// A free CID, before another.
+    fn idle(next: u32) -> Self {
+        Self { command: NONE, aborting: false, submitted_ns: next.into() }
+    }
+}
 
 /// How commands reach a drive.
+#[allow(clippy::large_enum_variant)]
 pub enum Path {
-    /// Through a queue pair of this lcore's own.
-    Own(Box<Own>),
+    /// Through a queue pair of this lcore's own. In its place, for commands of many drives pay for every line.
+    Own(Own),
     /// Through another lcore's.
     Borrowed(Box<Lender>),
 }
 
 /// A queue pair, and the lcores that have none of this drive and lend it their commands.
+#[repr(C)]
 pub struct Own {
-    /// The queue pair.
-    pub queue: IoQueue,
     /// Those who borrow it.
     pub borrowers: Vec<Borrower>,
     /// Whose turn it is: 0 for this lcore's own commands, then the borrowers.
     pub turn: usize,
+    /// The queue pair.
+    pub queue: IoQueue,
 }
 
 /// What an [`InFlight`] has in place of an own command's index: a borrower's place and its CID.
@@ -75,33 +84,44 @@ impl Lent {
     }
 }
 
-/// One drive, as one lcore sees it.
+/// One drive, as one lcore sees it. What a command touches is in the first cache lines.
+#[repr(C, align(64))]
 pub struct DriveQueue {
-    /// The way to it.
-    pub path: Path,
     /// Commands that wait for room in it.
     pub ready: List,
+    /// When the drive last answered, or was given something to do.
+    pub(crate) progress_ns: u64,
+    in_flight: Box<[InFlight]>,
+    /// PRP lists and SGL segments, one for each CID.
+    pub prp_lists: Arc<Region>,
+    /// Largest transfer of one NVMe command in bytes.
+    pub transfer_max: u32,
+    /// The first CID that is free; the others by their entries in `in_flight`.
+    first_free: u32,
+    /// Commands in flight.
+    count: u16,
+    oncs: u16,
+    /// Commands may carry SGLs.
+    pub sgl: bool,
+    /// The drive does not answer; nothing more is submitted.
+    pub failed: bool,
+    /// The way to it.
+    pub path: Path,
     /// Commands that wait for the drive's budget or for pages, holding neither.
     pub waiting: List,
     /// Pages that those may take in their turn (deficit round-robin).
     pub deficit: u32,
-    /// Largest transfer of one NVMe command in bytes.
-    pub transfer_max: u32,
     /// What commands without a transfer may cover.
     pub limits: Limits,
-    /// Commands may carry SGLs.
-    pub sgl: bool,
-    /// PRP lists and SGL segments, one for each CID.
-    pub prp_lists: Arc<Region>,
-    /// The drive does not answer; nothing more is submitted.
-    pub failed: bool,
-    oncs: u16,
-    /// When the drive last answered, or was given something to do.
-    pub(crate) progress_ns: u64,
     block_shifts: Vec<u8>,
-    in_flight: Box<[InFlight]>,
-    free: Vec<u16>,
 }
+
+/// Cache lines of a [`DriveQueue`] that every command touches: as far as its queue pair's counters.
+const HOT_LINES: usize = 4;
+
+const _: () = assert!(
+    core::mem::offset_of!(DriveQueue, path) <= 64 && core::mem::offset_of!(DriveQueue, waiting) <= HOT_LINES * 64 + 32
+);
 
 /// A [`Path`], told to a successor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -150,6 +170,12 @@ impl DriveQueue {
     pub fn new(parts: DriveQueueParts) -> Self {
         // A queue of n entries holds n - 1 commands (NVMe Base 2.0 §3.3.1.2.1).
         let depth = parts.entries - 1;
+        let mut queue = Self::empty(parts, depth);
+        queue.free_all();
+        queue
+    }
+
+    fn empty(parts: DriveQueueParts, depth: u16) -> Self {
         assert!(parts.prp_lists.length() >= usize::from(depth) * PRP_LIST_BYTES, "PRP lists too short");
         Self {
             path: parts.path,
@@ -164,8 +190,22 @@ impl DriveQueue {
             failed: false,
             oncs: parts.oncs,
             block_shifts: parts.block_shifts,
-            in_flight: (0..depth).map(|_| IDLE).collect(),
-            free: (0..depth).rev().collect(),
+            in_flight: (0..depth).map(|_| InFlight::idle(NONE)).collect(),
+            first_free: NONE,
+            count: 0,
+        }
+    }
+
+    /// Puts all CIDs that no command has into the list of those that are free, the lowest first.
+    fn free_all(&mut self) {
+        (self.first_free, self.count) = (NONE, 0);
+        for cid in (0..self.in_flight.len()).rev() {
+            if self.in_flight[cid].command == NONE {
+                self.in_flight[cid] = InFlight::idle(self.first_free);
+                self.first_free = cid as u32;
+            } else {
+                self.count += 1;
+            }
         }
     }
 
@@ -173,7 +213,7 @@ impl DriveQueue {
     pub(crate) fn tell(&self, commands: &Commands, prp_lists: u32) -> DriveQueueState {
         // What is in flight follows from its CIDs, and those that are free as well.
         let Self { path, ready, waiting, deficit, transfer_max, limits, sgl, prp_lists: _, failed, oncs, .. } = self;
-        let Self { progress_ns, block_shifts, in_flight, free: _, .. } = self;
+        let Self { progress_ns, block_shifts, in_flight, first_free: _, count: _, .. } = self;
         let in_flight = in_flight.iter().zip(0..).filter(|(entry, _)| entry.command != NONE);
         DriveQueueState {
             path: path.tell(),
@@ -198,8 +238,7 @@ impl DriveQueue {
             let entry = self.in_flight.get_mut(usize::from(cid)).filter(|entry| entry.command == NONE)?;
             *entry = InFlight { command, aborting, submitted_ns };
         }
-        let Self { free, in_flight, .. } = self;
-        free.retain(|cid| in_flight[usize::from(*cid)].command == NONE);
+        self.free_all();
         Some(())
     }
 
@@ -232,28 +271,49 @@ impl DriveQueue {
         {
             return None;
         }
-        if self.in_flight() == 0 {
+        if self.count == 0 {
             self.progress_ns = now_ns;
         }
-        let cid = self.free.pop()?;
-        self.in_flight[usize::from(cid)] = InFlight { command, aborting: false, submitted_ns: now_ns };
-        Some(cid)
+        let cid = self.first_free;
+        // None is free: the number of none is past the end.
+        let entry = self.in_flight.get_mut(cid as usize)?;
+        self.first_free = entry.submitted_ns as u32;
+        *entry = InFlight { command, aborting: false, submitted_ns: now_ns };
+        self.count += 1;
+        Some(cid as u16)
     }
 
-    /// Gives the drive, or who has its queue pair, a command for which [`DriveQueue::begin`] gave the CID.
-    #[inline]
-    pub fn submit(&mut self, sqe: &Sqe) {
+    /// Gives the drive, or who has its queue pair, a command for which [`DriveQueue::begin`] gave the CID: an SQE's words.
+    #[inline(always)]
+    pub fn submit(&mut self, cid: u16, words: [u64; 8]) {
         match &mut self.path {
-            Path::Own(own) => own.queue.submit(sqe).expect("room was there for the CID"),
-            Path::Borrowed(lender) => lender.ask(Request::Submit(*sqe)),
+            Path::Own(own) => own.queue.submit_words(cid, words).expect("room was there for the CID"),
+            Path::Borrowed(lender) => lender.ask(Request::Submit(zerocopy::transmute!(words))),
+        }
+    }
+
+    /// Starts to fetch what a command of a drive touches.
+    #[inline]
+    pub fn prefetch(place: &Option<Self>, cpu: &Cpu) {
+        let address = core::ptr::from_ref(place).cast::<u8>();
+        (0..HOT_LINES).for_each(|line| cpu.prefetch_write_at(address.wrapping_add(line * 64)));
+    }
+
+    /// Starts to fetch the entry in which its next completion comes.
+    #[inline]
+    pub fn prefetch_completion(&self, cpu: &Cpu) {
+        if let Path::Own(own) = &self.path {
+            own.queue.prefetch_completion(cpu);
         }
     }
 
     /// Shows the drive what was submitted. A borrower's commands are seen as they are passed on.
     #[inline]
-    pub fn ring(&mut self) {
+    pub fn ring(&mut self, cpu: &Cpu) {
         if let Path::Own(own) = &mut self.path {
             own.queue.ring();
+            // For the next time. An entry was last touched a round ago, and behind a store that misses all others have to wait.
+            own.queue.prefetch_submission(cpu);
         }
     }
 
@@ -315,7 +375,7 @@ impl DriveQueue {
         let lent = Lent { borrower: borrower as u8, cid: sqe.cid.get() };
         let cid = self.begin(lent.as_index(), now_ns).expect("room was there");
         sqe.cid = cid.into();
-        self.submit(&sqe);
+        self.submit(cid, sqe.words());
         true
     }
 
@@ -329,11 +389,13 @@ impl DriveQueue {
     /// The command behind a CID that came back; `None` when none is in flight under it.
     pub fn end(&mut self, cid: u16) -> Option<u32> {
         let entry = self.in_flight.get_mut(usize::from(cid))?;
-        let command = core::mem::replace(entry, IDLE).command;
+        let command = entry.command;
         if command == NONE {
             return None;
         }
-        self.free.push(cid);
+        *entry = InFlight::idle(self.first_free);
+        self.first_free = cid.into();
+        self.count -= 1;
         Some(command)
     }
 
@@ -414,6 +476,6 @@ impl DriveQueue {
     #[inline]
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight.len() - self.free.len()
+        self.count.into()
     }
 }

@@ -15,6 +15,12 @@ impl DriveSet {
         self.0[usize::from(number) / WORD] |= 1 << (usize::from(number) % WORD);
     }
 
+    /// Puts all drives of another set in.
+    #[inline]
+    pub fn insert_all(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+    }
+
     /// Takes a drive out.
     #[inline]
     pub fn remove(&mut self, number: u16) {
@@ -47,6 +53,10 @@ mod tests {
         }
         set.remove(7);
         set.remove(8);
+        let mut more = DriveSet::default();
+        [64, 3].into_iter().for_each(|number| more.insert(number));
+        set.insert_all(more);
+        set.remove(3);
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 63, 64, 255]);
     }
 }

@@ -211,6 +211,12 @@ impl Qps {
         self.last = slot;
     }
 
+    /// The first of the line.
+    #[inline]
+    pub(crate) fn first_active(&self) -> Option<u32> {
+        (self.first != NONE).then_some(self.first)
+    }
+
     /// Takes the first of the line.
     pub fn next_active(&mut self) -> Option<u32> {
         let slot = self.first;

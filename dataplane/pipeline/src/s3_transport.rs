@@ -20,14 +20,18 @@ use crate::qp::QpContext;
 use crate::s2_classify::{self, Classified};
 use crate::state::{Core, Sizes};
 
+/// Packets whose QPs are fetched while one is taken.
+const PREFETCH_AHEAD: usize = 4;
+
 /// Takes the RC packets of a burst.
 #[inline(never)]
 pub fn run<F: RxFrame>(core: &mut Core, burst: &[F], packets: &[Packet], classified: &Classified) {
+    let slots = classified.iter().map(|place| packets[usize::from(*place)].metadata.qp);
+    // Some packets ahead: all of a burst at once would wait for each other.
+    let mut ahead = slots.clone();
+    ahead.by_ref().take(PREFETCH_AHEAD).for_each(|slot| core.prefetch_qp(slot));
     for place in classified {
-        let qp = packets[usize::from(*place)].metadata.qp;
-        core.qps.prefetch(&core.cpu, qp);
-    }
-    for place in classified {
+        ahead.by_ref().take(1).for_each(|slot| core.prefetch_qp(slot));
         let place = usize::from(*place);
         receive(core, burst[place].bytes(), &packets[place]);
     }

@@ -27,7 +27,9 @@ pub fn enqueue(core: &mut Core, index: u32) {
     if !plain && !is_taken(core, index, drive) {
         return;
     }
-    let Some(queue) = core.drives[usize::from(drive)].as_mut() else {
+    let place = &mut core.drives[usize::from(drive)];
+    DriveQueue::prefetch(place, &core.cpu);
+    let Some(queue) = place.as_mut() else {
         core.commands[index].return_length = 0;
         s8_respond::respond(core, index, Status::ANA_INACCESSIBLE, 0, 0);
         return;
@@ -71,11 +73,15 @@ fn is_taken(core: &mut Core, index: u32, drive: u16) -> bool {
 /// Submits what is ready, drive by drive.
 #[inline(never)]
 pub fn run(core: &mut Core) {
+    // For s7, which finds them in the nearest cache then.
+    for number in core.in_flight.iter() {
+        DriveQueue::prefetch(&core.drives[usize::from(number)], &core.cpu);
+    }
     for number in core.ready.iter() {
         drive(core, number);
         let Some(drive) = core.drives[usize::from(number)].as_ref() else { continue };
         if drive.in_flight() > 0 {
-            core.in_flight.insert(number);
+            core.submitted.insert(number);
         }
         if drive.ready.is_empty() && !drive.has_borrowers() {
             core.ready.remove(number);
@@ -100,7 +106,7 @@ fn drive(core: &mut Core, number: u16) {
     }
     if submitted {
         core.counters.count(Counter::Doorbells);
-        core.drives[usize::from(number)].as_mut().expect("the drive is here").ring();
+        core.drives[usize::from(number)].as_mut().expect("the drive is here").ring(&core.cpu);
     }
 }
 
@@ -144,8 +150,8 @@ fn step(core: &mut Core, number: u16, submitted: &mut bool) -> Step {
         return Step::Full;
     };
     let command = &mut core.commands[index];
-    let (sqe, done) = piece(&core.memory, command, index, cid, drive);
-    drive.submit(&sqe);
+    let (words, done) = piece(&core.memory, command, index, cid, drive);
+    drive.submit(cid, words);
     *submitted = true;
     core.counters.count(Counter::Submitted);
     command.pieces += 1;
@@ -219,8 +225,11 @@ fn extent(command: &Command) -> u32 {
     extent_of(&command.sqe, blocks)
 }
 
-/// The next NVMe command of a host's command, and how much of that is covered then.
-fn piece(memory: &Memory, command: &Command, index: u32, cid: u16, drive: &DriveQueue) -> (Sqe, u32) {
+/// The next NVMe command of a host's command, as words, and how much of that is covered then.
+// In place, and from values to words: an SQE that is put together in memory and then copied waits until its parts have left the
+// store buffer, behind entries of other drives that are in no cache.
+#[inline(always)]
+fn piece(memory: &Memory, command: &Command, index: u32, cid: u16, drive: &DriveQueue) -> ([u64; 8], u32) {
     let Task::Drive { nsid, slba, block_shift, .. } = command.task else {
         unreachable!("a drive's command");
     };
@@ -232,13 +241,13 @@ fn piece(memory: &Memory, command: &Command, index: u32, cid: u16, drive: &Drive
         // NLB has 16 bits.
         nvm::WRITE_ZEROES => (drive.limits.write_zeroes_bytes >> block_shift).clamp(1, 1 << 16),
         nvm::DATASET_MANAGEMENT => drive.limits.dsm_ranges.into(),
-        _ => return (build::flush(nsid, cid), 0),
+        _ => return (build::flush(nsid, cid).words(), 0),
     };
     let count = (extent(command) - start).min(most);
     let (done, fua) = (start + count, command.sqe.fua());
     if opcode == nvm::WRITE_ZEROES {
         let slba = slba + u64::from(start);
-        return (build::write_zeroes(nsid, cid, slba, count, command.sqe.deac(), fua), done);
+        return (build::write_zeroes(nsid, cid, slba, count, command.sqe.deac(), fua).words(), done);
     }
     let is_list = opcode == nvm::DATASET_MANAGEMENT;
     let shift = if is_list { DsmRange::LEN.ilog2() } else { block_shift.into() };
@@ -255,16 +264,11 @@ fn piece(memory: &Memory, command: &Command, index: u32, cid: u16, drive: &Drive
         Pointer::to_pages(pages, |page| memory.page_iova(page), length, sgl, &drive.prp_lists, list)
     };
     let slba = slba + u64::from(start);
-    let mut sqe = match opcode {
-        nvm::READ => build::read(nsid, cid, slba, count, pointer.dptr, fua),
-        nvm::WRITE => build::write(nsid, cid, slba, count, pointer.dptr, fua),
-        nvm::COMPARE => build::compare(nsid, cid, slba, count, pointer.dptr, fua),
-        _ => {
-            let mut sqe = build::dsm(nsid, cid, count as u16, pointer.dptr);
-            sqe.cdw11 = command.sqe.cdw11;
-            sqe
-        }
-    };
-    sqe.flags |= pointer.psdt;
-    (sqe, done)
+    if is_list {
+        let mut sqe = build::dsm(nsid, cid, count as u16, pointer.dptr);
+        sqe.cdw11 = command.sqe.cdw11;
+        return (sqe.words(), done);
+    }
+    let sqe = build::transfer(opcode, nsid, cid, slba, count, pointer.dptr, fua);
+    (Sqe { flags: pointer.psdt, ..sqe }.words(), done)
 }

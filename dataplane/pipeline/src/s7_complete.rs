@@ -2,6 +2,7 @@
 //!
 //! Leaves as: a response for s8; UnknownCid.
 
+use arrayvec::ArrayVec;
 use gantry::channel::event::EventKind;
 
 use crate::command::{State, Task};
@@ -16,19 +17,42 @@ const BURST: usize = 32;
 /// How often drives are looked over for commands that are overdue.
 const CHECK_NS: u64 = 100_000_000;
 
-/// Polls every drive with commands in flight.
+/// Polls every drive that had commands in flight before this poll: what was submitted just now no drive has answered yet.
 #[inline(never)]
 pub fn run(core: &mut Core) {
-    for number in core.in_flight.iter() {
-        drive(core, number);
+    let mut done = Done::new();
+    let mut numbers = core.in_flight.iter();
+    let mut next = numbers.next();
+    while let Some(number) = next {
+        next = numbers.next();
+        if let Some(next) = next
+            && let Some(next) = &core.drives[usize::from(next)]
+        {
+            next.prefetch_completion(&core.cpu);
+        }
+        drive(core, number, &mut done);
     }
+    complete_all(core, &mut done);
+    core.in_flight.insert_all(core::mem::take(&mut core.submitted));
     if core.now_ns >= core.drive_check_ns {
         core.drive_check_ns = core.now_ns + CHECK_NS;
         check(core);
     }
 }
 
-fn drive(core: &mut Core, number: u16) {
+/// Commands that have ended at their drives, with what came of them: their QPs are on their way to the caches.
+type Done = ArrayVec<(u32, u64), { 2 * BURST }>;
+
+fn complete_all(core: &mut Core, done: &mut Done) {
+    for (index, result) in done.drain(..) {
+        complete(core, index, result);
+    }
+}
+
+fn drive(core: &mut Core, number: u16, done: &mut Done) {
+    if done.remaining_capacity() < BURST {
+        complete_all(core, done);
+    }
     let Some(drive) = core.drives[usize::from(number)].as_ref() else { return };
     if drive.in_flight() == 0 {
         core.in_flight.remove(number);
@@ -54,7 +78,9 @@ fn drive(core: &mut Core, number: u16) {
             core.counters.count(Counter::DriveErrors);
         }
         if command.pieces == 0 && command.state == State::Submitted {
-            complete(core, index, cqe.result());
+            let slot = command.qp;
+            core.qps.prefetch(&core.cpu, slot);
+            done.push((index, cqe.result()));
         }
     }
     if let Some(drive) = core.drives[usize::from(number)].as_mut() {

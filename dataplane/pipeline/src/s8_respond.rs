@@ -4,7 +4,6 @@
 
 use gantry_roce::{Work, WorkKind};
 use gantry_wire::nvme::{Cqe, Status};
-use zerocopy::IntoBytes;
 
 use crate::command::{Data, State};
 use crate::counters::Counter;
@@ -37,7 +36,9 @@ pub fn respond(core: &mut Core, index: u32, status: Status, dw0: u32, dw1: u32) 
         cid: command.sqe.cid,
         status: (status.0 << 1).into(),
     };
-    command.cqe.copy_from_slice(cqe.as_bytes());
+    // Word by word, for a copy would wait for its parts.
+    let (words, _) = command.cqe.as_chunks_mut();
+    words.iter_mut().zip(cqe.words()).for_each(|(word, value)| *word = value.to_ne_bytes());
     command.state = State::Responding;
     let mut invalidate = None;
     if let Data::Keyed { address, rkey, invalidate: key, .. } = command.data {
@@ -75,6 +76,9 @@ pub fn run<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>]) {
     let Some(last) = core.qps.last_active() else { return };
     let mut budget = BUDGET;
     while let Some(slot) = core.qps.next_active() {
+        if let Some(next) = core.qps.first_active() {
+            core.qps.prefetch(&core.cpu, next);
+        }
         let port = &mut ports[core.qps[slot].port];
         let mut quantum = QUANTUM.min(budget);
         let mut sent = false;

@@ -126,6 +126,8 @@ pub struct Core {
     pub ready: DriveSet,
     /// Of them, those that may have commands in flight.
     pub in_flight: DriveSet,
+    /// Of them, those that were given commands in this poll.
+    pub submitted: DriveSet,
     /// Retransmission timers of QPs.
     pub wheel: Wheel,
     /// Capsules that have arrived whole, for s4.
@@ -188,6 +190,7 @@ impl Core {
             drive_numbers: arrayvec::ArrayVec::new(),
             ready: DriveSet::default(),
             in_flight: DriveSet::default(),
+            submitted: DriveSet::default(),
             wheel: Wheel::new(sizes.qps, now_ns),
             arrived: List::EMPTY,
             budgets: Budgets::new(),
@@ -206,6 +209,13 @@ impl Core {
             told_ns: 0,
             stages: Stages::default(),
         }
+    }
+
+    /// Starts to fetch a QP and its timer: of many, none is in a cache.
+    #[inline]
+    pub fn prefetch_qp(&self, slot: u32) {
+        self.qps.prefetch(&self.cpu, slot);
+        self.wheel.prefetch(&self.cpu, slot);
     }
 
     /// A QP of this lcore that is not on its end. A slot may have another QP meanwhile.
@@ -268,10 +278,7 @@ impl Core {
             self.settle(slot);
             return;
         }
-        let deadline_ns = qp.transport.deadline_ns();
-        if deadline_ns != u64::MAX {
-            wheel.arm(slot, deadline_ns);
-        }
+        wheel.arm(slot, qp.transport.deadline_ns());
         if !qp.active && qp.transport.wants_transmit() {
             qps.activate(slot);
         }
@@ -461,6 +468,7 @@ impl Core {
         self.drive_numbers.retain(|n| *n != number);
         self.ready.remove(number);
         self.in_flight.remove(number);
+        self.submitted.remove(number);
         self.budgets.divide(&self.sizes, &self.drive_numbers);
         while let Some(index) = drive.end_any() {
             if Lent::of(index).is_some() {

@@ -41,7 +41,7 @@ fn take_up_path<E: Environment>(
                 rings.restore(&waiting);
                 own.borrowers.push(rings);
             }
-            Ok((Path::Own(Box::new(own)), entries))
+            Ok((Path::Own(own), entries))
         }
         PathState::Borrowed { lcore: of, answered } => {
             let rings = lending.lenders.remove(&(number, lcore)).filter(|_| of == owner);

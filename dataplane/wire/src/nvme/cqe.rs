@@ -39,6 +39,18 @@ impl Cqe {
         }
     }
 
+    /// The entry as words of memory, in their order.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(&self) -> [u64; 2] {
+        let two = |low: u32, high: u32| (u64::from(low) | u64::from(high) << 32).to_le();
+        let pair = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
+        [
+            two(self.dw0.get(), self.dw1.get()),
+            two(pair(self.sqhd.get(), self.sqid.get()), pair(self.cid.get(), self.status.get())),
+        ]
+    }
+
     /// A view of the first 16 bytes; `None` when there are fewer.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<&Cqe> {
@@ -106,6 +118,7 @@ mod tests {
         };
         let bytes = [8, 7, 6, 5, 4, 3, 2, 1, 0x22, 0x11, 0x44, 0x33, 0x66, 0x55, 4, 0];
         assert_eq!(cqe.as_bytes(), bytes);
+        assert_eq!(cqe.words().as_bytes(), bytes);
         assert_eq!(Cqe::parse(&bytes), Some(&cqe));
         assert_eq!(cqe.result(), 0x0102_0304_0506_0708);
         assert_eq!(Cqe::parse(&bytes[..15]), None);

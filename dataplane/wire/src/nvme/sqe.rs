@@ -172,6 +172,25 @@ impl Sqe {
         Sqe { opcode, cid: cid.0.into(), nsid: nsid.0.into(), ..Sqe::default() }
     }
 
+    /// The entry as words of a queue in memory, in their order.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(&self) -> [u64; 8] {
+        let two = |low: u32, high: u32| (u64::from(low) | u64::from(high) << 32).to_le();
+        let cdw0 = u32::from(self.opcode) | u32::from(self.flags) << 8 | u32::from(self.cid.get()) << 16;
+        let half = |at: usize| u64::from_ne_bytes(*self.dptr[at..].first_chunk().expect("16 bytes are two halves"));
+        [
+            two(cdw0, self.nsid.get()),
+            two(self.cdw2.get(), self.cdw3.get()),
+            self.mptr.get().to_le(),
+            half(0),
+            half(8),
+            two(self.cdw10.get(), self.cdw11.get()),
+            two(self.cdw12.get(), self.cdw13.get()),
+            two(self.cdw14.get(), self.cdw15.get()),
+        ]
+    }
+
     /// A view of the first 64 bytes; `None` when there are fewer.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<&Sqe> {
@@ -393,6 +412,13 @@ mod tests {
         assert_eq!(sqe.psdt(), Psdt::Prp);
         assert_eq!(sqe.prps(), (0x1111_2222_3333_4000, 0x5555_6666_7777_8000));
         assert_eq!(Sqe::parse(&sqe.as_bytes()[..63]), None);
+    }
+
+    #[test]
+    fn words_are_the_bytes() {
+        let bytes: [u8; Sqe::LEN] = core::array::from_fn(|at| at as u8 + 1);
+        let words = Sqe::parse(&bytes).unwrap().words();
+        assert_eq!(words.as_bytes(), bytes);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) fn ways_to(controller: &mut Controller, number: u16, lcores: usize) -
     }
     let mut own = |lcore: usize, borrowers| {
         let queue = controller.take_io_queue(owner_of(number, lcore, shape).1);
-        Path::Own(Box::new(Own { queue, borrowers, turn: 0 }))
+        Path::Own(Own { borrowers, turn: 0, queue })
     };
     let ways = borrowed.into_iter().zip(borrowers).enumerate();
     ways.map(|(lcore, (way, borrowers))| (way.unwrap_or_else(|| own(lcore, borrowers)), entries)).collect()
