@@ -1,5 +1,5 @@
 //! A run like life, of which every poll is counted: sixteen QPs with commands of all kinds, and beside them what happens now
-//! and then: a host comes, leaves in the middle of its work, or dies, tables change, a drive goes. One lcore, from fixed seeds.
+//! and then: a host comes, leaves, or dies, tables change, a drive goes. One lcore, from fixed seeds.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -248,13 +248,13 @@ impl Life {
         self.until("commands in the card", |life| life.world.now_ns() > begun_ns + MILLISECOND / 4)
     }
 
-    /// Sixteen QPs come, work, and go in the middle of it.
+    /// Sixteen QPs come, work, and go. Their commands are answered by then.
     fn a_host_comes_and_goes(&mut self) -> Result<(), String> {
         self.event("a host connects");
         let host = self.plug(STEADY + CROWD, 16, 4200, true);
         self.ready(host)?;
         self.read_all(&[host], (1, DEPTH as u64))?;
-        self.event("a host disconnects, commands under way");
+        self.event("a host disconnects");
         let (retired, open) = (self.counted(Counter::QpsRetired), u64::from(self.world.host(host).io_queues()) + 1);
         self.world.host(host).disconnect();
         self.until("the end of its QPs", |life| life.counted(Counter::QpsRetired) >= retired + open)
