@@ -29,7 +29,7 @@ const NAP: Duration = Duration::from_micros(20);
 const NAP_MAX: Duration = Duration::from_micros(200);
 
 /// The longest sleep: what has no interrupt and no bell (a link that comes up, a drive's news) waits so long.
-const SLEEP_MAX: Duration = Duration::from_millis(25);
+const SLEEP_MAX: Duration = Duration::from_millis(50);
 
 /// What an lcore does when a poll has done nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -236,7 +236,7 @@ fn poll(
 /// itself waits: a drive's answer to an admin command, which is looked for at first often, then less so. It stays with the
 /// first while a drive comes or goes, or has its doorbells forwarded.
 const NAP: Duration = Duration::from_micros(100);
-const NAP_MAX: Duration = Duration::from_millis(25);
+const NAP_MAX: Duration = Duration::from_millis(50);
 
 /// How long it stays awake after something was done: lcores apply what they are sent, and control goes on, sooner than that.
 const LINGER_NS: u64 = 50_000;

@@ -134,6 +134,9 @@ QPs come and go beside reads of 4 KiB, 8 in flight on 16 QPs, one core. In us of
 what a QP's creation and end add to their poll, and any change to its; the others' latency without and beside it; a QP all told.";
 
 fn spread(of: &Spread) -> String {
+    if of.count == 0 {
+        return "too few to tell".to_owned();
+    }
     format!("{:.2} / {:.2} / {:.2}", of.p50, of.p99, of.worst)
 }
 
