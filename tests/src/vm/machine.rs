@@ -15,6 +15,9 @@ use super::process::{Process, Scratch};
 use super::qmp::Qmp;
 use super::{Builder, Console, Error, Initramfs, Nvme, Output, Result, nvme};
 
+/// How long QEMU may take to let go of the image of a drive that it has unplugged.
+const PLUG_LIMIT: Duration = Duration::from_secs(10);
+
 /// Ports for commands: as many run at once.
 pub(super) const AGENTS: usize = 4;
 
@@ -210,7 +213,16 @@ impl Machine {
 
     /// Puts the drive of this port back (QMP `device_add`), with what its namespace held.
     pub fn plug(&self, port: usize) -> Result<()> {
-        self.qmp("device_add", self.drives[port].device(port)).map(drop)
+        let end = Instant::now() + PLUG_LIMIT;
+        loop {
+            match self.qmp("device_add", self.drives[port].device(port)) {
+                // QEMU forgets a device's name before it lets go of its image, a moment later.
+                Err(Error::Unexpected(text)) if text.contains("Permission conflict") && Instant::now() < end => {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                done => return done.map(drop),
+            }
+        }
     }
 
     /// Writes every frame of eth0 to the pcap file `path` until the capture is dropped. Not with
