@@ -3,7 +3,7 @@
 //! A PMD that has no interrupts (memif, ring, pcap) refuses them when a queue is attached; its queues are polled.
 
 use std::cell::UnsafeCell;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ impl Interrupts {
         // SAFETY: a plain call.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if fd < 0 {
-            return Err(Error::Call { operation: "epoll_create1", errno: Errno::NoSpace });
+            let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or_default();
+            return Err(Error::Call { operation: "epoll_create1", errno: Errno::from_return(-errno) });
         }
         // SAFETY: a descriptor that was just made and is nobody else's.
         let epoll = Epoll(Arc::new(unsafe { OwnedFd::from_raw_fd(fd) }));
@@ -75,12 +76,6 @@ impl Drop for Interrupts {
         let event = self.also.get();
         // SAFETY: DPDK noted the descriptors in it when it was added; the kernel forgets it before it is freed.
         unsafe { dpdk_sys::rte_epoll_ctl(self.epoll.0.as_raw_fd(), libc::EPOLL_CTL_DEL, (*event).fd, event) };
-    }
-}
-
-impl AsFd for Epoll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 
