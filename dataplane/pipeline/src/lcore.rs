@@ -19,8 +19,9 @@ use crate::exchange::{Batch, Change, Exchange};
 use crate::handover::Resumed;
 use crate::memory::PAGE;
 use crate::port::{BURST, Port, TxFrame};
-use crate::qp::{QpContext, Way};
+use crate::qp::QpContext;
 use crate::state::{Core, Notice, PORTS};
+use crate::ways::Way;
 use crate::{
     s0_receive, s1_parse, s2_classify, s3_transport, s4_capsule, s5_command, s6_submit, s7_complete, s8_respond,
     s9_transmit,
@@ -46,12 +47,14 @@ pub struct PortSlot<P: Port> {
     /// Largest IP packet in bytes.
     pub mtu: u16,
     pending: ArrayVec<P::Tx, BURST>,
+    /// A frame that was taken for a packet, and there was none.
+    spare: Option<P::Tx>,
 }
 
 impl<P: Port> PortSlot<P> {
     /// A port with nothing to send.
     pub(crate) fn new(number: u16, queue: P, mac: [u8; 6], mtu: u16) -> Self {
-        Self { number, queue, mac, mtu, pending: ArrayVec::new() }
+        Self { number, queue, mac, mtu, pending: ArrayVec::new(), spare: None }
     }
 
     /// Whether another frame can be queued, sending what is queued when need be.
@@ -60,6 +63,16 @@ impl<P: Port> PortSlot<P> {
             core.counters.count(Counter::TxFull);
         }
         !self.pending.is_full()
+    }
+
+    /// A frame to fill; none while all are on their way.
+    pub fn frame(&mut self) -> Option<P::Tx> {
+        self.spare.take().or_else(|| self.queue.tx_alloc())
+    }
+
+    /// Keeps a frame that was not filled for the next packet.
+    pub fn keep(&mut self, frame: P::Tx) {
+        self.spare = Some(frame);
     }
 
     /// Queues a frame, for which [`PortSlot::make_room`] has made room.
@@ -307,7 +320,7 @@ fn report<P: Port, X: Exchange<P>>(core: &mut Core, exchange: &mut X) {
         let command = &core.commands[index];
         let qp = &core.qps[command.qp];
         let body = slow_path::Capsule {
-            qpn: U32::new(qp.qpn),
+            qpn: U32::new(qp.qpn()),
             punt: U32::new(command.punt),
             cntlid: U16::new(qp.cntlid),
             qid: U16::new(qp.qid),
@@ -361,7 +374,7 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
                 }
             }
             Change::QpCreate { create, slot, qpn, receive_psn } => {
-                let qp = open_qp(create, *qpn, *receive_psn, ports);
+                let qp = open_qp(core, create, *qpn, *receive_psn, ports);
                 core.qps.insert(*slot, qp);
                 core.counters.count(Counter::QpsCreated);
             }
@@ -369,8 +382,7 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
                 if let Some(qp) = core.live(*slot, bind.qpn.get()) {
                     qp.cntlid = bind.cntlid.get();
                     qp.qid = bind.qid.get();
-                    qp.entries = bind.entries.get().max(2);
-                    qp.sqhd %= qp.entries;
+                    qp.resize(bind.entries.get());
                     core.liveness.touch(bind.cntlid.get(), core.now_ns);
                 }
             }
@@ -400,6 +412,7 @@ fn apply<P: Port>(core: &mut Core, ports: &mut Vec<PortSlot<P>>, datagram_psn: &
 }
 
 fn open_qp<P: Port>(
+    core: &mut Core,
     create: &channel::operation::QpCreate,
     qpn: u32,
     receive_psn: u32,
@@ -426,7 +439,9 @@ fn open_qp<P: Port>(
         reads_max: create.reads.clamp(1, READS_MAX),
         responder_reads_max: 0,
     };
-    QpContext::new(Qp::new(&config), qpn, port, Way::of(path), create.qid.get(), create.depth.get())
+    let way = Way::of(path);
+    let way = (core.ways.enter(port, &way), way.udp_source);
+    QpContext::new(Qp::new(&config), way, create.qid.get(), create.depth.get())
 }
 
 /// RNR NAKs ask for 640 µs (IBA table 45, code 12): a burst's worth of drive time.
@@ -462,7 +477,7 @@ fn transmit<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>], port: u16, byte
         core.counters.count(Counter::AnswerTxFull);
         return;
     }
-    let Some(mut frame) = port.queue.tx_alloc() else {
+    let Some(mut frame) = port.frame() else {
         core.counters.count(Counter::TxPoolEmpty);
         return;
     };
@@ -486,7 +501,7 @@ fn inject<P: Port>(
         core.counters.count(Counter::AnswerTxFull);
         return;
     }
-    let Some(mut frame) = port.queue.tx_alloc() else {
+    let Some(mut frame) = port.frame() else {
         core.counters.count(Counter::TxPoolEmpty);
         return;
     };

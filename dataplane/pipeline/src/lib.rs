@@ -50,6 +50,7 @@ pub mod s9_transmit;
 pub mod stages;
 pub mod state;
 pub mod tables;
+pub mod ways;
 pub mod wheel;
 
 pub use lcore::Lcore;

@@ -1,87 +1,34 @@
-//! A QP as the pipeline sees it: the transport's state machine, the NVMe queue on top of it, the way to its host.
+//! A QP as the pipeline sees it: the transport's state machine, the NVMe queue on top of it, which way its host is.
 
 use alloc::boxed::Box;
 
-use gantry::channel::Path;
 use gantry_cpu::Cpu;
 use gantry_roce::Qp;
-use serde::{Deserialize, Serialize};
 
 use crate::command::{NONE, Ring};
-use crate::s9_transmit::Lower;
 
 /// CNTLID of a QP whose Connect has not succeeded.
 pub const UNBOUND: u16 = 0xffff;
-
-/// The way to a host, as packet.p4 takes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Way {
-    /// The port's Ethernet address, 48 bits.
-    pub local_mac: u64,
-    /// The host's, or its router's.
-    pub remote_mac: u64,
-    /// VLAN id, 0 for none.
-    pub vid: u16,
-    /// Priority of the VLAN tag.
-    pub pcp: u8,
-    /// The card's address; an IPv4 one is mapped into IPv6.
-    pub local_ip: u128,
-    /// The host's.
-    pub remote_ip: u128,
-    /// DSCP and ECN.
-    pub traffic_class: u8,
-    /// UDP source port.
-    pub udp_source: u16,
-    /// IPv4 identification of the packet that was sent last.
-    pub ip_id: u16,
-}
-
-impl Way {
-    /// A way as control tells it.
-    #[must_use]
-    pub fn of(path: &Path) -> Self {
-        let tag = path.vlan.get();
-        Self {
-            local_mac: mac(path.local_mac),
-            remote_mac: mac(path.remote_mac),
-            vid: tag & 0xfff,
-            pcp: (tag >> 13) as u8,
-            local_ip: u128::from_be_bytes(path.local_ip),
-            remote_ip: u128::from_be_bytes(path.remote_ip),
-            traffic_class: path.traffic_class,
-            udp_source: path.udp_source.get(),
-            ip_id: 0,
-        }
-    }
-}
-
-/// An Ethernet address as a number.
-#[must_use]
-pub fn mac([a, b, c, d, e, f]: [u8; 6]) -> u64 {
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
-}
 
 /// One QP. Whole cache lines, so that it is prefetched whole.
 #[repr(align(64))]
 pub struct QpContext {
     /// Transport state.
     pub transport: Qp,
-    /// Its number.
-    pub qpn: u32,
-    /// Index of its port among the lcore's ports.
-    pub port: usize,
-    /// The way to its host.
-    pub way: Way,
-    /// The lower headers that follow from it and the tables.
-    pub lower: Lower,
+    /// Number of the way to its host.
+    pub way: u32,
+    /// UDP source port.
+    pub udp_source: u16,
+    /// IPv4 identification of the packet that was sent last.
+    pub ip_id: u16,
     /// Its controller, or [`UNBOUND`].
     pub cntlid: u16,
     /// Its NVMe queue; zero is the admin queue.
     pub qid: u16,
-    /// Entries of its submission queue; SQHD counts modulo this.
-    pub entries: u32,
+    /// Size of its submission queue, 0's based as in Connect (NVMe-oF 1.1a §3.3): where its head turns back to 0.
+    pub sqsize: u16,
     /// Submission queue head: commands taken in.
-    pub sqhd: u32,
+    pub sqhd: u16,
     /// Sequence of the next capsule punted.
     pub punt: u32,
     /// The command whose capsule is arriving.
@@ -103,18 +50,17 @@ pub struct QpContext {
 }
 
 impl QpContext {
-    /// A new QP, unbound.
+    /// A new QP, unbound, on a way by its number and the UDP source port.
     #[must_use]
-    pub fn new(transport: Qp, qpn: u32, port: usize, way: Way, qid: u16, depth: u16) -> Self {
+    pub fn new(transport: Qp, (way, udp_source): (u32, u16), qid: u16, depth: u16) -> Self {
         Self {
             transport,
-            qpn,
-            port,
             way,
-            lower: Lower::NONE,
+            udp_source,
+            ip_id: 0,
             cntlid: UNBOUND,
             qid,
-            entries: u32::from(depth).max(2),
+            sqsize: depth.max(2) - 1,
             sqhd: 0,
             punt: 0,
             receiving: NONE,
@@ -129,6 +75,27 @@ impl QpContext {
         }
     }
 
+    /// Its number.
+    #[inline]
+    #[must_use]
+    pub fn qpn(&self) -> u32 {
+        self.transport.qpn().value()
+    }
+
+    /// Its submission queue has so many entries, two at least.
+    pub fn resize(&mut self, entries: u32) {
+        self.sqsize = (entries.clamp(2, 1 << 16) - 1) as u16;
+        if self.sqhd > self.sqsize {
+            self.sqhd = (u32::from(self.sqhd) % (u32::from(self.sqsize) + 1)) as u16;
+        }
+    }
+
+    /// A command is taken in.
+    #[inline]
+    pub fn advance(&mut self) {
+        self.sqhd = if self.sqhd >= self.sqsize { 0 } else { self.sqhd + 1 };
+    }
+
     /// Whether it is an admin queue, or not yet known to be none.
     #[must_use]
     pub fn is_admin(&self) -> bool {
@@ -136,8 +103,8 @@ impl QpContext {
     }
 }
 
-// What one costs that is there and does nothing.
-const _: () = assert!(size_of::<Option<QpContext>>() <= 512);
+// Four cache lines, all that an I/O touches of it.
+const _: () = assert!(size_of::<Option<QpContext>>() <= 256);
 
 /// All QPs of an lcore, and the line of those with something to send.
 pub struct Qps {
@@ -302,13 +269,34 @@ pub(crate) mod tests {
             reads_max: 1,
             responder_reads_max: 0,
         };
-        QpContext::new(Qp::new(&config), 7, 0, Way::default(), qid, 32)
+        QpContext::new(Qp::new(&config), (0, 0xc000), qid, 32)
     }
 
     fn qps(count: u32) -> Qps {
         let mut qps = Qps::new(count);
         (0..count).for_each(|slot| qps.insert(slot, qp(1)));
         qps
+    }
+
+    #[test]
+    fn the_head_of_a_submission_queue_turns_back_where_its_size_says() {
+        let mut qp = qp(1);
+        let heads = |qp: &mut QpContext, commands: usize| -> Vec<u16> {
+            let head = |_| {
+                qp.advance();
+                qp.sqhd
+            };
+            (0..commands).map(head).collect()
+        };
+        qp.resize(3);
+        assert_eq!(heads(&mut qp, 5), [1, 2, 0, 1, 2]);
+        qp.resize(2);
+        assert_eq!((qp.sqhd, heads(&mut qp, 2)), (0, Vec::from([1, 0])), "within the smaller queue at once");
+        qp.resize(1 << 16);
+        qp.sqhd = u16::MAX - 1;
+        assert_eq!(heads(&mut qp, 2), [u16::MAX, 0], "the largest there is");
+        qp.resize(0);
+        assert_eq!(qp.sqsize, 1, "none has fewer than two entries");
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use gantry::packet::{self, Packet};
 
 use crate::port::{BURST, RxFrame};
-use crate::qp;
+use crate::ways;
 
 /// Parses a burst that came by a port with this number and Ethernet address.
 #[inline(never)]
 pub fn run<'p, F: RxFrame>(port: u16, mac: [u8; 6], burst: &[F], packets: &'p mut [Packet; BURST]) -> &'p mut [Packet] {
-    let mac = qp::mac(mac);
+    let mac = ways::mac(mac);
     parse(burst, packets, |packet| {
         packet.metadata.input_port = port.into();
         packet.metadata.istd_input_port = port.into();

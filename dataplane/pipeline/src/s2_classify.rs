@@ -214,7 +214,7 @@ fn answer<P: Port>(core: &mut Core, slot: &mut PortSlot<P>, frame: &[u8], packet
         core.counters.count(Counter::AnswerTxFull);
         return;
     }
-    let Some(mut reply) = slot.queue.tx_alloc() else {
+    let Some(mut reply) = slot.frame() else {
         core.counters.count(Counter::TxPoolEmpty);
         return;
     };

@@ -19,6 +19,7 @@ use crate::port::RxFrame;
 use crate::qp::QpContext;
 use crate::s2_classify::{self, Classified};
 use crate::state::{Core, Sizes};
+use crate::ways::Way;
 
 /// Packets whose QPs are fetched while one is taken.
 const PREFETCH_AHEAD: usize = 4;
@@ -43,7 +44,7 @@ fn receive(core: &mut Core, frame: &[u8], packet: &Packet) {
         core.counters.count(Counter::NoQp);
         return;
     };
-    if !is_of(qp, (packet.metadata.local_ip, packet.metadata.remote_ip)) {
+    if !is_of(&core.ways[qp.way].way, (packet.metadata.local_ip, packet.metadata.remote_ip)) {
         core.counters.count(Counter::NoQp);
         return;
     }
@@ -124,11 +125,14 @@ fn receive(core: &mut Core, frame: &[u8], packet: &Packet) {
         let qp = &mut core.qps[slot];
         if !qp.established && !matches!(outcome, Outcome::Drop(_)) {
             qp.established = true;
-            let qpn = qp.qpn;
+            let qpn = qp.qpn();
             core.notify(EventKind::QpEstablished, 0, qpn);
         }
     }
-    core.settle(slot);
+    match transport.opcode.is_request() {
+        true => core.posted(slot),
+        false => core.settle(slot),
+    }
 }
 
 /// Slots that a QP leaves free: those kept for admin queues, and the more commands of it wait for drives, the more of those kept
@@ -146,8 +150,8 @@ const WAITING_WEIGHT: u32 = 4;
 
 /// Whether a packet travels between the two addresses that the QP connects, the card's and the host's. Who only knows a QPN and
 /// a PSN does no harm to a connection of others (IBA 1.5 §9.6.1, with addresses in place of LIDs).
-fn is_of(qp: &QpContext, addresses: (u128, u128)) -> bool {
-    addresses == (qp.way.local_ip, qp.way.remote_ip)
+fn is_of(way: &Way, addresses: (u128, u128)) -> bool {
+    addresses == (way.local_ip, way.remote_ip)
 }
 
 /// The transport headers as the transport takes them.

@@ -50,8 +50,7 @@ fn capsule(core: &mut Core, index: u32) -> bool {
     let data = data(&sqe, in_capsule);
 
     let qp = &mut core.qps[slot];
-    let sqhd = qp.sqhd + 1;
-    qp.sqhd = if sqhd == qp.entries { 0 } else { sqhd };
+    qp.advance();
     if qp.cntlid != UNBOUND {
         core.liveness.touch(qp.cntlid, core.now_ns);
     }

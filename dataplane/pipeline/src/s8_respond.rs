@@ -31,7 +31,7 @@ pub fn respond(core: &mut Core, index: u32, status: Status, dw0: u32, dw1: u32) 
     let cqe = Cqe {
         dw0: dw0.into(),
         dw1: dw1.into(),
-        sqhd: (qp.sqhd as u16).into(),
+        sqhd: qp.sqhd.into(),
         sqid: 0.into(),
         cid: command.sqe.cid,
         status: (status.0 << 1).into(),
@@ -53,7 +53,7 @@ pub fn respond(core: &mut Core, index: u32, status: Status, dw0: u32, dw1: u32) 
     let kind = WorkKind::Send { invalidate, immediate: None };
     let work = Work { cookie: index, kind, length: Cqe::LEN as u32 };
     qp.transport.post(&mut core.works, work).expect("two works for every command");
-    core.schedule(slot);
+    core.posted(slot);
 }
 
 /// Fires timers that are due.
@@ -79,17 +79,17 @@ pub fn run<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>]) {
         if let Some(next) = core.qps.first_active() {
             core.qps.prefetch(&core.cpu, next);
         }
-        let port = &mut ports[core.qps[slot].port];
+        let port = &mut ports[core.ways[core.qps[slot].way].port];
         let mut quantum = QUANTUM.min(budget);
         let mut sent = false;
         let mut blocked = false;
-        while quantum > 0 && core.qps[slot].transport.wants_transmit() {
+        while quantum > 0 {
             // The frame first: a packet that the transport has given must leave.
             if !port.make_room(core) {
                 blocked = true;
                 break;
             }
-            let Some(frame) = port.queue.tx_alloc() else {
+            let Some(frame) = port.frame() else {
                 core.counters.count(Counter::TxPoolEmpty);
                 blocked = true;
                 break;
@@ -97,7 +97,11 @@ pub fn run<P: Port>(core: &mut Core, ports: &mut [PortSlot<P>]) {
             let now_ns = core.now_ns;
             // Read where it was written: taken out it would be copied.
             let transmit = core.qps[slot].transport.poll_transmit(now_ns, &mut core.works);
-            let Some(transmit) = &transmit else { break };
+            let Some(transmit) = &transmit else {
+                // Kept rather than asked for before: the transport would look for its packet twice.
+                port.keep(frame);
+                break;
+            };
             s9_transmit::emit(core, port, slot, transmit, frame);
             sent = true;
             quantum -= 1;

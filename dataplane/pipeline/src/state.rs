@@ -22,7 +22,8 @@ use crate::handover::told;
 use crate::memory::Memory;
 use crate::qp::{QpContext, Qps};
 use crate::stages::Stages;
-use crate::tables::Reader;
+use crate::tables::{Reader, mix};
+use crate::ways::Ways;
 use crate::wheel::Wheel;
 use crate::{s6_submit, s8_respond};
 
@@ -114,6 +115,8 @@ pub struct Core {
     pub lcore: u16,
     /// QPs.
     pub qps: Qps,
+    /// The ways to their hosts.
+    pub ways: Ways,
     /// Commands.
     pub commands: Commands,
     /// Work requests of all QPs.
@@ -183,6 +186,7 @@ impl Core {
             outgoing: Box::default(),
             lcore,
             qps: Qps::new(sizes.qps),
+            ways: Ways::new(sizes.qps, mix(now_ns ^ u64::from(lcore))),
             commands: Commands::new(sizes.commands),
             // A command has at most a WRITE and a SEND under way.
             works: WorkPool::new(sizes.commands * 2),
@@ -220,7 +224,7 @@ impl Core {
 
     /// A QP of this lcore that is not on its end. A slot may have another QP meanwhile.
     pub fn live(&mut self, slot: u32, qpn: u32) -> Option<&mut QpContext> {
-        self.qps.at(slot).filter(|qp| qp.qpn == qpn && !qp.closing)
+        self.qps.at(slot).filter(|qp| qp.qpn() == qpn && !qp.closing)
     }
 
     /// Tells control something when the exchange next has room.
@@ -268,19 +272,23 @@ impl Core {
         self.schedule(slot);
     }
 
-    /// After work was posted to a QP, or packets of it were sent: neither completes anything, so that only its place in the line and
-    /// its timer may be others. One that has failed is settled, which gives its work back.
+    /// After packets of a QP were sent: that completes nothing, so that only its place in the line and its timer may be others.
     #[inline]
     pub fn schedule(&mut self, slot: u32) {
-        let Self { qps, wheel, .. } = self;
-        let qp = &mut qps[slot];
+        let qp = &self.qps[slot];
+        self.wheel.arm(slot, qp.transport.deadline_ns());
+        self.posted(slot);
+    }
+
+    /// After work was posted to a QP, or a request came in: only its place in the line may be another. One that has failed is
+    /// settled, which gives its work back.
+    #[inline]
+    pub fn posted(&mut self, slot: u32) {
+        let qp = &self.qps[slot];
         if qp.transport.failure().is_some() {
             self.settle(slot);
-            return;
-        }
-        wheel.arm(slot, qp.transport.deadline_ns());
-        if !qp.active && qp.transport.wants_transmit() {
-            qps.activate(slot);
+        } else if !qp.active && qp.transport.wants_transmit() {
+            self.qps.activate(slot);
         }
     }
 
@@ -291,7 +299,7 @@ impl Core {
             return;
         }
         qp.fenced = true;
-        let qpn = qp.qpn;
+        let qpn = qp.qpn();
         self.notify(EventKind::QpFailed, reason as u16, qpn);
     }
 
@@ -299,7 +307,7 @@ impl Core {
     fn fetch_ended(&mut self, index: u32) {
         let command = &self.commands[index];
         debug_assert_eq!(command.state, State::Fetching);
-        self.fetching[self.qps[command.qp].port] -= u64::from(command.length);
+        self.fetching[self.ways[self.qps[command.qp].way].port] -= u64::from(command.length);
     }
 
     /// A command whose data has arrived from the host.
@@ -456,7 +464,8 @@ impl Core {
         if qp.closing && qp.commands.is_empty() {
             let qp: QpContext = self.qps.remove(slot);
             self.counters.count(Counter::QpsRetired);
-            self.notify(EventKind::QpRetired, 0, qp.qpn);
+            self.ways.leave(qp.way);
+            self.notify(EventKind::QpRetired, 0, qp.qpn());
         }
     }
 

@@ -101,8 +101,8 @@ impl Requester {
     ) -> Result<(), Failure> {
         match syndrome {
             Syndrome::Nak(NakCode::PsnSequenceError) => {
-                if self.went_back_for != Some(psn) {
-                    self.went_back_for = Some(psn);
+                if self.went_back_for != psn.value() {
+                    self.went_back_for = psn.value();
                     timer.loss_shown();
                     self.reading.refused(works, psn);
                     self.go_back(works, timer);
@@ -174,7 +174,7 @@ impl Requester {
             let slot = works.slot_mut(head);
             if !slot.is_read() {
                 let arrived = next.distance_from(slot.first_psn).max(0).min(slot.packets as i32) as u32;
-                self.window_used -= arrived - slot.progress;
+                self.window_used -= (arrived - slot.progress) as u8;
                 slot.progress = arrived;
             }
             if !slot.is_complete() {
@@ -194,8 +194,8 @@ impl Requester {
             self.base = slot.first_psn;
             slot.first_psn.add(slot.progress)
         };
-        if self.went_back_for.is_some_and(|psn| psn != next) {
-            self.went_back_for = None;
+        if self.went_back_for != next.value() {
+            self.went_back_for = NIL;
         }
         let outstanding = self.sent_end.distance_from(missing) > 0;
         timer.progress(now_ns, self.acked, outstanding);

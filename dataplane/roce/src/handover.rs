@@ -123,7 +123,7 @@ impl QpState {
             let sent = requester.sent_end.distance_from(slot.first_psn).clamp(0, slot.packets as i32) as u32;
             sent.saturating_sub(slot.progress)
         });
-        must(requester.window_used == unacknowledged.sum(), "the window is not what is unacknowledged")?;
+        must(u32::from(requester.window_used) == unacknowledged.sum(), "the window is not what is unacknowledged")?;
         let at = match self.cursor {
             None => return must(requester.send_psn == requester.end_psn, "the next PSN"),
             Some(at) => self.in_flight.get(at as usize).ok_or(Inconsistent("work to send from is not in flight"))?,
@@ -439,6 +439,21 @@ mod tests {
         }
         let full = told().take_up(&mut WorkPool::new(4)).err();
         assert_eq!(full, Some(Inconsistent("more work than the arena holds")));
+    }
+
+    /// A count is believed, and a greater one than there can be overflows nothing.
+    #[test]
+    fn packets_since_an_acknowledgement_was_asked_for_may_be_any_number() {
+        let mut works = WorkPool::new(8);
+        let mut qp = Qp::new(&config());
+        let kind = WorkKind::Send { invalidate: None, immediate: None };
+        qp.post(&mut works, Work { cookie: 0, kind, length: 3000 }).unwrap();
+        let mut told = qp.tell(&works);
+        told.requester.since_ack_request = u8::MAX;
+        let mut others = WorkPool::new(8);
+        let mut successor = told.take_up(&mut others).unwrap();
+        let sent = core::iter::from_fn(|| successor.poll_transmit(1, &mut others));
+        assert_eq!(sent.map(|sent| sent.transport.ack_request).collect::<Vec<_>>(), [true, false, true]);
     }
 
     #[test]

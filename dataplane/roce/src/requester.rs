@@ -14,9 +14,9 @@ use crate::timer::Timer;
 use crate::work::{Kind, List, NIL, PoolFull, Slot, Work, WorkKind, WorkPool};
 
 /// Packets of SENDs and WRITEs that may be unacknowledged.
-pub const WINDOW_PACKETS: u32 = 128;
+pub const WINDOW_PACKETS: u8 = 128;
 /// Packets of one message after which an acknowledgement is asked for before its end.
-pub const ACK_REQUEST_PACKETS: u32 = 64;
+pub const ACK_REQUEST_PACKETS: u8 = 64;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Requester {
@@ -52,15 +52,14 @@ pub(crate) struct Requester {
     /// The highest PSN that the peer is known to have received, with all before it.
     #[serde(with = "number")]
     pub(crate) acked: Psn,
-    /// The PSN that the peer missed, from which packets were last sent again: not again for the same one.
-    #[serde(with = "number")]
-    pub(crate) went_back_for: Option<Psn>,
-    /// Packets of SENDs and WRITEs sent and not acknowledged.
-    pub(crate) window_used: u32,
-    /// Packets sent since an acknowledgement was last asked for.
-    since_ack_request: u32,
+    /// The PSN that the peer missed, from which packets were last sent again: not again for the same one. [`NIL`] for none.
+    pub(crate) went_back_for: u32,
     /// Counts posts, to keep READs in order with the rest when they need not wait.
     posts: u32,
+    /// Packets of SENDs and WRITEs sent and not acknowledged.
+    pub(crate) window_used: u8,
+    /// Packets sent since an acknowledgement was last asked for.
+    pub(crate) since_ack_request: u8,
     pub(crate) rnr_retries: u8,
     pub(crate) rnr_retry_count: u8,
 }
@@ -89,10 +88,10 @@ impl Requester {
             end_psn: config.send_psn,
             base: config.send_psn,
             acked: config.send_psn.sub(1),
-            went_back_for: None,
+            went_back_for: NIL,
+            posts: 0,
             window_used: 0,
             since_ack_request: 0,
-            posts: 0,
             rnr_retries: 0,
             rnr_retry_count: config.rnr_retry_count,
         }
@@ -108,7 +107,12 @@ impl Requester {
         let is_read = matches!(work.kind, WorkKind::Read { .. });
         let list = if is_read { &mut self.reads } else { &mut self.sends };
         works.add(list, |slot| {
-            slot.kind = Kind::Work(work.kind);
+            // Part by part, for what was put together elsewhere would be copied from there whole, and wait for its parts.
+            slot.kind = Kind::Work(match work.kind {
+                WorkKind::Send { invalidate, immediate } => WorkKind::Send { invalidate, immediate },
+                WorkKind::Write { address, rkey, immediate } => WorkKind::Write { address, rkey, immediate },
+                WorkKind::Read { address, rkey } => WorkKind::Read { address, rkey },
+            });
             (slot.cookie, slot.length, slot.post) = (work.cookie, work.length, self.posts);
             (slot.first_psn, slot.packets, slot.progress) = (Psn::new(0), packets, 0);
             // Nobody asks for what else is sent.
@@ -265,7 +269,7 @@ impl Requester {
         let psn = self.send_psn;
         let at = psn.distance_from(slot.first_psn) as u32;
         let last = at + 1 == slot.packets;
-        let ack_request = last || self.since_ack_request + 1 >= ACK_REQUEST_PACKETS;
+        let ack_request = last || self.since_ack_request >= ACK_REQUEST_PACKETS - 1;
         self.since_ack_request = if ack_request { 0 } else { self.since_ack_request + 1 };
         self.send_psn = psn.next();
         if fresh {
@@ -331,7 +335,7 @@ impl Requester {
     /// for again, and the others only when that one was answered and they were not (`all_reads`).
     pub(crate) fn timed_out(&mut self, works: &mut WorkPool, timer: &mut Timer, all_reads: bool) {
         self.reading.timed_out(works, all_reads);
-        self.went_back_for = None;
+        self.went_back_for = NIL;
         self.go_back(works, timer);
     }
 

@@ -21,32 +21,33 @@ const RETRY_MAX_NS: u64 = 1_000_000_000;
 /// No deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
 
+// Eight bytes for moments, four for what lasts: a queue pair is held to few cache lines.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Timer {
-    /// When to go back, unless something arrives; [`NEVER`] when nothing is outstanding.
-    retry_at_ns: u64,
+    /// When to go back, unless something arrives, or when the delay of an RNR NAK ends; [`NEVER`] when nothing is outstanding.
+    due_at_ns: u64,
     /// The last progress, or when the first outstanding packet was sent.
     stalled_since_ns: u64,
-    /// End of the delay that an RNR NAK asked for; [`NEVER`] when none runs.
-    rnr_until_ns: u64,
-    /// How long nothing may move until the queue pair fails; [`NEVER`] for endless.
-    stall_limit_ns: u64,
     /// The longest retransmission timeout.
     retry_max_ns: u64,
     /// When the packet at `timed_psn` was sent; [`NEVER`] when none is timed.
     timed_at_ns: u64,
+    /// When the round trip was measured last. What was sent before that is not measured: one measurement a round trip.
+    measured_at_ns: u64,
     #[serde(with = "number")]
     timed_psn: Psn,
     /// Smoothed round trip; 0 before the first measurement.
-    round_trip_ns: u64,
+    round_trip_ns: u32,
     /// Its mean deviation.
-    deviation_ns: u64,
-    /// When it was measured last. What was sent before that is not measured: one measurement a round trip.
-    measured_at_ns: u64,
+    deviation_ns: u32,
+    /// So many times the longest timeout may pass without progress until the queue pair fails; 0 for endless.
+    stall_limit: u8,
     /// Timeouts since the last measurement, or the last gap that was told of.
     backoff: u8,
     /// Something moved since the last timeout, but nothing was measured.
     moved: bool,
+    /// An RNR NAK has asked for a delay, which runs.
+    rnr: bool,
 }
 
 /// What an expired deadline asks for.
@@ -69,45 +70,52 @@ impl Timer {
     /// `ack_timeout_ns` 0: never gives up.
     pub(crate) fn new(ack_timeout_ns: u64, retry_count: u8) -> Timer {
         let named = ack_timeout_ns != 0;
-        let stall_limit_ns = ack_timeout_ns.saturating_mul(u64::from(retry_count) + 1);
         Timer {
-            retry_at_ns: NEVER,
+            due_at_ns: NEVER,
             stalled_since_ns: 0,
-            rnr_until_ns: NEVER,
-            stall_limit_ns: if named { stall_limit_ns } else { NEVER },
             retry_max_ns: if named { ack_timeout_ns } else { RETRY_MAX_NS },
             timed_at_ns: NEVER,
+            measured_at_ns: 0,
             timed_psn: Psn::new(0),
             round_trip_ns: 0,
             deviation_ns: 0,
-            measured_at_ns: 0,
+            stall_limit: if named { retry_count.saturating_add(1) } else { 0 },
             backoff: 0,
             moved: false,
+            rnr: false,
         }
     }
 
     /// The next moment at which something is due.
     #[inline]
     pub(crate) fn deadline_ns(&self) -> u64 {
-        let exhausted_ns = match self.retry_at_ns {
-            NEVER => NEVER,
-            _ => self.stalled_since_ns.saturating_add(self.stall_limit_ns),
-        };
-        self.retry_at_ns.min(exhausted_ns).min(self.rnr_until_ns)
+        match self.due_at_ns {
+            due_at_ns if due_at_ns == NEVER || self.rnr => due_at_ns,
+            due_at_ns => due_at_ns.min(self.exhausted_at_ns()),
+        }
+    }
+
+    /// When the queue pair fails unless something moves; [`NEVER`] for not at all.
+    #[inline]
+    fn exhausted_at_ns(&self) -> u64 {
+        match self.stall_limit {
+            0 => NEVER,
+            times => self.stalled_since_ns.saturating_add(self.retry_max_ns.saturating_mul(times.into())),
+        }
     }
 
     /// A delay that an RNR NAK asked for is running.
     #[inline]
     pub(crate) fn rnr_waits(&self) -> bool {
-        self.rnr_until_ns != NEVER
+        self.rnr
     }
 
     /// A packet that will be acknowledged has left.
     #[inline]
     pub(crate) fn sent(&mut self, now_ns: u64) {
-        if self.retry_at_ns == NEVER {
+        if self.due_at_ns == NEVER {
             self.stalled_since_ns = now_ns;
-            self.retry_at_ns = now_ns.saturating_add(self.retry_timeout_ns());
+            self.due_at_ns = now_ns.saturating_add(self.retry_timeout_ns());
         }
     }
 
@@ -131,7 +139,7 @@ impl Timer {
     /// What was sent once goes on being answered. A pause longer than a round trip counts as one.
     pub(crate) fn pause(&mut self, now_ns: u64) {
         let pause_ns = now_ns.saturating_sub(self.stalled_since_ns);
-        if self.round_trip_ns != 0 && pause_ns > self.round_trip_ns {
+        if self.round_trip_ns != 0 && pause_ns > self.round_trip_ns.into() {
             self.learn(now_ns, pause_ns);
         }
     }
@@ -151,8 +159,8 @@ impl Timer {
         }
         self.moved = self.backoff > 0;
         self.stalled_since_ns = now_ns;
-        if !self.rnr_waits() {
-            self.retry_at_ns = if outstanding { now_ns.saturating_add(self.retry_timeout_ns()) } else { NEVER };
+        if !self.rnr {
+            self.due_at_ns = if outstanding { now_ns.saturating_add(self.retry_timeout_ns()) } else { NEVER };
         }
     }
 
@@ -163,41 +171,43 @@ impl Timer {
 
     /// The peer asks for a delay. It is alive, so that giving up starts anew behind the delay.
     pub(crate) fn rnr(&mut self, now_ns: u64, delay_ns: u64) {
-        self.retry_at_ns = NEVER;
+        self.rnr = true;
+        self.due_at_ns = now_ns.saturating_add(delay_ns);
         self.timed_at_ns = NEVER;
-        self.rnr_until_ns = now_ns.saturating_add(delay_ns);
     }
 
     /// The request that the peer was not ready for has arrived after all.
     #[inline]
     pub(crate) fn rnr_over(&mut self) {
-        self.rnr_until_ns = NEVER;
+        if core::mem::take(&mut self.rnr) {
+            self.due_at_ns = NEVER;
+        }
     }
 
     /// What is due at `now_ns`.
     pub(crate) fn expire(&mut self, now_ns: u64) -> Expired {
-        if now_ns >= self.rnr_until_ns {
-            self.rnr_until_ns = NEVER;
+        if self.rnr && now_ns >= self.due_at_ns {
+            self.rnr_over();
             return Expired::Rnr;
         }
-        if self.retry_at_ns == NEVER {
+        if self.rnr || self.due_at_ns == NEVER {
             return Expired::Nothing;
         }
-        if now_ns >= self.stalled_since_ns.saturating_add(self.stall_limit_ns) {
+        if now_ns >= self.exhausted_at_ns() {
             return Expired::Exhausted;
         }
-        if now_ns < self.retry_at_ns {
+        if now_ns < self.due_at_ns {
             return Expired::Nothing;
         }
         self.backoff = self.backoff.saturating_add(1);
-        self.retry_at_ns = now_ns.saturating_add(self.retry_timeout_ns());
+        self.due_at_ns = now_ns.saturating_add(self.retry_timeout_ns());
         Expired::Retry { moved: core::mem::replace(&mut self.moved, false) }
     }
 
     /// Nothing is due any more.
     pub(crate) fn stop(&mut self) {
-        self.retry_at_ns = NEVER;
-        self.rnr_until_ns = NEVER;
+        self.due_at_ns = NEVER;
+        self.rnr = false;
         self.timed_at_ns = NEVER;
     }
 
@@ -205,13 +215,17 @@ impl Timer {
     fn learn(&mut self, now_ns: u64, sample_ns: u64) {
         self.measured_at_ns = now_ns;
         self.backoff = 0;
+        // A round trip of more than four seconds counts as four.
+        let sample_ns = u32::try_from(sample_ns).unwrap_or(u32::MAX);
         if self.round_trip_ns == 0 {
             self.round_trip_ns = sample_ns;
             self.deviation_ns = sample_ns / 2;
         } else {
             let error_ns = self.round_trip_ns.abs_diff(sample_ns);
-            self.deviation_ns = (3 * self.deviation_ns + error_ns) / 4;
-            self.round_trip_ns = (7 * self.round_trip_ns + sample_ns) / 8;
+            let mean =
+                |times: u64, kept: u32, new: u32| ((times * u64::from(kept) + u64::from(new)) / (times + 1)) as u32;
+            self.deviation_ns = mean(3, self.deviation_ns, error_ns);
+            self.round_trip_ns = mean(7, self.round_trip_ns, sample_ns);
         }
     }
 
@@ -219,7 +233,7 @@ impl Timer {
     fn retry_timeout_ns(&self) -> u64 {
         let base_ns = match self.round_trip_ns {
             0 => RETRY_INITIAL_NS,
-            round_trip_ns => (round_trip_ns + 4 * self.deviation_ns).max(RETRY_MIN_NS),
+            round_trip_ns => (u64::from(round_trip_ns) + 4 * u64::from(self.deviation_ns)).max(RETRY_MIN_NS),
         };
         let doubled_ns = match self.backoff {
             0 => base_ns,

@@ -20,9 +20,10 @@ use crate::housekeeping::{Environment, Housekeeping};
 use crate::lcore::PortSlot;
 use crate::memory::{IN_CAPSULE_MAX, PAGE, SLOT_BYTES};
 use crate::port::Port;
-use crate::qp::{QpContext, Way};
+use crate::qp::QpContext;
 use crate::s6_submit::extent_of;
 use crate::state::{Core, DRIVES, Notice, PORTS};
+use crate::ways::Way;
 use crate::wheel::{Wheel, WheelState};
 
 /// An lcore, told.
@@ -67,8 +68,8 @@ struct QpTold {
     way: Way,
     cntlid: u16,
     qid: u16,
-    entries: u32,
-    sqhd: u32,
+    sqsize: u16,
+    sqhd: u16,
     punt: u32,
     receiving: Option<u32>,
     established: bool,
@@ -106,7 +107,7 @@ struct CommandTold {
 
 /// Tells a stopped lcore.
 pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut Regions) -> LcoreState {
-    let Core { qps, commands, works, memory, drives, drive_numbers, wheel, counters, notices, .. } = &lcore.core;
+    let Core { qps, ways, commands, works, memory, drives, drive_numbers, wheel, counters, notices, .. } = &lcore.core;
     let Core { arrived, waiting_tenant, waiting_pages, waiting_fetch, punting, drive_check_ns, batches, .. } =
         &lcore.core;
     let Core { budgets, .. } = &lcore.core;
@@ -117,19 +118,22 @@ pub(super) fn tell<P: Port, X: Exchange<P>>(lcore: &Lcore<P, X>, regions: &mut R
     assert!(lcore.core.ending.is_empty(), "an lcore that has stopped has ended what drives left behind");
     let walk = |list: &List| -> Vec<u32> { list.walk(commands).collect() };
     let qp_told = |slot: u32| {
-        let QpContext { transport, qpn: _, port, way, cntlid, qid, entries, sqhd, punt, receiving, .. } = &qps[slot];
+        let QpContext { transport, way, udp_source, ip_id, cntlid, qid, sqsize, sqhd, punt, receiving, .. } =
+            &qps[slot];
         let QpContext { commands: ring, established, fenced, closing, active: _, active_next: _, .. } = &qps[slot];
-        // What follows from the line, and from the way and the tables.
-        let QpContext { active_previous: _, lower: _, .. } = &qps[slot];
+        // What follows from the line.
+        let QpContext { active_previous: _, waiting: _, .. } = &qps[slot];
+        // Of it, the lower headers follow from the rest and the tables.
+        let way = &ways[*way];
         let ring = core::iter::successors(ring.first(), |index| Ring::after(commands, *index));
         QpTold {
             slot,
             transport: transport.tell(works),
-            port: *port as u8,
-            way: *way,
+            port: way.port as u8,
+            way: Way { udp_source: *udp_source, ip_id: *ip_id, ..way.way },
             cntlid: *cntlid,
             qid: *qid,
-            entries: *entries,
+            sqsize: *sqsize,
             sqhd: *sqhd,
             punt: *punt,
             receiving: (*receiving != NONE).then_some(*receiving),
@@ -269,7 +273,7 @@ impl QpTold {
     fn check(&self, ports: usize) -> Result<(), Refused> {
         let qpn = self.transport.qpn().value();
         must(usize::from(self.port) < ports, || format!("QP {qpn:#x} names no port"))?;
-        must(self.entries >= 2 && self.sqhd < self.entries, || format!("QP {qpn:#x} has no such queue head"))?;
+        must(self.sqsize >= 1 && self.sqhd <= self.sqsize, || format!("QP {qpn:#x} has no such queue head"))?;
         must(!self.closing || self.fenced, || format!("QP {qpn:#x} ends and still serves"))?;
         for command in &self.commands {
             command.check()?;
@@ -396,11 +400,10 @@ fn take_up_commands(core: &mut Core, qps: &[QpTold]) -> Result<(), Refused> {
 }
 
 fn take_up_qp(core: &mut Core, told: QpTold) -> Result<(), Refused> {
-    let QpTold { slot, transport, port, way, cntlid, qid, entries, sqhd, punt, receiving, .. } = told;
+    let QpTold { slot, transport, port, way, cntlid, qid, sqsize, sqhd, punt, receiving, .. } = told;
     let QpTold { established, fenced, closing, commands: ring, .. } = told;
     let free = slot < core.sizes.qps && core.qps.at(slot).is_none();
     must(free, || format!("QP slot {slot} is none, or there twice"))?;
-    let qpn = transport.qpn().value();
     let port = usize::from(port);
     let mut commands = Ring::EMPTY;
     for command in ring.iter().rev() {
@@ -412,9 +415,10 @@ fn take_up_qp(core: &mut Core, told: QpTold) -> Result<(), Refused> {
         }
     }
     let transport = transport.take_up(&mut core.works)?;
-    let fresh = QpContext::new(transport, qpn, port, way, qid, 0);
-    let receiving = receiving.unwrap_or(NONE);
-    let qp = QpContext { cntlid, entries, sqhd, punt, receiving, commands, established, fenced, closing, ..fresh };
+    let fresh = QpContext::new(transport, (core.ways.enter(port, &way), way.udp_source), qid, 0);
+    let (ip_id, receiving) = (way.ip_id, receiving.unwrap_or(NONE));
+    let qp = QpContext { ip_id, cntlid, sqsize, sqhd, punt, receiving, ..fresh };
+    let qp = QpContext { commands, established, fenced, closing, ..qp };
     core.qps.insert(slot, qp);
     Ok(())
 }

@@ -48,7 +48,7 @@ use drives::Lending;
 use lcore::LcoreState;
 
 /// The format of the bytes. Every change to what is told, or to its order, is another one.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// Most bytes that are read: an upper bound for what a successor makes of them.
 pub const BYTES_MAX: usize = 1 << 28;

@@ -325,14 +325,14 @@ impl<E: Environment> Housekeeping<E> {
             }
             for slot in core.qps.taken() {
                 let qp = &core.qps[slot];
-                let record = self.qps.get(&qp.qpn).filter(|record| (record.lcore, record.slot) == (lcore, slot));
+                let record = self.qps.get(&qp.qpn()).filter(|record| (record.lcore, record.slot) == (lcore, slot));
                 let same = record.is_some_and(|record| record.closing == qp.closing);
-                must(same && found.insert(qp.qpn), || format!("QP {:#x} is not the one of its record", qp.qpn))?;
+                must(same && found.insert(qp.qpn()), || format!("QP {:#x} is not the one of its record", qp.qpn()))?;
                 let ring = core::iter::successors(qp.commands.first(), |index| Ring::after(&core.commands, *index));
                 for command in ring.map(|index| &core.commands[index]).filter(|command| command.state == State::Punted)
                 {
-                    let waits = self.unanswered.contains_key(&(qp.qpn, command.punt));
-                    must(waits, || format!("QP {:#x} waits for an answer that nobody owes", qp.qpn))?;
+                    let waits = self.unanswered.contains_key(&(qp.qpn(), command.punt));
+                    must(waits, || format!("QP {:#x} waits for an answer that nobody owes", qp.qpn()))?;
                 }
             }
             for notice in core.notices.iter().filter(|notice| notice.kind == EventKind::QpRetired) {

@@ -240,7 +240,7 @@ const FETCH_BUDGET: u64 = 1 << 20;
 /// Whether the port has budget for the command's READ. One is always let through.
 fn within_budget(core: &Core, index: u32) -> bool {
     let command = &core.commands[index];
-    let fetching = core.fetching[core.qps[command.qp].port];
+    let fetching = core.fetching[core.ways[core.qps[command.qp].way].port];
     fetching == 0 || fetching + u64::from(command.length) <= FETCH_BUDGET
 }
 
@@ -251,11 +251,11 @@ fn fetch(core: &mut Core, index: u32) {
     command.state = State::Fetching;
     let (length, slot) = (command.length, command.qp);
     let qp = &mut core.qps[slot];
-    core.fetching[qp.port] += u64::from(length);
+    core.fetching[core.ways[qp.way].port] += u64::from(length);
     core.counters.add(Counter::FetchBytes, length.into());
     let work = Work { cookie: index, kind: WorkKind::Read { address, rkey }, length };
     qp.transport.post(&mut core.works, work).expect("two works for every command");
-    core.settle(slot);
+    core.posted(slot);
 }
 
 /// Lets READs go that waited for budget, oldest first.

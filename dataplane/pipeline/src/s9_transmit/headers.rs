@@ -5,9 +5,9 @@ use gantry_cpu::Cpu;
 use gantry_table::Line;
 use gantry_wire::ib::Transport;
 
-use crate::qp::Way;
 use crate::state::Core;
 use crate::tables::Reader;
+use crate::ways::Way;
 
 /// The longest transport headers: BTH, RETH and immediate data.
 pub(super) const TRANSPORT_MAX: usize = Bth::LENGTH + Reth::LENGTH + Immediate::LENGTH;

@@ -1,5 +1,5 @@
-//! A QP's lower headers (Ethernet, VLAN, IP, UDP), made by packet.p4 once a generation of tables and kept: from packet to packet
-//! of a QP only lengths and IPv4's identification and checksum differ (RFC 791 §3.1, RFC 8200 §3, RFC 768).
+//! The lower headers of a way (Ethernet, VLAN, IP, UDP), made by packet.p4 once a generation of tables and kept: from packet to packet
+//! only lengths, the UDP source port and IPv4's identification and checksum differ (RFC 791 §3.1, RFC 8200 §3, RFC 768).
 
 use gantry::packet::{Bth, Ethernet, Ipv4, Ipv6, Udp, Vlan};
 use gantry_table::Generation;
@@ -7,13 +7,13 @@ use gantry_wire::ib::{Opcode, Psn, Qpn, Transport};
 
 use super::headers::{TRANSPORT_MAX, headers, write};
 use crate::icrc::ICRC_BYTES;
-use crate::qp::Way;
 use crate::state::Core;
+use crate::ways::Way;
 
 /// The longest lower headers in bytes.
 const LOWER_MAX: usize = Ethernet::LENGTH + Vlan::LENGTH + Ipv6::LENGTH + Udp::LENGTH;
 
-/// Lower headers of a QP's packets, all but what differs from packet to packet.
+/// Lower headers of the packets on a way, all but what differs from packet to packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Lower {
     bytes: [u8; LOWER_MAX],
@@ -31,7 +31,7 @@ impl Lower {
 
     /// As packet.p4 makes them now for packets on this way by this port.
     pub fn of(core: &mut Core, port: u16, way: &Way) -> Self {
-        let way = Way { ip_id: 0, ..*way };
+        let way = way.common();
         let mut space = [0; LOWER_MAX + TRANSPORT_MAX];
         let transport = Transport::new(Opcode::SendOnly, Qpn::new(0), Psn::new(0));
         let (l3, end) = headers(core, (port, &way), &transport, 0, &mut space);
@@ -60,13 +60,20 @@ impl Lower {
         self.l3.into()
     }
 
-    /// Writes all headers of a packet of `length` bytes; where its payload goes.
+    /// Writes all headers of a packet of `length` bytes from a QP's own UDP source port and with its IPv4 identification; where its
+    /// payload goes.
     ///
     /// # Panics
     /// When `space` has no room for the longest headers that there are.
     #[inline]
     #[must_use]
-    pub fn write(&self, ip_id: u16, transport: &Transport, length: usize, space: &mut [u8]) -> usize {
+    pub fn write(
+        &self,
+        (udp_source, ip_id): (u16, u16),
+        transport: &Transport,
+        length: usize,
+        space: &mut [u8],
+    ) -> usize {
         let (lower, l3) = (usize::from(self.length), usize::from(self.l3));
         let room: &mut [u8; LOWER_MAX + TRANSPORT_MAX] =
             space.first_chunk_mut().expect("a frame has room for its headers");
@@ -85,6 +92,7 @@ impl Lower {
             }
             None => put(l3 + 4, udp_bytes),
         }
+        put(lower - Udp::LENGTH, udp_source);
         put(lower - Udp::LENGTH + 4, udp_bytes);
         lower + own
     }
@@ -149,7 +157,7 @@ mod tests {
                     for ip_id in [0, 1, 0x8000, 0xfffe, 0xffff] {
                         let (mut kept, mut made) = ([0xaa; 256], [0xaa; 256]);
                         let (way, transport) = (Way { ip_id, ..way }, Transport { pad, ..transport });
-                        let start = lower.write(ip_id, &transport, length, &mut kept);
+                        let start = lower.write((way.udp_source, ip_id), &transport, length, &mut kept);
                         let (l3, at) = headers(&mut core, (0, &way), &transport, length, &mut made);
                         assert_eq!((lower.l3(), start), (l3, at));
                         assert_eq!(kept[..start], made[..at], "{way:?} {transport:?} {length}");

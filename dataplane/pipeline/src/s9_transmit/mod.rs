@@ -14,8 +14,8 @@ use crate::counters::Counter;
 use crate::icrc::{self, ICRC_BYTES};
 use crate::lcore::PortSlot;
 use crate::port::{Port, TxFrame};
-use crate::qp::Way;
 use crate::state::Core;
+use crate::ways::Way;
 use headers::headers;
 pub use lower::Lower;
 
@@ -25,13 +25,12 @@ pub use lower::Lower;
 pub fn emit<P: Port>(core: &mut Core, port: &mut PortSlot<P>, slot: u32, transmit: &Transmit, mut frame: P::Tx) {
     let generation = core.reader.generation;
     let qp = &mut core.qps[slot];
-    if !qp.lower.is_of(generation) {
-        let way = qp.way;
-        let lower = Lower::of(core, port.number, &way);
-        core.qps[slot].lower = lower;
+    qp.ip_id = qp.ip_id.wrapping_add(1);
+    let (way, own) = (qp.way, (qp.udp_source, qp.ip_id));
+    if !core.ways[way].lower.is_of(generation) {
+        make_lower(core, port.number, way);
     }
-    let qp = &mut core.qps[slot];
-    qp.way.ip_id = qp.way.ip_id.wrapping_add(1);
+    let lower = &core.ways[way].lower;
     let length = match transmit.payload {
         Payload::None => 0,
         Payload::Work { length, .. } => length as usize,
@@ -40,8 +39,8 @@ pub fn emit<P: Port>(core: &mut Core, port: &mut PortSlot<P>, slot: u32, transmi
     let transport = &transmit.transport;
     debug_assert_eq!(transport.pad, pad(length), "the transport fills its payload up to four bytes");
     let space = frame.space();
-    let l3 = qp.lower.l3();
-    let start = qp.lower.write(qp.way.ip_id, transport, length, space);
+    let l3 = lower.l3();
+    let start = lower.write(own, transport, length, space);
     let crc = icrc::begin(&core.cpu, space, l3, start);
     let payload = &mut space[start..start + length];
     let crc = match transmit.payload {
@@ -59,6 +58,13 @@ pub fn emit<P: Port>(core: &mut Core, port: &mut PortSlot<P>, slot: u32, transmi
     let end = finish(core, space, start + length, transport.pad, crc);
     frame.truncate(end);
     port.send(core, frame);
+}
+
+/// Makes a way's lower headers from the tables as they are now.
+#[cold]
+fn make_lower(core: &mut Core, port: u16, way: u32) {
+    let common = core.ways[way].way;
+    core.ways[way].lower = Lower::of(core, port, &common);
 }
 
 /// Builds a datagram from QP1 (UD SEND only), for a port by its number.
