@@ -58,6 +58,14 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool> {
     Ok(passed)
 }
 
+/// The data plane's unit.
+const UNIT: &str = include_str!("../../deploy/systemd/gantry-dataplane.service");
+
+/// The environment that the unit sets: what is measured has its heap in huge pages, too.
+fn environment() -> impl Iterator<Item = (&'static str, &'static str)> {
+    UNIT.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+}
+
 /// What an I/O costs; whether it was measured. Where everything is asked for and DPDK is not there, it is left out.
 fn io(arguments: &Arguments) -> Result<bool> {
     if !dpdk() {
@@ -70,6 +78,7 @@ fn io(arguments: &Arguments) -> Result<bool> {
         return Err("gantry-bench-io does not build".to_owned());
     }
     let mut command = Command::new(target()?.join("release/gantry-bench-io"));
+    command.envs(environment());
     command.args(arguments.quick.then_some("--quick")).args(arguments.json.then_some("--json"));
     command.args(arguments.only.iter().flat_map(|only| ["--only", only]));
     if let Some(folder) = &arguments.plots {
@@ -88,4 +97,14 @@ fn dpdk() -> bool {
 /// Builds DPDK's pipeline as a reference, where DPDK is; whether it did.
 fn swx() -> Result<bool> {
     Ok(dpdk() && run(&mut cargo(&["build", "--release", "-p", "rte-rs", "--example", "swx"]))?.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_says_where_the_heap_is() {
+        assert!(environment().any(|(name, value)| name == "GLIBC_TUNABLES" && value.contains("hugetlb")));
+    }
 }
