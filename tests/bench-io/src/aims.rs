@@ -72,7 +72,8 @@ impl Run {
             let thousand = self.over_base("read 4 KiB, a thousand entries")?;
             Some(million / thousand)
         });
-        let added = self.apart.iter().find_map(|apart| apart.added_us);
+        let one = self.apart.iter().find(|apart| apart.case.name == "read 4 KiB, 1 in flight");
+        let added = one.and_then(|apart| apart.added_us);
         let churned = self.churned.first().map(|churned| churned.create.p50.max(churned.destroy.p50));
         let most = |aim, limit, measured| Aim::new(aim, limit, false, measured);
         let least = |aim, limit, measured| Aim::new(aim, limit, true, measured);

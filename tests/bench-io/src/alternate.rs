@@ -56,7 +56,7 @@ fn file() -> PathBuf {
 }
 
 /// It goes, with what says who it is.
-fn remove_file() {
+pub(crate) fn remove_file() {
     let _ = std::fs::remove_file(file());
     let _ = std::fs::remove_file(file().with_extension("img.identity"));
 }
@@ -73,7 +73,7 @@ impl Case {
     }
 
     /// I/Os of a pass.
-    fn pass_ios(&self) -> u64 {
+    pub(crate) fn pass_ios(&self) -> u64 {
         4 * self.in_flight as u64
     }
 
@@ -120,20 +120,15 @@ impl Case {
 /// What went wrong, and when nothing goes on.
 pub fn finish(rig: &mut Rig, load: &mut Load) -> Result<(), String> {
     let begun_ns = rig.clock.now_ns();
-    while !(load.sent >= load.limit && load.is_idle()) {
+    while !(load.sent >= load.limit && load.is_idle()) && load.errors.is_empty() {
         let (clock, side) = (rig.clock, &mut rig.sides[0]);
         side.far.turn(&clock, |hosts| load.turn(hosts));
         side.step_drives(clock.now_ns());
         side.lcore.poll(clock.now_ns());
         rig.keep_house();
-        if let Some(error) = load.errors.first() {
-            return Err(error.clone());
-        }
-        if rig.clock.now_ns() > begun_ns + 120_000_000_000 {
-            return Err(format!("{} commands of {} completed in two minutes", load.completed, load.limit));
-        }
+        load.give_up(rig.clock.now_ns() - begun_ns);
     }
-    Ok(())
+    load.errors.first().map_or(Ok(()), |error| Err(error.clone()))
 }
 
 /// Writes every block of the drives, in order.
@@ -227,8 +222,22 @@ impl Seen {
     }
 }
 
-/// Bytes that are walked over to leave nothing in caches.
-const ELSEWHERE: usize = 256 << 20;
+/// Memory that is walked over to leave nothing else in caches.
+pub(crate) struct Elsewhere(Vec<u8>);
+
+impl Elsewhere {
+    const BYTES: usize = 256 << 20;
+
+    /// For passes that begin with cold caches; nothing for others.
+    pub(crate) fn of(case: &Case) -> Self {
+        Self(vec![1; if case.pass == Pass::Usual { 0 } else { Self::BYTES }])
+    }
+
+    /// Walks over it.
+    pub(crate) fn walk(&mut self) {
+        self.0.iter_mut().step_by(64).for_each(|byte| *byte = byte.wrapping_add(1));
+    }
+}
 
 /// Polls that are remembered, for their median.
 const POLLS: usize = 1 << 18;
@@ -322,11 +331,11 @@ fn measure_in(rig: &mut Rig, case: &Case, effort: &Effort, between: &mut dyn FnM
     let mut repeated = rig.sides[0].far.repeated();
     let repeated_before = repeated;
     let completed_before = load.completed;
-    let mut elsewhere = vec![1_u8; if case.pass == Pass::Usual { 0 } else { ELSEWHERE }];
+    let mut elsewhere = Elsewhere::of(case);
     for _ in 0..effort.windows {
         between();
         rig.keep_house();
-        elsewhere.iter_mut().step_by(64).for_each(|byte| *byte = byte.wrapping_add(1));
+        elsewhere.walk();
         // The yardstick, or the kernel, had the caches; or the pass before the second.
         let settle = match case.pass {
             Pass::Usual => 2 * case.in_flight as u64,

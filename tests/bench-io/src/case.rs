@@ -117,7 +117,7 @@ impl Case {
         Self { name: name.into(), axis, ..Self::base() }
     }
 
-    /// Every case of the alternating mode.
+    /// Every case.
     #[must_use]
     pub fn all(extent: Extent) -> Vec<Self> {
         let mut cases = vec![Self::base()];
@@ -170,18 +170,6 @@ impl Case {
         for &(text, entries) in tables {
             cases.push(Self { entries, ..Self::named(Axis::Tables, format!("read 4 KiB, {text} entries")) });
         }
-        cases
-    }
-
-    /// Cases on two cores.
-    #[must_use]
-    pub fn apart() -> Vec<Self> {
-        let mut cases = vec![Self { in_flight: 1, ..Self::named(Axis::Depth, "read 4 KiB, 1 in flight") }];
-        cases.push(Self { in_flight: 1, read: false, ..Self::named(Axis::Depth, "write 4 KiB, 1 in flight") });
-        cases.push(Self::base());
-        cases.push(Self { read: false, ..Self::named(Axis::Length, "write 4 KiB") });
-        cases.push(Self { in_flight: 128, ..Self::named(Axis::Depth, "read 4 KiB, 128 in flight") });
-        cases.push(Self { length: 131_072, ..Self::named(Axis::Length, "read 128 KiB") });
         cases
     }
 }

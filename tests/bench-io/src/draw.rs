@@ -1,4 +1,4 @@
-//! The plots of a run: one for each axis of the cases, one of latencies.
+//! The plots of a run: one for each axis of the cases, I/Os a second and latencies of all.
 
 use std::fs;
 use std::path::Path;
@@ -19,6 +19,9 @@ const AXES: [(Axis, &str, &str); 9] = [
     (Axis::Cold, "io-cold.svg", "First pass and second"),
     (Axis::Tables, "io-tables.svg", "Entries of the QP table"),
 ];
+
+/// The longest commands whose latencies are drawn, in bytes.
+const LONGEST_DRAWN: u32 = 16_384;
 
 /// Writes them all.
 ///
@@ -47,20 +50,22 @@ pub(crate) fn all(run: &Run, folder: &Path) -> Result<(), String> {
             write(name, bars(title, "busy cycles an I/O, quartiles", &cases))?;
         }
     }
-    let latencies: Vec<Bar> = run
-        .apart
-        .iter()
-        .flat_map(|apart| {
-            let shares = [("p50", 0), ("p99", 1)].map(|(share, at)| (share, apart.latency_us[at]));
-            shares.map(|(share, value)| Bar {
-                label: format!("{} {share}", apart.case.name),
-                value,
-                interval: [value; 2],
-            })
-        })
-        .collect();
-    if !latencies.is_empty() {
-        write("io-latency.svg", bars("Latency on two cores, hosts' work included", "us", &latencies))?;
+    let apart = || run.apart.iter().filter(|apart| apart.windows > 0);
+    let rates = apart().map(|apart| Bar {
+        label: apart.case.name.clone(),
+        value: apart.ios_per_second.median,
+        interval: [apart.ios_per_second.low, apart.ios_per_second.high],
+    });
+    let rates: Vec<Bar> = rates.collect();
+    // Commands of 128 KiB would leave nothing to see of the others.
+    let latencies = apart().filter(|apart| apart.case.length <= LONGEST_DRAWN).map(|apart| {
+        let [p50, p99, _] = apart.latency_us;
+        Bar { label: apart.case.name.clone(), value: p50, interval: [p50, p99] }
+    });
+    let latencies: Vec<Bar> = latencies.collect();
+    if !rates.is_empty() {
+        write("io-rate.svg", bars("Two cores, the hosts' the slower of them", "I/Os a second, quartiles", &rates))?;
+        write("io-latency.svg", bars("Latency on two cores, hosts' work included", "us, p50 to p99", &latencies))?;
     }
     Ok(())
 }

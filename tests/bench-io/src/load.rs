@@ -11,6 +11,9 @@ pub const BLOCK: u32 = 512;
 /// Bytes of a block that are looked at when not all are.
 const GLANCE: usize = 16;
 
+/// How long I/Os are waited for. Transports give up long before.
+const PATIENCE_NS: u64 = 120_000_000_000;
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -121,6 +124,13 @@ impl Load {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.plan.in_flight
+    }
+
+    /// What is waited for for so long does not come: an error.
+    pub fn give_up(&mut self, waited_ns: u64) {
+        if waited_ns > PATIENCE_NS {
+            self.wrong(format!("{} commands of {} completed in two minutes", self.completed, self.sent));
+        }
     }
 
     /// Places of a drive.

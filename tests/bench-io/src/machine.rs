@@ -24,6 +24,8 @@ pub struct Machine {
     pub dpdk: String,
     /// Whether DPDK had hugepages.
     pub hugepages: bool,
+    /// What glibc is told (`GLIBC_TUNABLES`): of huge pages, above all.
+    pub tunables: String,
     /// How CRCs are computed.
     pub crc: String,
     /// Load of the last minute when the run began.
@@ -57,6 +59,7 @@ impl Machine {
             kernel: line("/proc/sys/kernel/osrelease"),
             dpdk,
             hugepages: false,
+            tunables: std::env::var("GLIBC_TUNABLES").unwrap_or_default(),
             crc: clock.cpu.crc_engine().to_owned(),
             load: line("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
         }

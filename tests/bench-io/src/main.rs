@@ -5,6 +5,8 @@
 mod draw;
 mod tell;
 
+use std::fmt::Display;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,7 +36,7 @@ struct Arguments {
     /// A few I/Os of each case: whether it works, and what they bring back is right.
     #[arg(long, conflicts_with = "quick")]
     token: bool,
-    /// Only cases of the alternating mode, and of QPs that come and go, whose name begins so; may be repeated.
+    /// Only cases, and of QPs that come and go, whose name begins so; may be repeated.
     #[arg(long, value_name = "CASE")]
     only: Vec<String>,
     /// Writes plots (SVG) into this folder.
@@ -60,15 +62,22 @@ struct Voice {
 impl Voice {
     fn say<T: Serialize>(&self, mode: &str, what: &T, text: impl FnOnce(&T) -> String) {
         match self.json {
-            true => println!("{}", serde_json::json!({ "bench": "io", "mode": mode, "report": what })),
-            false => println!("{}", text(what)),
+            true => out(&serde_json::json!({ "bench": "io", "mode": mode, "report": what })),
+            false => out(&text(what)),
         }
     }
 
     fn title(&self, title: &str) {
         if !self.json {
-            println!("\n{title}");
+            out(&format_args!("\n{title}"));
         }
+    }
+}
+
+/// A line for whoever reads. A pipe that nobody reads any more is a reason to stop, not to panic.
+fn out(line: &dyn Display) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
     }
 }
 
@@ -111,14 +120,14 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     voice.title(tell::REFERENCES);
     voice.say("references", &references, tell::references);
     run.references = Some(references);
-    if all {
-        voice.title(tell::APART);
-        for case in Case::apart() {
-            if let Some(measured) = apart::measure(&mut wires, &clock, &case, &effort)? {
-                voice.say("two cores", &measured, tell::apart);
-                run.apart.push(measured);
-            }
+    voice.title(tell::APART);
+    for case in Case::all(extent).into_iter().filter(wanted) {
+        if let Some(measured) = apart::measure(&mut wires, &clock, &case, &effort)? {
+            voice.say("two cores", &measured, tell::apart);
+            run.apart.push(measured);
         }
+    }
+    if all {
         voice.title(tell::SIDES);
         run.sides = sides::measure(&mut wires, &Case::base(), &effort)?;
         if let Some(measured) = &run.sides {

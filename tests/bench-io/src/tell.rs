@@ -13,12 +13,13 @@ use gantry_bench_io::sides::Sides;
 
 /// What it was measured on.
 pub(crate) fn machine(machine: &Machine) -> String {
-    let Machine { processor, processors, ticks_per_us, caches, kernel, dpdk, crc, load, .. } = machine;
+    let Machine { processor, processors, ticks_per_us, caches, kernel, dpdk, tunables, crc, load, .. } = machine;
     let virtual_machine = if machine.virtual_machine { ", in a virtual machine" } else { "" };
     let pages = if machine.hugepages { "hugepages" } else { "no hugepages" };
+    let tunables = if tunables.is_empty() { String::new() } else { format!(" ({tunables})") };
     format!(
         "{processor}, {processors} processors{virtual_machine}; a cycle is a tick of {ticks_per_us:.0} a us; {}\n\
-         Linux {kernel}, {dpdk}, {pages}, CRC by {crc}; load {load} when it began",
+         Linux {kernel}, {dpdk}, {pages}{tunables}, CRC by {crc}; load {load} when it began",
         caches.join(", ")
     )
 }
@@ -88,9 +89,9 @@ pub(crate) fn references(references: &References) -> String {
 
 /// Two cores' first lines.
 pub(crate) const APART: &str = "\
-Two cores: lcore and drive on one, hosts on the other. Latency in us as hosts see it, their own work included: p50 / p99 / p99.9;
-added: from the request's frame in the ring to the response out of it, less the drive's time.
-case                            I/Os a second (quartiles)              latency                 added    windows (dropped)";
+Two cores: lcore and drive on one, hosts on the other. I/Os a second: median of windows (quartiles), and of all of them; latency in us as hosts see
+it, their own work included: p50 / p99 / p99.9; added: from the request's frame in the ring to the response out of it, less the drive's time.
+case                              I/Os a second (quartiles)  of all                  latency                 added  windows (dropped)";
 
 fn shares(of: &[f64; 3]) -> String {
     format!("{:.1} / {:.1} / {:.1}", of[0], of[1], of[2])
@@ -99,9 +100,10 @@ fn shares(of: &[f64; 3]) -> String {
 /// A case of two cores.
 pub(crate) fn apart(measured: &Apart) -> String {
     format!(
-        "{:<26} {:>30} {:>21} {:>21} {:>8} ({})",
+        "{:<28} {:>30} {:>7.0} {:>24} {:>21} {:>8} ({})",
         measured.case.name,
         quartiles(&measured.ios_per_second),
+        measured.mean_ios_per_second,
         shares(&measured.latency_us),
         measured.added_us.as_ref().map_or_else(|| "-".to_owned(), shares),
         measured.windows,
