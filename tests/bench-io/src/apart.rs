@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::alternate::{Effort, Elsewhere, fill, remove_file, verify};
 use crate::case::{Case, DriveKind, Pass};
 use crate::load::Load;
-use crate::noise::{Noise, thread};
+use crate::noise::thread;
 use crate::rig::{Clock, Far, Rig, Side, step};
 use crate::wire::Wires;
 
@@ -79,9 +79,9 @@ fn measure_in(rig: &mut Rig, eal: &Eal, worker: LcoreId, case: &Case, effort: &E
     let (clock, cpu) = (rig.clock, Cpu::detect());
     let between = Arc::new(Between::default());
     let (done, back) = channel();
-    let (target, given, windows, of) = (thread(), between.clone(), WINDOWS * effort.windows, case.clone());
+    let (target, given, of, how) = (thread(), between.clone(), case.clone(), *effort);
     let hosts = move || {
-        let ended = Hosts { far, load, cpu, between: given, sent: None }.run(&clock, windows, &of, &target);
+        let ended = Hosts { far, load, cpu, between: given, sent: None }.run(&clock, &of, &how, &target);
         let _ = done.send(ended);
     };
     eal.launch(worker, Box::new(hosts)).map_err(|error| format!("the hosts' lcore: {error}"))?;
@@ -148,8 +148,9 @@ struct Told {
 }
 
 impl Hosts {
-    fn run(mut self, clock: &Clock, windows: usize, case: &Case, target: &Path) -> (Far, Load, Told) {
-        let (mut own, mut other) = (Noise::here(), Noise::of(target));
+    fn run(mut self, clock: &Clock, case: &Case, effort: &Effort, target: &Path) -> (Far, Load, Told) {
+        let (mut own, mut other) = (effort.noise(&thread()), effort.noise(target));
+        let windows = WINDOWS * effort.windows;
         let windows = if case.pass == Pass::Usual { windows } else { (windows / FEWER).max(2) };
         let mut told = Told::default();
         let mut added: Vec<u64> = Vec::with_capacity(KEPT);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::alternate::{Effort, fill, finish, verify};
 use crate::case::Case;
 use crate::load::Load;
-use crate::noise::Noise;
+use crate::noise::{Noise, thread};
 use crate::rig::{Clock, Rig};
 use crate::wire::Wires;
 
@@ -154,7 +154,7 @@ pub fn measure(wires: &mut Wires, ticks_per_us: f64, crowd: &Crowd, effort: &Eff
     let load = Load::new(case.plan(effort), &rig.sides[0].far.hosts, 3);
     let idle = rig.add_idle_hosts(&shape, crowd.hosts);
     let begun_ns = rig.clock.now_ns();
-    let (cpu, noise) = (Cpu::detect(), Noise::here());
+    let (cpu, noise) = (Cpu::detect(), effort.noise(&thread()));
     let chunk = Shown::default();
     let mut runner = Runner { rig, load, cpu, ticks_per_us, ticks: 0, begun_ns, noise, chunk, chunks: 0, dropped: 0 };
     runner.load.latencies_ns = Vec::with_capacity(1 << 16);

@@ -21,10 +21,10 @@ pub struct Taken {
 }
 
 impl Noise {
-    /// Of the calling thread, which alone asks.
+    /// Of a machine that is not asked: nothing is ever taken.
     #[must_use]
-    pub fn here() -> Self {
-        Self::of(Path::new("/proc/thread-self"))
+    pub fn unknown() -> Self {
+        Self { schedule: None, statistics: None, buffer: Vec::new() }
     }
 
     /// Of any thread, by its folder; see [`thread`].
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_shares_its_processor_has_waited() {
-        let mut noise = Noise::here();
+        let mut noise = Noise::of(&thread());
         let before = noise.taken();
         let busy = || (0..30_000_000_u64).fold(1, |sum: u64, at| std::hint::black_box(sum.wrapping_mul(31) ^ at));
         std::thread::scope(|scope| {

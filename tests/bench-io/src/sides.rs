@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::alternate::{Effort, Seen, Window, filling, run_window};
 use crate::case::Case;
 use crate::load::Load;
-use crate::noise::Noise;
+use crate::noise::{Noise, thread};
 use crate::rig::{Clock, Rig, Shape, Side};
 use crate::wire::Wires;
 
@@ -47,7 +47,7 @@ pub fn measure(wires: &mut Wires, case: &Case, effort: &Effort) -> Result<Option
     let run = move || {
         let mut second = second;
         // It looks at its own thread.
-        second.noise = Noise::here();
+        second.noise = how.noise(&thread());
         let warm = second.warm_up(&of, &how);
         second.ios = ios;
         let mut seen = Vec::with_capacity(how.windows);
@@ -103,7 +103,7 @@ struct Runner {
 impl Runner {
     fn new(side: Side, case: &Case, effort: &Effort, clock: Clock, seed: u64) -> Self {
         let load = Load::new(case.plan(effort), &side.far.hosts, seed);
-        let (cpu, noise, saw, polls) = (Cpu::detect(), Noise::here(), Seen::default(), Vec::new());
+        let (cpu, noise, saw, polls) = (Cpu::detect(), effort.noise(&thread()), Seen::default(), Vec::new());
         Self { side, load, clock, cpu, noise, saw, polls, ios: 64 }
     }
 

@@ -32,17 +32,17 @@ fn every_case_runs_and_the_report_is_whole() {
         assert!(carrying >= 0.9 * frames, "{}: {carrying} frames, not {frames}", case.name);
         let share = number("payload_share");
         assert!(share > 0.4 && share < 0.99, "{}: {share}", case.name);
+        assert_eq!(told["windows"], 2, "none is left out: {told}");
         assert!(number("over_base") > 0.0 && number("poll") > 0.0 && number("rx_burst") >= 1.0, "{told}");
     }
     assert_eq!(of("references")[0]["copies"].as_array().expect("a list").len(), 4);
     assert_eq!(of("machine").len(), 1);
     assert_eq!(of("projection").len(), 4);
     for told in of("come and go") {
-        // A machine that takes something away all the time leaves nothing to count.
         let number = |name: &str| told[name].as_u64().expect("a number");
-        let whole = number("dropped") == 0;
-        assert!(!whole || number("created") > 0 && number("created") == number("destroyed"), "{told}");
-        assert!(!whole || told["latency_beside"]["count"].as_u64() > Some(0), "{told}");
+        assert_eq!(number("dropped"), 0);
+        assert!(number("created") > 0 && number("created") == number("destroyed"), "{told}");
+        assert!(told["latency_beside"]["count"].as_u64() > Some(0), "{told}");
     }
     assert_eq!(of("come and go").len(), Crowd::ALL.len());
     let aims = of("aim");
@@ -52,11 +52,13 @@ fn every_case_runs_and_the_report_is_whole() {
         assert_eq!(apart.len(), cases.len());
         for (case, told) in cases.iter().zip(apart) {
             assert_eq!(told["case"]["name"], case.name.as_str());
+            assert!(told["windows"].as_u64() > Some(1), "{told}");
             // Whether any was completed within a window's time is the machine's.
             assert!(told["completed"].as_u64() >= Some(case.in_flight as u64), "{told}");
             assert_eq!(told["added_us"].is_null(), case.in_flight > 1, "{told}");
         }
         assert_eq!(of("two lcores").len(), 1);
+        assert_eq!(of("two lcores")[0]["pairs"], 2);
         assert!(plots.join("io-latency.svg").is_file() && plots.join("io-rate.svg").is_file());
     }
     for plot in ["io-length.svg", "io-qps.svg", "io-cold.svg"] {
