@@ -135,7 +135,7 @@ pub fn finish(rig: &mut Rig, load: &mut Load) -> Result<(), String> {
         rig.keep_house();
         load.give_up(rig.clock.now_ns() - begun_ns);
     }
-    load.errors.first().map_or(Ok(()), |error| Err(error.clone()))
+    load.right()
 }
 
 /// Writes every block of the drives, in order.
@@ -321,9 +321,7 @@ fn measure_in(rig: &mut Rig, case: &Case, effort: &Effort, between: &mut dyn FnM
         let (cost, busy) = turn(&mut rig.sides[0], &clock, &cpu, &mut load);
         cycles += if busy { cost } else { 0 };
         rig.keep_house();
-        if let Some(error) = load.errors.first() {
-            return Err(error.clone());
-        }
+        load.right()?;
     }
     let each = cycles as f64 / load.completed as f64;
     let ios = match case.pass {
@@ -355,9 +353,7 @@ fn measure_in(rig: &mut Rig, case: &Case, effort: &Effort, between: &mut dyn FnM
         }
         let taken = noise.taken();
         let mut window = run_window(&mut rig.sides[0], (&clock, &cpu), &mut load, ios, &mut loop_saw, &mut polls);
-        if let Some(error) = load.errors.first() {
-            return Err(error.clone());
-        }
+        load.right()?;
         window.preempted = noise.taken() != taken;
         let now = rig.sides[0].far.repeated();
         window.repeated = now != std::mem::replace(&mut repeated, now);

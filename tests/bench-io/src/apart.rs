@@ -107,9 +107,7 @@ fn measure_in(rig: &mut Rig, eal: &Eal, worker: LcoreId, case: &Case, effort: &E
     eal.wait(worker).map_err(|error| format!("the hosts' lcore: {error}"))?;
     let (far, load, told) = ended;
     rig.sides.push(Side { lcore, far, drives });
-    if let Some(error) = load.errors.first() {
-        return Err(error.clone());
-    }
+    load.right()?;
     verify(rig, case, effort, &load)?;
     Ok(told)
 }

@@ -218,9 +218,7 @@ impl Runner {
             self.load.latencies_ns.clear();
             let (ticks, ios) = (self.ticks, self.load.completed);
             (0..CHUNK).for_each(|_| self.turn());
-            if let Some(error) = self.load.errors.first() {
-                return Err(error.clone());
-            }
+            self.load.right()?;
             if self.noise.taken() != taken {
                 self.dropped += 1;
                 (0..SETTLE).for_each(|_| self.turn());

@@ -133,6 +133,14 @@ impl Load {
         }
     }
 
+    /// Whether all went well so far.
+    ///
+    /// # Errors
+    /// The first thing that did not.
+    pub fn right(&self) -> Result<(), String> {
+        self.errors.first().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
     /// Places of a drive.
     #[must_use]
     pub fn places(&self) -> u64 {
@@ -248,5 +256,57 @@ impl Load {
     fn draw(&mut self) -> u64 {
         self.random = mix(self.random.wrapping_add(1));
         self.random
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_wire::nvme::Status;
+
+    use super::*;
+
+    const PLAN: Plan = Plan {
+        read: true,
+        length: BLOCK,
+        in_flight: 1,
+        bytes: 4 * BLOCK as u64,
+        drives: 1,
+        in_order: true,
+        version: 1,
+        check: Check::Glance,
+    };
+
+    /// A load whose one command has ended so.
+    fn ended(status: Status, data: Vec<u8>) -> Load {
+        let mut load = Load::new(PLAN, &[], 1);
+        let tag = load.free.pop().expect("nothing is in flight") as u64;
+        load.asked[tag as usize] = Asked { nsid: 1, place: 2 };
+        load.sent += 1;
+        load.take(&Done { tag, queue: 1, cid: 0, status, result: 0, data, latency_ns: 1 });
+        load
+    }
+
+    #[test]
+    fn a_load_is_right_only_if_every_command_brought_what_was_written() {
+        let mut block = vec![0; BLOCK as usize];
+        pattern(2, PLAN.version + 1, &mut block);
+        let good = ended(Status::SUCCESS, block.clone());
+        assert!(good.is_idle() && good.right() == Ok(()));
+        // Nothing is in flight in these either.
+        let failed = ended(Status::INTERNAL_ERROR, Vec::new());
+        assert!(failed.is_idle() && failed.right().is_err());
+        block[0] ^= 1;
+        for data in [block, Vec::new()] {
+            assert!(ended(Status::SUCCESS, data).right().unwrap_err().contains("other data than was written"));
+        }
+    }
+
+    #[test]
+    fn what_does_not_come_is_given_up() {
+        let mut load = Load::new(PLAN, &[], 1);
+        load.give_up(PATIENCE_NS);
+        assert_eq!(load.right(), Ok(()));
+        load.give_up(PATIENCE_NS + 1);
+        assert!(load.right().is_err());
     }
 }

@@ -57,7 +57,7 @@ pub fn measure(wires: &mut Wires, case: &Case, effort: &Effort) -> Result<Option
             theirs.wait();
             seen.push(second.window());
         }
-        let _ = done.send(warm.and_then(|()| second.right()).map(|()| seen));
+        let _ = done.send(warm.and_then(|()| second.load.right()).map(|()| seen));
     };
     wires.eal().launch(worker, Box::new(run)).map_err(|error| format!("the second lcore: {error}"))?;
     let (mut alone, mut both) = (Vec::new(), Vec::new());
@@ -69,7 +69,7 @@ pub fn measure(wires: &mut Wires, case: &Case, effort: &Effort) -> Result<Option
     }
     wires.eal().wait(worker).map_err(|error| format!("the second lcore: {error}"))?;
     let second = back.recv().map_err(|_| "the second lcore said nothing".to_owned())??;
-    first.right()?;
+    first.load.right()?;
     Ok(Some(report(&alone, &both, &second)))
 }
 
@@ -116,13 +116,13 @@ impl Runner {
             let left = self.load.limit - self.load.completed;
             self.ios = left.clamp(1, 8);
             self.window();
-            self.right()?;
+            self.load.right()?;
         }
         std::mem::swap(&mut self.load, &mut filling);
         self.ios = 8 * case.in_flight as u64;
         let window = self.window();
         self.ios = ((effort.window_cycles * window.ios as f64 / window.cycles as f64) as u64).max(self.ios / 4);
-        self.right()
+        self.load.right()
     }
 
     fn window(&mut self) -> Window {
@@ -131,9 +131,5 @@ impl Runner {
         let mut window = run_window(&mut self.side, ways, &mut self.load, self.ios, saw, polls);
         window.preempted = self.noise.taken() != taken;
         window
-    }
-
-    fn right(&self) -> Result<(), String> {
-        self.load.errors.first().map_or(Ok(()), |error| Err(error.clone()))
     }
 }
