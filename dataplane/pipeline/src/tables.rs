@@ -195,3 +195,24 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_entries_that_every_lcore_sees_and_none_has() {
+        let mut tables = Writer::new(&Sizes::default(), 2, 1);
+        tables.add_strangers(0x1000, 100).expect("there is room");
+        let reader = tables.reader();
+        assert_eq!(reader.entries(), (100, 0));
+        let qps = &reader.tables.packet.qps;
+        for qpn in [0xfff, 0x1000, 0x1063, 0x1064] {
+            let key = QpsKey { qpn };
+            let found = qps.lookup(reader.generation, &key, qps.hash(&key));
+            let stranger = matches!(found, Some((_, QpsAction::ToQp { lcore: u16::MAX, .. })));
+            assert_eq!(stranger, (0x1000..0x1064).contains(&qpn), "{qpn:#x}");
+        }
+        assert!(tables.add_strangers(0x1063, 1).is_err(), "there already");
+    }
+}
