@@ -6,7 +6,7 @@ mod draw;
 mod tell;
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -74,10 +74,15 @@ impl Voice {
     }
 }
 
-/// A line for whoever reads. A pipe that nobody reads any more is a reason to stop, not to panic.
+/// A line for whoever reads. A pipe that nobody reads any more is a reason to stop, not to panic; a report that is not whole is a failure.
 fn out(line: &dyn Display) {
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("gantry-bench-io: the report cannot be written: {error}");
+            std::process::exit(1);
+        }
     }
 }
 

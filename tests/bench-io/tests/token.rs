@@ -1,11 +1,32 @@
 //! Every case runs for a few I/Os, brings back what was written, and is in the report: nothing is timed here.
 
+use std::fs::File;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use gantry_bench_io::case::{Case, Extent};
 use gantry_bench_io::churn::Crowd;
 use serde_json::Value;
+
+#[test]
+fn a_report_that_cannot_be_written_is_a_failure() {
+    let full = File::options().write(true).open("/dev/full").expect("a device that takes nothing");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gantry-bench-io"));
+    let output = command.arg("--token").stdout(full).output().expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("the report cannot be written"), "{said}");
+}
+
+#[test]
+fn a_report_that_nobody_reads_ends_quietly() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gantry-bench-io"));
+    let mut program =
+        command.arg("--token").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+    drop(program.stdout.take());
+    let output = program.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("panicked"), "{said}");
+}
 
 #[test]
 fn every_case_runs_and_the_report_is_whole() {
